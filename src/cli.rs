@@ -1,0 +1,85 @@
+//! The command line: arguments, and one module for each command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A RabbitMQ worker that can be stopped at any moment without losing, interrupting or repeating anything.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How the program logs; on standard error.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// What to log: a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `tidegate=debug`
+    #[arg(long, global = true, env = "TIDEGATE_LOG", default_value = "info")]
+    pub log: String,
+    /// How to write it
+    #[arg(long, global = true, env = "TIDEGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file: TOML, YAML or JSON by its extension
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// What the process exits with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything went well.
+    Clean,
+    /// Something failed.
+    Failure,
+    /// The command line was wrong.
+    Usage,
+    /// The worker drained, but something was interrupted.
+    Interrupted,
+    /// A second signal ended the drain.
+    Aborted,
+    /// The configuration is wrong (`EX_CONFIG`).
+    Config,
+}
+
+impl Exit {
+    /// The exit status.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::Interrupted => 3,
+            Self::Aborted => 4,
+            Self::Config => 78,
+        }
+    }
+}
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = match cli.command {};
+    ExitCode::from(Exit::code(exit))
+}

@@ -1,0 +1,7 @@
+//! Tidegate: a RabbitMQ worker that can be stopped at any moment, at full load, without anyone noticing.
+
+pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod handler;
+pub mod lifecycle;
