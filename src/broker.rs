@@ -1,0 +1,46 @@
+//! The only part that knows the client library: links to the broker, channels, topology.
+//!
+//! The library's own recovery stays off: with it a lost connection is invisible, tags restart at 1 unseen,
+//! and a stale acknowledgement would destroy an unrelated message. Here a lost connection is an ordinary
+//! event: a [`Session`] replaces its [`Link`] by a new one with a new generation, and every channel opened on the old one
+//! is dead for good.
+//!
+//! Every await on the broker is bounded; [`RPC_LIMIT`] where nothing tighter is given.
+
+mod backoff;
+mod consume;
+mod convert;
+mod error;
+mod link;
+mod publish;
+mod runtime;
+mod session;
+mod topology;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use backoff::Backoff;
+pub use consume::{ConsumeChannel, Intake, Write};
+pub use error::BrokerError;
+pub use link::{Link, LinkState, connect};
+pub use publish::{Confirm, Message, Publisher};
+pub use runtime::AmqpRuntime;
+pub use session::{Session, SessionState};
+pub use topology::{QueueFacts, declare_topic_exchange, ensure_queue};
+
+/// How long one synchronous AMQP method (declare, bind, consume, qos, open) may take.
+pub const RPC_LIMIT: Duration = Duration::from_secs(10);
+
+/// Awaits `future` for at most `limit`; `what` names the operation in errors.
+async fn bounded<T>(
+    what: &'static str,
+    limit: Duration,
+    future: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, BrokerError> {
+    match tokio::time::timeout(limit, future).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(BrokerError::from_lapin(what, &error)),
+        Err(_elapsed) => Err(BrokerError::TimedOut { what, limit }),
+    }
+}

@@ -1,0 +1,174 @@
+//! One channel that consumes one queue, and the settlements of its deliveries.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+    BasicRejectOptions,
+};
+use lapin::types::FieldTable;
+
+use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
+use crate::delivery::Delivery;
+use crate::settlement::Call;
+
+/// A channel that consumes. Its delivery tags mean nothing on any other channel.
+#[derive(Debug)]
+pub struct ConsumeChannel {
+    channel: lapin::Channel,
+    queue: Arc<str>,
+    consumer: Option<lapin::Consumer>,
+    consumer_tag: String,
+    generation: u64,
+}
+
+/// What a consumer yields.
+#[derive(Debug)]
+pub enum Intake {
+    /// A delivery with its tag, which counts from 1 on each channel.
+    Delivery(u64, Arc<Delivery>),
+    /// The consumer is cancelled, by us or by the broker (its queue was deleted, say). Everything
+    /// delivered before has been yielded; nothing follows.
+    Ended,
+    /// The channel is gone, and every delivery on it is the broker's again.
+    Lost(BrokerError),
+}
+
+/// A settlement on its way to the socket. It has been queued in order when this exists; it resolves when
+/// written. That it arrived is known only from the channel's close-ok.
+pub type Write = Pin<Box<dyn Future<Output = Result<(), BrokerError>> + Send>>;
+
+impl ConsumeChannel {
+    /// Opens a channel on `link` with `prefetch`, without consuming yet.
+    ///
+    /// # Errors
+    /// Where the link is lost or does not answer.
+    pub async fn open(
+        link: &Link,
+        queue: &Arc<str>,
+        prefetch: u16,
+        consumer_tag: String,
+    ) -> Result<Self, BrokerError> {
+        static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+        let channel = link.channel().await?;
+        let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
+        bounded("basic.qos", RPC_LIMIT, qos).await?;
+        Ok(Self {
+            channel,
+            queue: Arc::clone(queue),
+            consumer: None,
+            consumer_tag,
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    /// This channel's number; every consume channel of a process has another.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether a consumer is there whose end has not been yielded.
+    pub fn is_consuming(&self) -> bool {
+        self.consumer.is_some()
+    }
+
+    /// Starts the consumer (`basic.consume`).
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] with 404 where the queue is gone, 403 where it is another's alone.
+    pub async fn consume(&mut self) -> Result<(), BrokerError> {
+        let consume = self.channel.basic_consume(
+            convert::short("queue", &self.queue)?,
+            convert::short("consumer tag", &self.consumer_tag)?,
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        self.consumer = Some(bounded("basic.consume", RPC_LIMIT, consume).await?);
+        Ok(())
+    }
+
+    /// The next delivery, or the consumer's end; pends for ever after that. Cancel safe.
+    pub async fn next(&mut self) -> Intake {
+        let Some(consumer) = &mut self.consumer else {
+            return std::future::pending().await;
+        };
+        match consumer.next().await {
+            Some(Ok(raw)) => {
+                let tag = raw.delivery_tag;
+                Intake::Delivery(tag, Arc::new(convert::delivery(&self.queue, raw)))
+            }
+            Some(Err(error)) => {
+                self.consumer = None;
+                Intake::Lost(BrokerError::from_lapin("consuming", &error))
+            }
+            None => {
+                self.consumer = None;
+                Intake::Ended
+            }
+        }
+    }
+
+    /// Cancels the consumer (`basic.cancel`) and awaits cancel-ok, for at most `limit`. Deliveries that the
+    /// broker sent before it are yielded by [`next`](Self::next) all the same, then [`Intake::Ended`].
+    ///
+    /// The returned future does not borrow the channel, so that deliveries can be taken while it waits.
+    pub fn cancel(
+        &self,
+        limit: Duration,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send + use<> {
+        let channel = self.channel.clone();
+        let tag = convert::short("consumer tag", &self.consumer_tag);
+        async move {
+            let cancel = channel.basic_cancel(tag?, BasicCancelOptions::default());
+            bounded("basic.cancel", limit, cancel).await
+        }
+    }
+
+    /// Queues one settlement. Calls reach the broker in the order of these calls.
+    pub fn settle(&self, call: Call) -> Write {
+        let channel = self.channel.clone();
+        let mut write: Write = Box::pin(async move {
+            let (what, written) = match call {
+                Call::Ack { tag, multiple } => {
+                    let ack = channel.basic_ack(tag, BasicAckOptions { multiple });
+                    ("basic.ack", ack.await)
+                }
+                Call::HandBack { tag } => {
+                    let options = BasicNackOptions {
+                        multiple: false,
+                        requeue: true,
+                    };
+                    ("basic.nack", channel.basic_nack(tag, options).await)
+                }
+                Call::Discard { tag } => {
+                    let options = BasicRejectOptions { requeue: false };
+                    ("basic.reject", channel.basic_reject(tag, options).await)
+                }
+            };
+            written.map_err(|error| BrokerError::from_lapin(what, &error))
+        });
+        // The library queues a method when its future is first polled; polling here fixes the order.
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match write.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(result) => Box::pin(std::future::ready(result)),
+            std::task::Poll::Pending => write,
+        }
+    }
+
+    /// Closes the channel and awaits close-ok, for at most `limit`: the broker has then processed every
+    /// settlement sent before it (AMQP 0-9-1: methods of a channel are processed in order).
+    ///
+    /// # Errors
+    /// Where the channel was lost before, or no answer came in time: then nothing is known of the
+    /// settlements that were written.
+    pub async fn close(self, limit: Duration) -> Result<(), BrokerError> {
+        let close = self.channel.close(200, "OK".into());
+        bounded("channel.close", limit, close).await
+    }
+}

@@ -1,0 +1,97 @@
+//! What can go wrong with the broker, named for what the caller can do about it.
+
+use std::time::Duration;
+
+use lapin::ErrorKind;
+use thiserror::Error;
+
+/// A failed operation on the broker. Its text never contains a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BrokerError {
+    /// No connection could be made; trying again may help.
+    #[error("cannot connect to {address}: {cause}")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// What the operating system or the TLS library said.
+        cause: String,
+    },
+    /// The broker answered with an AMQP error: `connection.close` or `channel.close`.
+    #[error("{what}: the broker refused with {code}: {text}")]
+    Refused {
+        /// What was being done.
+        what: &'static str,
+        /// The AMQP reply code.
+        code: u16,
+        /// The broker's own words.
+        text: String,
+    },
+    /// No answer within the limit.
+    #[error("{what}: no answer within {limit:?}")]
+    TimedOut {
+        /// What was being done.
+        what: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The connection or the channel is gone.
+    #[error("{what}: the connection is lost: {cause}")]
+    Lost {
+        /// What was being done.
+        what: &'static str,
+        /// What the client library said.
+        cause: String,
+    },
+    /// A message was not taken: it came back, or was negatively confirmed.
+    #[error("the message was not accepted: {cause}")]
+    NotAccepted {
+        /// Why.
+        cause: String,
+    },
+    /// A file that the connection needs cannot be read.
+    #[error("{path}: {cause}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        cause: String,
+    },
+}
+
+impl BrokerError {
+    /// Translates the client library's error.
+    pub(super) fn from_lapin(what: &'static str, error: &lapin::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ProtocolError(amqp) => Self::Refused {
+                what,
+                code: amqp.get_id(),
+                text: amqp.get_message().to_string(),
+            },
+            _ => Self::Lost {
+                what,
+                cause: error.to_string(),
+            },
+        }
+    }
+
+    /// Whether the broker said something that trying again soon will not change: wrong credentials (403),
+    /// no such virtual host (530, or 402 in old brokers), no such queue (404), other arguments (406).
+    /// RabbitMQ closes with 320 and 541 for its own reasons; those pass.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                code: 402 | 403 | 404 | 406 | 530,
+                ..
+            }
+        )
+    }
+
+    /// The AMQP reply code, where the broker gave one.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Publishing with confirms.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lapin::Confirmation;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+
+use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
+use crate::delivery::Properties;
+
+/// A message to publish.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Exchange; empty for the default exchange.
+    pub exchange: String,
+    /// Routing key.
+    pub routing_key: String,
+    /// Whether a message that no queue takes must come back (and so is not accepted).
+    pub mandatory: bool,
+    /// Properties and headers.
+    pub properties: Properties,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// A channel in confirm mode (RabbitMQ publisher confirms).
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    channel: lapin::Channel,
+}
+
+/// The broker's confirm of one message, still under way.
+pub struct Confirm(lapin::PublisherConfirm);
+
+impl Publisher {
+    /// Opens a channel on `link` and selects confirm mode.
+    ///
+    /// # Errors
+    /// Where the link is lost or does not answer.
+    pub async fn open(link: &Link) -> Result<Self, BrokerError> {
+        let channel = link.channel().await?;
+        let select = channel.confirm_select(ConfirmSelectOptions::default());
+        bounded("confirm.select", RPC_LIMIT, select).await?;
+        Ok(Self { channel })
+    }
+
+    /// Writes `message`; the [`Confirm`] tells whether the broker has taken it. Any number may be under
+    /// way. Dropping the future before it is ready leaves open whether the message was sent.
+    ///
+    /// # Errors
+    /// Where the channel is gone, or a property does not fit AMQP's limits.
+    pub async fn publish(&self, message: &Message) -> Result<Confirm, BrokerError> {
+        let options = BasicPublishOptions {
+            mandatory: message.mandatory,
+            immediate: false,
+        };
+        self.channel
+            .basic_publish(
+                convert::short("exchange", &message.exchange)?,
+                convert::short("routing key", &message.routing_key)?,
+                options,
+                &message.body,
+                convert::to_properties(&message.properties)?,
+            )
+            .await
+            .map(Confirm)
+            .map_err(|error| BrokerError::from_lapin("basic.publish", &error))
+    }
+
+    /// Whether the channel can still be used.
+    pub fn is_open(&self) -> bool {
+        self.channel.status().connected()
+    }
+
+    /// Closes the channel and awaits close-ok, for at most `limit`.
+    ///
+    /// # Errors
+    /// Where the channel was lost before, or no answer came in time.
+    pub async fn close(&self, limit: Duration) -> Result<(), BrokerError> {
+        let close = self.channel.close(200, "OK".into());
+        bounded("channel.close", limit, close).await
+    }
+}
+
+impl Confirm {
+    /// Resolves when the broker has taken responsibility for the message. Cancel safe: dropping it forgets the answer.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotAccepted`] where the message came back unroutable or was negatively confirmed
+    /// (a full queue, say); else the channel was lost and nothing is known.
+    pub async fn accepted(self) -> Result<(), BrokerError> {
+        match self.0.await {
+            Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => Ok(()),
+            Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned))) => {
+                Err(BrokerError::NotAccepted {
+                    cause: format!(
+                        "it came back from exchange {:?}, routing key {:?}: {} {}",
+                        returned.delivery.exchange.as_str(),
+                        returned.delivery.routing_key.as_str(),
+                        returned.reply_code,
+                        returned.reply_text,
+                    ),
+                })
+            }
+            Ok(Confirmation::Nack(None)) => Err(BrokerError::NotAccepted {
+                cause: "the broker confirmed it negatively: its queue is full or failed".to_owned(),
+            }),
+            Err(error) => Err(BrokerError::from_lapin("awaiting a confirm", &error)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Confirm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Confirm")
+    }
+}

@@ -1,0 +1,152 @@
+//! Keeps one link to the broker alive: connects, notices its loss, connects again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+use super::{AmqpRuntime, Backoff, BrokerError, Link, connect};
+use crate::config::BrokerSettings;
+use crate::metrics::Metrics;
+
+/// A connection with a purpose (`consume`, `publish`), replaced whenever it is lost.
+#[derive(Debug)]
+pub struct Session {
+    purpose: &'static str,
+    state: watch::Receiver<SessionState>,
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+/// How a session is.
+#[derive(Debug, Clone)]
+pub enum SessionState {
+    /// Connecting for the first time.
+    Connecting,
+    /// There is a link.
+    Connected(Link),
+    /// The link was lost; another is being made.
+    Reconnecting,
+    /// The first connection was refused in a way that trying again will not change.
+    Refused(BrokerError),
+}
+
+impl SessionState {
+    /// The link, where there is one.
+    pub fn link(&self) -> Option<&Link> {
+        match self {
+            Self::Connected(link) => Some(link),
+            Self::Connecting | Self::Reconnecting | Self::Refused(_) => None,
+        }
+    }
+}
+
+impl Session {
+    /// Starts connecting. `worker` is the id shown as connection name beside `purpose`.
+    pub fn start(
+        settings: Arc<BrokerSettings>,
+        worker: &str,
+        purpose: &'static str,
+        runtime: &Arc<AmqpRuntime>,
+        metrics: Metrics,
+    ) -> Self {
+        let (sender, state) = watch::channel(SessionState::Connecting);
+        let stop = CancellationToken::new();
+        let keeper = Keeper {
+            settings,
+            name: format!("tidegate {worker} {purpose}"),
+            purpose,
+            runtime: Arc::downgrade(runtime),
+            metrics,
+            state: sender,
+        };
+        let stopped = stop.clone();
+        let task = runtime.handle().spawn(async move {
+            stopped.run_until_cancelled(keeper.keep()).await;
+        });
+        Self {
+            purpose,
+            state,
+            stop,
+            task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Observes the session's state.
+    pub fn state(&self) -> watch::Receiver<SessionState> {
+        self.state.clone()
+    }
+
+    /// Stops connecting and closes the link there is, awaiting close-ok for at most `limit`.
+    ///
+    /// # Errors
+    /// Where the link did not close in order.
+    pub async fn close(self, limit: Duration) -> Result<(), BrokerError> {
+        self.stop.cancel();
+        // The task ends at its next await; an error says that it has ended already.
+        let _ = self.task.await;
+        let link = self.state.borrow().link().cloned();
+        if let Some(link) = link {
+            return link.close(limit).await;
+        }
+        info!(purpose = self.purpose, "there is no connection to close");
+        Ok(())
+    }
+}
+
+struct Keeper {
+    settings: Arc<BrokerSettings>,
+    name: String,
+    purpose: &'static str,
+    runtime: std::sync::Weak<AmqpRuntime>,
+    metrics: Metrics,
+    state: watch::Sender<SessionState>,
+}
+
+impl Keeper {
+    async fn keep(self) {
+        let mut backoff = Backoff::default();
+        let mut connected_before = false;
+        while let Some(runtime) = self.runtime.upgrade() {
+            match connect(&self.settings, &self.name, &runtime).await {
+                Ok(link) => {
+                    drop(runtime);
+                    info!(
+                        purpose = self.purpose,
+                        host = self.settings.host,
+                        port = self.settings.port,
+                        vhost = self.settings.vhost,
+                        generation = link.generation(),
+                        "connected to the broker"
+                    );
+                    if connected_before {
+                        self.metrics.reconnected(self.purpose);
+                    }
+                    connected_before = true;
+                    backoff.reset();
+                    self.state
+                        .send_replace(SessionState::Connected(link.clone()));
+                    let cause = link.lost().await;
+                    self.state.send_replace(SessionState::Reconnecting);
+                    warn!(purpose = self.purpose, %cause, "the connection to the broker is lost");
+                }
+                Err(error) if error.is_refusal() && !connected_before => {
+                    self.state.send_replace(SessionState::Refused(error));
+                    return;
+                }
+                Err(error) => {
+                    warn!(
+                        purpose = self.purpose,
+                        attempt = backoff.attempts() + 1,
+                        %error,
+                        "cannot connect to the broker; trying again"
+                    );
+                }
+            }
+            tokio::time::sleep(backoff.next(rand::random())).await;
+        }
+    }
+}

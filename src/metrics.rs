@@ -1,0 +1,294 @@
+//! What the worker counts and measures, in Prometheus' terms: base units, `tidegate_` prefix.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Upper bounds of handler durations, in seconds.
+const HANDLER_BUCKETS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
+];
+/// Upper bounds of the number of settlements in one flush.
+const FLUSH_BUCKETS: [f64; 11] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+];
+/// Upper bounds of drain durations, in seconds.
+const DRAIN_BUCKETS: [f64; 12] = [
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabels {
+    queue: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    queue: Arc<str>,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PurposeLabels {
+    connection: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DrainLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabels {
+    step: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+/// All metrics of one worker. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    deliveries: Family<OutcomeLabels, Counter>,
+    handler: Family<QueueLabels, Histogram>,
+    in_flight: Family<QueueLabels, Gauge>,
+    slots: Family<QueueLabels, Gauge>,
+    flush: Family<QueueLabels, Histogram>,
+    unconfirmed: Family<QueueLabels, Counter>,
+    reconnects: Family<PurposeLabels, Counter>,
+    status: Family<KindLabels, Counter>,
+    status_failures: Family<KindLabels, Counter>,
+    drains: Family<DrainLabels, Histogram>,
+    drain_steps: Family<StepLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("tidegate");
+        let handler = Family::<QueueLabels, Histogram>::new_with_constructor(|| {
+            Histogram::new(HANDLER_BUCKETS)
+        });
+        let flush = Family::<QueueLabels, Histogram>::new_with_constructor(|| {
+            Histogram::new(FLUSH_BUCKETS)
+        });
+        let drains = Family::<DrainLabels, Histogram>::new_with_constructor(|| {
+            Histogram::new(DRAIN_BUCKETS)
+        });
+        let inner = Inner {
+            deliveries: Family::default(),
+            handler,
+            in_flight: Family::default(),
+            slots: Family::default(),
+            flush,
+            unconfirmed: Family::default(),
+            reconnects: Family::default(),
+            status: Family::default(),
+            status_failures: Family::default(),
+            drains,
+            drain_steps: Family::default(),
+            registry: Registry::default(),
+        };
+        registry.register(
+            "deliveries",
+            "Deliveries by how they ended: done, retry, dead, handed_back, interrupted",
+            inner.deliveries.clone(),
+        );
+        registry.register_with_unit(
+            "handler",
+            "How long handlers ran",
+            Unit::Seconds,
+            inner.handler.clone(),
+        );
+        registry.register(
+            "in_flight",
+            "Deliveries running now",
+            inner.in_flight.clone(),
+        );
+        registry.register(
+            "slots",
+            "Deliveries that may run at once",
+            inner.slots.clone(),
+        );
+        registry.register(
+            "settlement_flush_size",
+            "Broker calls written in one settlement flush",
+            inner.flush.clone(),
+        );
+        registry.register(
+            "unconfirmed_settlements",
+            "Outcomes whose settlement is not known to have reached the broker",
+            inner.unconfirmed.clone(),
+        );
+        registry.register(
+            "reconnects",
+            "Connections made again after a loss",
+            inner.reconnects.clone(),
+        );
+        registry.register(
+            "status_messages",
+            "Status messages confirmed by the broker",
+            inner.status.clone(),
+        );
+        registry.register(
+            "status_failures",
+            "Status messages that could not be sent",
+            inner.status_failures.clone(),
+        );
+        registry.register_with_unit(
+            "drain",
+            "How long drains took, by outcome",
+            Unit::Seconds,
+            inner.drains.clone(),
+        );
+        registry.register_with_unit(
+            "drain_step",
+            "How long each step of the last drain took",
+            Unit::Seconds,
+            inner.drain_steps.clone(),
+        );
+        Self(Arc::new(Inner { registry, ..inner }))
+    }
+
+    /// The metrics of one node.
+    pub fn node(&self, queue: &Arc<str>, slots: usize) -> NodeMetrics {
+        let labels = QueueLabels {
+            queue: Arc::clone(queue),
+        };
+        let outcome = |outcome| {
+            let labels = OutcomeLabels {
+                queue: Arc::clone(queue),
+                outcome,
+            };
+            self.0.deliveries.get_or_create(&labels).clone()
+        };
+        self.0
+            .slots
+            .get_or_create(&labels)
+            .set(i64::try_from(slots).unwrap_or(i64::MAX));
+        NodeMetrics {
+            done: outcome("done"),
+            retried: outcome("retry"),
+            dead: outcome("dead"),
+            handed_back: outcome("handed_back"),
+            interrupted: outcome("interrupted"),
+            handler: self.0.handler.get_or_create(&labels).clone(),
+            in_flight: self.0.in_flight.get_or_create(&labels).clone(),
+            flush: self.0.flush.get_or_create(&labels).clone(),
+            unconfirmed: self.0.unconfirmed.get_or_create(&labels).clone(),
+        }
+    }
+
+    /// Counts a connection made again.
+    pub fn reconnected(&self, connection: &'static str) {
+        let labels = PurposeLabels { connection };
+        self.0.reconnects.get_or_create(&labels).inc();
+    }
+
+    /// Counts a status message: confirmed, or not sent.
+    pub fn status_message(&self, kind: &'static str, sent: bool) {
+        let family = if sent {
+            &self.0.status
+        } else {
+            &self.0.status_failures
+        };
+        family.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    /// Measures a drain.
+    pub fn drained(
+        &self,
+        outcome: &'static str,
+        duration: Duration,
+        steps: impl IntoIterator<Item = (&'static str, Duration)>,
+    ) {
+        let labels = DrainLabels { outcome };
+        self.0
+            .drains
+            .get_or_create(&labels)
+            .observe(duration.as_secs_f64());
+        for (step, duration) in steps {
+            let gauge = self.0.drain_steps.get_or_create(&StepLabels { step });
+            gauge.set(duration.as_secs_f64());
+        }
+    }
+
+    /// Everything in the OpenMetrics text format (`application/openmetrics-text`, version 1.0.0).
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.0.registry).expect("writing to a string does not fail");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The metrics of one node; also the counters that status messages carry.
+#[derive(Debug, Clone)]
+pub struct NodeMetrics {
+    /// Deliveries whose handler said done.
+    pub done: Counter,
+    /// Deliveries whose handler said retry, or failed.
+    pub retried: Counter,
+    /// Deliveries whose handler said dead.
+    pub dead: Counter,
+    /// Deliveries handed back without having been started.
+    pub handed_back: Counter,
+    /// Deliveries cut off by the deadline of a drain.
+    pub interrupted: Counter,
+    /// How long handlers ran, in seconds.
+    pub handler: Histogram,
+    /// Deliveries running now.
+    pub in_flight: Gauge,
+    /// Broker calls in one flush.
+    pub flush: Histogram,
+    /// Outcomes whose settlement is not known to have arrived.
+    pub unconfirmed: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_units_are_prometheus_like() {
+        let metrics = Metrics::new();
+        let node = metrics.node(&"orders".into(), 8);
+        node.done.inc();
+        node.handler.observe(0.003);
+        metrics.reconnected("consume");
+        metrics.status_message("state", true);
+        metrics.drained(
+            "clean",
+            Duration::from_millis(12),
+            [("cancel", Duration::from_millis(2))],
+        );
+        let text = metrics.encode();
+        for line in [
+            r#"tidegate_deliveries_total{queue="orders",outcome="done"} 1"#,
+            r#"tidegate_handler_seconds_count{queue="orders"} 1"#,
+            r#"tidegate_slots{queue="orders"} 8"#,
+            r#"tidegate_reconnects_total{connection="consume"} 1"#,
+            r#"tidegate_drain_seconds_count{outcome="clean"} 1"#,
+            r#"tidegate_drain_step_seconds{step="cancel"} 0.002"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The delivery tags of one channel and what has been decided about each.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+
+/// What the broker is to be told about a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Settlement {
+    /// The message is done with.
+    Ack,
+    /// The message goes back to its queue, to where it was; RabbitMQ 4.3 does not count it as a failure.
+    HandBack,
+    /// The message is dropped, or dead-lettered where the queue says so.
+    Discard,
+}
+
+/// One settlement method (AMQP 0-9-1 `basic.ack`, `basic.reject`; RabbitMQ's `basic.nack`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// `basic.ack`
+    Ack {
+        /// The delivery.
+        tag: u64,
+        /// Whether it covers every unsettled delivery up to `tag`.
+        multiple: bool,
+    },
+    /// `basic.nack`, requeue=true
+    HandBack {
+        /// The delivery.
+        tag: u64,
+    },
+    /// `basic.reject`, requeue=false
+    Discard {
+        /// The delivery.
+        tag: u64,
+    },
+}
+
+/// A call that would break the ledger's rule: each delivery of this channel is settled exactly once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum LedgerError {
+    /// Tags of a channel count up by one.
+    #[error("delivery tag {tag} follows {expected}, which was expected")]
+    OutOfOrder {
+        /// The tag that came.
+        tag: u64,
+        /// The tag that had to come.
+        expected: u64,
+    },
+    /// No such delivery is open on this channel.
+    #[error("delivery tag {tag} is not open on this channel")]
+    NotOpen {
+        /// The tag.
+        tag: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Open,
+    Decided(Settlement),
+    Called,
+}
+
+/// The deliveries of one channel generation, from delivery to settlement. Bounded by the prefetch.
+///
+/// It is made anew with each channel, so a tag of an older channel cannot be settled here by mistake.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// How many deliveries left at the front; the tag of `entries[0]` is one more.
+    gone: u64,
+    entries: VecDeque<Entry>,
+    /// Tags decided since the last batch, in the order of their decisions.
+    decided: Vec<u64>,
+    open: usize,
+}
+
+impl Ledger {
+    /// The ledger of a channel on which nothing was delivered yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes note of a delivery.
+    ///
+    /// # Errors
+    /// [`LedgerError::OutOfOrder`] unless `tag` is one more than the last.
+    pub fn deliver(&mut self, tag: u64) -> Result<(), LedgerError> {
+        let expected = self.gone + self.entries.len() as u64 + 1;
+        if tag != expected {
+            return Err(LedgerError::OutOfOrder { tag, expected });
+        }
+        self.entries.push_back(Entry::Open);
+        self.open += 1;
+        Ok(())
+    }
+
+    /// Decides about an open delivery.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotOpen`] where it was decided before or never delivered.
+    pub fn decide(&mut self, tag: u64, settlement: Settlement) -> Result<(), LedgerError> {
+        let entry = self.entry(tag).ok_or(LedgerError::NotOpen { tag })?;
+        if *entry != Entry::Open {
+            return Err(LedgerError::NotOpen { tag });
+        }
+        *entry = Entry::Decided(settlement);
+        self.open -= 1;
+        self.decided.push(tag);
+        Ok(())
+    }
+
+    /// How many deliveries are not decided yet.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Whether a batch would have calls.
+    pub fn has_decided(&self) -> bool {
+        !self.decided.is_empty()
+    }
+
+    /// The calls for everything decided since the last batch, to be made in this order: first what goes
+    /// back or is dropped, each by itself; then one acknowledgement for the whole settled prefix; then
+    /// one for each island beyond it. Going first lets the prefix reach across what was handed back.
+    ///
+    /// Appends to `calls`, so that a caller can keep its buffer.
+    pub fn next_batch(&mut self, calls: &mut Vec<Call>) {
+        let mut decided = std::mem::take(&mut self.decided);
+        decided.retain(|&tag| {
+            let entry = self
+                .entry(tag)
+                .expect("a decided tag stays until it is called");
+            let call = match *entry {
+                Entry::Decided(Settlement::HandBack) => Call::HandBack { tag },
+                Entry::Decided(Settlement::Discard) => Call::Discard { tag },
+                Entry::Decided(Settlement::Ack) => return true,
+                Entry::Open | Entry::Called => unreachable!("only decided tags are listed"),
+            };
+            *entry = Entry::Called;
+            calls.push(call);
+            false
+        });
+        let mut acknowledged = 0_u64;
+        let mut last = 0;
+        while let Some(&entry) = self.entries.front() {
+            match entry {
+                Entry::Open => break,
+                Entry::Called => {}
+                Entry::Decided(_) => {
+                    acknowledged += 1;
+                    last = self.gone + 1;
+                }
+            }
+            self.entries.pop_front();
+            self.gone += 1;
+        }
+        if acknowledged > 0 {
+            calls.push(Call::Ack {
+                tag: last,
+                multiple: acknowledged > 1,
+            });
+        }
+        decided.retain(|&tag| tag > self.gone);
+        for &tag in &decided {
+            let entry = self.entry(tag).expect("it is beyond the prefix");
+            *entry = Entry::Called;
+            calls.push(Call::Ack {
+                tag,
+                multiple: false,
+            });
+        }
+        decided.clear();
+        self.decided = decided;
+    }
+
+    fn entry(&mut self, tag: u64) -> Option<&mut Entry> {
+        let index = tag.checked_sub(self.gone + 1)?;
+        self.entries.get_mut(usize::try_from(index).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ledger(deliveries: u64) -> Ledger {
+        let mut ledger = Ledger::new();
+        for tag in 1..=deliveries {
+            ledger.deliver(tag).expect("in order");
+        }
+        ledger
+    }
+
+    fn batch(ledger: &mut Ledger) -> Vec<Call> {
+        let mut calls = Vec::new();
+        ledger.next_batch(&mut calls);
+        calls
+    }
+
+    #[test]
+    fn a_settled_prefix_is_one_call_and_islands_are_one_each() {
+        let mut ledger = ledger(6);
+        for tag in [2, 1, 3, 5] {
+            ledger.decide(tag, Settlement::Ack).expect("open");
+        }
+        let prefix = Call::Ack {
+            tag: 3,
+            multiple: true,
+        };
+        let island = Call::Ack {
+            tag: 5,
+            multiple: false,
+        };
+        assert_eq!(batch(&mut ledger), [prefix, island]);
+        assert_eq!(batch(&mut ledger), []);
+        ledger.decide(4, Settlement::Ack).expect("open");
+        assert_eq!(
+            batch(&mut ledger),
+            [Call::Ack {
+                tag: 4,
+                multiple: false
+            }]
+        );
+        assert_eq!(ledger.open(), 1);
+    }
+
+    #[test]
+    fn a_prefix_reaches_across_what_was_handed_back_before_it() {
+        let mut ledger = ledger(3);
+        ledger.decide(1, Settlement::Ack).expect("open");
+        ledger.decide(2, Settlement::HandBack).expect("open");
+        ledger.decide(3, Settlement::Ack).expect("open");
+        let expected = [
+            Call::HandBack { tag: 2 },
+            Call::Ack {
+                tag: 3,
+                multiple: true,
+            },
+        ];
+        assert_eq!(batch(&mut ledger), expected);
+    }
+
+    #[test]
+    fn nothing_is_settled_twice_or_out_of_order() {
+        let mut ledger = ledger(2);
+        let out_of_order = LedgerError::OutOfOrder {
+            tag: 4,
+            expected: 3,
+        };
+        assert_eq!(ledger.deliver(4), Err(out_of_order));
+        ledger.decide(1, Settlement::Ack).expect("open");
+        let not_open = |tag| Err(LedgerError::NotOpen { tag });
+        assert_eq!(ledger.decide(1, Settlement::HandBack), not_open(1));
+        batch(&mut ledger);
+        assert_eq!(ledger.decide(1, Settlement::Ack), not_open(1));
+        assert_eq!(ledger.decide(0, Settlement::Ack), not_open(0));
+        assert_eq!(ledger.decide(7, Settlement::Ack), not_open(7));
+    }
+
+    /// The broker's side of a channel, done the naive way.
+    #[derive(Default)]
+    struct Broker {
+        unsettled: BTreeMap<u64, ()>,
+        settled: BTreeMap<u64, Settlement>,
+    }
+
+    impl Broker {
+        fn take(&mut self, call: Call) -> Result<(), String> {
+            let tags: Vec<u64> = match call {
+                Call::Ack {
+                    tag,
+                    multiple: true,
+                } => self.unsettled.range(..=tag).map(|(tag, ())| *tag).collect(),
+                Call::Ack { tag, .. } | Call::HandBack { tag } | Call::Discard { tag } => vec![tag],
+            };
+            let settlement = match call {
+                Call::Ack { .. } => Settlement::Ack,
+                Call::HandBack { .. } => Settlement::HandBack,
+                Call::Discard { .. } => Settlement::Discard,
+            };
+            for tag in tags {
+                self.unsettled
+                    .remove(&tag)
+                    .ok_or(format!("unknown tag {tag}: the broker answers 406"))?;
+                self.settled.insert(tag, settlement);
+            }
+            Ok(())
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Deliver,
+        Decide(prop::sample::Index, Settlement),
+        Batch,
+        NewChannel,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let settlement = prop_oneof![
+            5 => Just(Settlement::Ack),
+            1 => Just(Settlement::HandBack),
+            1 => Just(Settlement::Discard),
+        ];
+        prop_oneof![
+            6 => Just(Step::Deliver),
+            6 => (any::<prop::sample::Index>(), settlement).prop_map(|(i, s)| Step::Decide(i, s)),
+            3 => Just(Step::Batch),
+            1 => Just(Step::NewChannel),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_delivery_is_settled_exactly_as_decided(steps in prop::collection::vec(step(), 0..400)) {
+            let mut ledger = Ledger::new();
+            let mut broker = Broker::default();
+            let mut open: Vec<u64> = Vec::new();
+            let mut decided: BTreeMap<u64, Settlement> = BTreeMap::new();
+            let mut next = 1;
+            for step in steps {
+                match step {
+                    Step::Deliver => {
+                        ledger.deliver(next).expect("in order");
+                        broker.unsettled.insert(next, ());
+                        open.push(next);
+                        next += 1;
+                    }
+                    Step::Decide(index, settlement) if !open.is_empty() => {
+                        let tag = open.swap_remove(index.index(open.len()));
+                        ledger.decide(tag, settlement).expect("open");
+                        decided.insert(tag, settlement);
+                    }
+                    Step::Decide(..) => {}
+                    Step::Batch => {
+                        for call in batch(&mut ledger) {
+                            broker.take(call).map_err(TestCaseError::fail)?;
+                        }
+                        prop_assert_eq!(&broker.settled, &decided);
+                    }
+                    Step::NewChannel => {
+                        ledger = Ledger::new();
+                        broker = Broker::default();
+                        open.clear();
+                        decided.clear();
+                        next = 1;
+                    }
+                }
+                prop_assert_eq!(ledger.open(), open.len());
+            }
+            for call in batch(&mut ledger) {
+                broker.take(call).map_err(TestCaseError::fail)?;
+            }
+            prop_assert_eq!(&broker.settled, &decided);
+            prop_assert_eq!(broker.unsettled.len(), open.len());
+        }
+    }
+}
