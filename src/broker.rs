@@ -21,7 +21,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use backoff::Backoff;
-pub use consume::{ConsumeChannel, Intake, Write};
+pub use consume::{ConsumeChannel, Consumer, Intake, Write};
 pub use error::BrokerError;
 pub use link::{Link, LinkState, connect};
 pub use publish::{Confirm, Message, Publisher};

@@ -7,4 +7,6 @@ pub mod delivery;
 pub mod handler;
 pub mod lifecycle;
 pub mod metrics;
+pub mod node;
+pub mod retry;
 pub mod settlement;

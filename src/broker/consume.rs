@@ -27,6 +27,10 @@ pub struct ConsumeChannel {
     generation: u64,
 }
 
+/// A started consumer of a [`ConsumeChannel`].
+#[derive(Debug)]
+pub struct Consumer(lapin::Consumer);
+
 /// What a consumer yields.
 #[derive(Debug)]
 pub enum Intake {
@@ -78,19 +82,32 @@ impl ConsumeChannel {
         self.consumer.is_some()
     }
 
-    /// Starts the consumer (`basic.consume`).
+    /// Starts a consumer (`basic.consume`), to be [attached](Self::attach). The returned future does not
+    /// borrow the channel, so that settlements can go on while it waits.
     ///
     /// # Errors
     /// [`BrokerError::Refused`] with 404 where the queue is gone, 403 where it is another's alone.
-    pub async fn consume(&mut self) -> Result<(), BrokerError> {
-        let consume = self.channel.basic_consume(
-            convert::short("queue", &self.queue)?,
-            convert::short("consumer tag", &self.consumer_tag)?,
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        self.consumer = Some(bounded("basic.consume", RPC_LIMIT, consume).await?);
-        Ok(())
+    pub fn consume(&self) -> impl Future<Output = Result<Consumer, BrokerError>> + Send + use<> {
+        let channel = self.channel.clone();
+        let queue = convert::short("queue", &self.queue);
+        let tag = convert::short("consumer tag", &self.consumer_tag);
+        async move {
+            let options = BasicConsumeOptions::default();
+            let consume = channel.basic_consume(queue?, tag?, options, FieldTable::default());
+            bounded("basic.consume", RPC_LIMIT, consume)
+                .await
+                .map(Consumer)
+        }
+    }
+
+    /// Takes deliveries from `consumer` from now on.
+    pub fn attach(&mut self, consumer: Consumer) {
+        self.consumer = Some(consumer.0);
+    }
+
+    /// Takes no more deliveries: what still comes stays the broker's, until the channel closes.
+    pub fn detach(&mut self) {
+        self.consumer = None;
     }
 
     /// The next delivery, or the consumer's end; pends for ever after that. Cancel safe.

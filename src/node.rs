@@ -1,0 +1,93 @@
+//! One queue, consumed by one handler: the unit of state.
+//!
+//! A node is one task that owns everything about its queue: the channel, the ledger of its deliveries, what
+//! waits for a slot, what runs, what is being written. Nothing of it is shared, so nothing of it is
+//! locked. Handlers run elsewhere and report back over one queue, bounded by the prefetch.
+
+mod command;
+mod drain;
+mod opening;
+mod run;
+mod task;
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+pub use command::Command;
+pub use drain::{NodeDrain, StepTimes};
+pub use task::NodeState;
+
+use crate::broker::SessionState;
+use crate::config::NodeSettings;
+use crate::handler::AnyHandler;
+use crate::lifecycle::DrainSignal;
+use crate::metrics::NodeMetrics;
+
+/// What a node is made of.
+#[derive(Debug)]
+pub struct NodeParts {
+    /// Its settings.
+    pub settings: NodeSettings,
+    /// Its handler.
+    pub handler: AnyHandler,
+    /// Its slots: its own, or a pool's.
+    pub slots: Arc<Semaphore>,
+    /// The consumer tag it consumes with.
+    pub consumer_tag: String,
+    /// The connection it consumes on.
+    pub session: watch::Receiver<SessionState>,
+    /// What it counts.
+    pub metrics: NodeMetrics,
+    /// What its handlers observe.
+    pub drain: DrainSignal,
+    /// Where its handlers run.
+    pub work: Handle,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    commands: watch::Sender<Command>,
+    state: watch::Receiver<NodeState>,
+    task: AbortOnDropHandle<NodeDrain>,
+}
+
+impl Node {
+    /// Starts the node's task on `amqp`; it consumes as soon as there is a connection.
+    pub fn start(parts: NodeParts, amqp: &Handle) -> Self {
+        let (commands, receiver) = watch::channel(Command::Run);
+        let (state_sender, state) = watch::channel(NodeState::Opening);
+        let (sender, completions) = mpsc::unbounded_channel();
+        let task = task::Task::new(parts, receiver, state_sender, sender, completions);
+        Self {
+            commands,
+            state,
+            task: AbortOnDropHandle::new(amqp.spawn(task.run())),
+        }
+    }
+
+    /// Tells the node what to do from now on.
+    pub fn command(&self, command: Command) {
+        self.commands.send_replace(command);
+    }
+
+    /// Observes the node's state.
+    pub fn state(&self) -> watch::Receiver<NodeState> {
+        self.state.clone()
+    }
+
+    /// Resolves when the node has drained, with what the drain did to it. It never resolves before a
+    /// drain was commanded.
+    pub async fn drained(self) -> NodeDrain {
+        match self.task.await {
+            Ok(drain) => drain,
+            Err(error) => {
+                tracing::error!(%error, "a node's task ended badly; the broker takes back its deliveries");
+                NodeDrain::default()
+            }
+        }
+    }
+}

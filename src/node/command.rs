@@ -1,0 +1,106 @@
+//! What a node is told to do.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT};
+
+/// What a node is to do from now on; the newest command stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Consume.
+    Run,
+    /// Consume nothing; keep what runs.
+    Pause,
+    /// Stop in order; what still runs at the deadline is interrupted.
+    Drain {
+        /// When to interrupt.
+        deadline: Instant,
+    },
+    /// Interrupt now.
+    Abort {
+        /// When this was commanded.
+        at: Instant,
+    },
+}
+
+impl Command {
+    /// Whether the node is to end.
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Drain { .. } | Self::Abort { .. })
+    }
+
+    /// When everything has to be over: later than the interruption, for that has to be settled too.
+    pub fn end(self) -> Option<Instant> {
+        match self {
+            Self::Run | Self::Pause => None,
+            Self::Drain { deadline } => Some(deadline + CLOSING_LIMIT),
+            Self::Abort { at } => Some(at + ABORT_LIMIT),
+        }
+    }
+
+    /// `limit`, or the time that is left before [`end`](Self::end) where that is less.
+    pub fn within(self, limit: Duration) -> Duration {
+        self.end().map_or(limit, |end| {
+            limit.min(end.saturating_duration_since(Instant::now()))
+        })
+    }
+}
+
+/// Resolves when what runs is to be interrupted: at the deadline of a drain, or at once in an abort.
+pub async fn interruption(mut commands: watch::Receiver<Command>) {
+    loop {
+        let command = *commands.borrow_and_update();
+        let changed = match command {
+            Command::Abort { .. } => return,
+            Command::Drain { deadline } => tokio::select! {
+                () = sleep_until(deadline) => return,
+                changed = commands.changed() => changed,
+            },
+            Command::Run | Command::Pause => commands.changed().await,
+        };
+        if changed.is_err() {
+            // Nobody is left to command anything: the worker is gone.
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_abort_interrupts_before_the_deadline() {
+        let begin = Instant::now();
+        let deadline = begin + Duration::from_secs(25);
+        let (sender, receiver) = watch::channel(Command::Drain { deadline });
+        let waiting = tokio::spawn(interruption(receiver));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!waiting.is_finished());
+        let at = Instant::now();
+        sender.send_replace(Command::Abort { at });
+        waiting.await.expect("it does not panic");
+        assert_eq!(begin.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_interrupts_at_its_deadline() {
+        let begin = Instant::now();
+        let deadline = begin + Duration::from_secs(25);
+        let (_sender, receiver) = watch::channel(Command::Drain { deadline });
+        interruption(receiver).await;
+        assert_eq!(Instant::now(), deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn limits_shrink_towards_the_end() {
+        let now = Instant::now();
+        let limit = Duration::from_secs(2);
+        assert_eq!(Command::Run.within(limit), limit);
+        assert_eq!(Command::Drain { deadline: now }.within(limit), limit);
+        assert_eq!(Command::Abort { at: now }.within(limit), ABORT_LIMIT);
+    }
+}

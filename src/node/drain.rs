@@ -1,0 +1,239 @@
+//! The drain of one node: steps 2 to 6 of the worker's.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tracing::warn;
+
+use super::command::interruption;
+use super::run::Run;
+use super::task::{NodeState, Task};
+use crate::settlement::Settlement;
+
+/// How long cancelled handlers may take to let go before their deliveries are handed back regardless.
+const LET_GO_LIMIT: Duration = Duration::from_millis(200);
+/// How long the last settlements may take to be written.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+/// How long the broker may take to answer the channel's close.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// How many interrupted messages are named.
+const NAMED: usize = 100;
+
+/// What a drain did to a node's deliveries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeDrain {
+    /// Running at its beginning, and finished by their handlers.
+    pub finished: u64,
+    /// Not started, and handed back.
+    pub handed_back: u64,
+    /// Cut off at the deadline, and handed back.
+    pub interrupted: u64,
+    /// Finished, but their settlement is not known to have arrived.
+    pub unconfirmed: u64,
+    /// Message ids of the first interrupted messages; `<queue>#<delivery tag>` where one has none.
+    pub interrupted_ids: Vec<String>,
+    /// How long each step took.
+    pub steps: StepTimes,
+    /// Settled on the present channel since the drain began, without proof that it arrived.
+    pub(super) unproven: u64,
+}
+
+/// How long the steps of a drain took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// From the cancel to the last delivery before its cancel-ok.
+    pub cancel: Duration,
+    /// Handing back what had not started.
+    pub hand_back: Duration,
+    /// Letting finish what ran.
+    pub finish: Duration,
+    /// Interrupting what still ran.
+    pub interrupt: Duration,
+    /// Writing the last settlements and closing the channel.
+    pub settle: Duration,
+}
+
+impl StepTimes {
+    /// The longer of both, step by step: nodes drain side by side.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            cancel: self.cancel.max(other.cancel),
+            hand_back: self.hand_back.max(other.hand_back),
+            finish: self.finish.max(other.finish),
+            interrupt: self.interrupt.max(other.interrupt),
+            settle: self.settle.max(other.settle),
+        }
+    }
+}
+
+impl NodeDrain {
+    /// The channel is lost: what was settled on it since the drain began may not have arrived.
+    pub(super) fn channel_lost(&mut self) {
+        self.unconfirmed += std::mem::take(&mut self.unproven);
+    }
+
+    /// Adds another node's drain to this one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.finished += other.finished;
+        self.handed_back += other.handed_back;
+        self.interrupted += other.interrupted;
+        self.unconfirmed += other.unconfirmed;
+        self.interrupted_ids.extend(other.interrupted_ids);
+        self.interrupted_ids.truncate(NAMED);
+        self.steps = self.steps.max(other.steps);
+        self
+    }
+}
+
+impl Task {
+    /// Stops in order. The order is the product:
+    ///
+    /// 2. cancel the consumer, so that nothing new comes;
+    /// 3. hand back what has not started;
+    /// 4. let finish what runs, and settle it;
+    /// 5. at the deadline interrupt the rest, and hand it back;
+    /// 6. write the last settlements and close the channel: its close-ok proves that they arrived.
+    ///
+    /// A queue with a single active consumer is not cancelled: a successor would start while the last
+    /// delivery still runs here. It goes over to the successor when the channel closes.
+    pub(super) async fn drain(mut self) -> NodeDrain {
+        self.drain = Some(NodeDrain::default());
+        self.state.send_replace(NodeState::Draining);
+        self.stop_intake();
+        let mut clock = Clock::start();
+        let mut steps = StepTimes::default();
+
+        if !self.single_active_consumer {
+            self.cancel_consumer().await;
+            steps.cancel = clock.lap();
+            self.hand_back_unstarted();
+            self.written().await;
+            steps.hand_back = clock.lap();
+        }
+        self.finish_running().await;
+        steps.finish = clock.lap();
+        self.interrupt().await;
+        steps.interrupt = clock.lap();
+        self.close().await;
+        steps.settle = clock.lap();
+
+        let mut drain = self.drain.take().unwrap_or_default();
+        drain.steps = steps;
+        drain
+    }
+
+    async fn finish_running(&mut self) {
+        let mut interruption = std::pin::pin!(interruption(self.commands.clone()));
+        while !self.running.is_empty() {
+            tokio::select! {
+                biased;
+                () = &mut interruption => return,
+                () = self.turn() => {}
+            }
+        }
+    }
+
+    async fn interrupt(&mut self) {
+        if self.running.is_empty() {
+            return;
+        }
+        for run in self.running.values() {
+            run.abort.abort();
+        }
+        let limit = self.commands.borrow().within(LET_GO_LIMIT);
+        let let_go = async {
+            while !self.running.is_empty() {
+                self.turn().await;
+            }
+        };
+        if timeout(limit, let_go).await.is_err() {
+            warn!(
+                queue = %self.queue,
+                running = self.running.len(),
+                "handlers ignore that they are cancelled; their deliveries are handed back all the same"
+            );
+        }
+        for (_, run) in std::mem::take(&mut self.running) {
+            self.metrics.in_flight.dec();
+            self.interrupted(&run);
+        }
+    }
+
+    /// Hands back a delivery whose run was cut off.
+    pub(super) fn interrupted(&mut self, run: &Run) {
+        self.metrics.interrupted.inc();
+        let message_id = run.delivery.properties.message_id.clone();
+        let id = message_id.unwrap_or_else(|| format!("{}#{}", self.queue, run.tag));
+        warn!(queue = %self.queue, message_id = id, ran = ?run.started.elapsed(), "interrupted");
+        if let Some(drain) = &mut self.drain {
+            drain.interrupted += 1;
+            if drain.interrupted_ids.len() < NAMED {
+                drain.interrupted_ids.push(id);
+            }
+        }
+        let current = self
+            .channel
+            .as_ref()
+            .map(crate::broker::ConsumeChannel::generation);
+        if current == Some(run.generation) {
+            self.settle(run.tag, Settlement::HandBack);
+        }
+    }
+
+    /// Waits until everything decided is written, within bounds.
+    async fn written(&mut self) {
+        let limit = self.commands.borrow().within(FLUSH_LIMIT);
+        let written = async {
+            self.flush();
+            while self.channel.is_some() && (!self.writes.is_empty() || self.ledger.has_decided()) {
+                self.turn().await;
+            }
+        };
+        if timeout(limit, written).await.is_err() {
+            warn!(queue = %self.queue, "the last settlements could not be written in time");
+        }
+    }
+
+    async fn close(&mut self) {
+        self.written().await;
+        let Some(channel) = self.channel.take() else {
+            return;
+        };
+        let limit = self.commands.borrow().within(CLOSE_LIMIT);
+        let closed = channel.close(limit).await;
+        let unstarted = self.ready.len() as u64;
+        self.ready.clear();
+        self.metrics.handed_back.inc_by(unstarted);
+        let drain = self.drain.get_or_insert_default();
+        drain.handed_back += unstarted;
+        match closed {
+            Ok(()) => drain.unproven = 0,
+            Err(error) => {
+                drain.channel_lost();
+                self.metrics.unconfirmed.inc_by(drain.unconfirmed);
+                warn!(
+                    queue = %self.queue,
+                    %error,
+                    "the channel did not close in order: the last settlements may not have arrived"
+                );
+            }
+        }
+    }
+}
+
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        let lap = now.duration_since(self.0);
+        self.0 = now;
+        lap
+    }
+}

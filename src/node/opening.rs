@@ -1,0 +1,49 @@
+//! From a link to a consumer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::broker::{BrokerError, ConsumeChannel, Consumer, Link, QueueFacts, ensure_queue};
+use crate::config::NodeSettings;
+
+/// A consumer about to be; dropping it closes what it opened.
+pub type Opening = Pin<Box<dyn Future<Output = Result<Box<Opened>, BrokerError>> + Send>>;
+
+/// A consumer that has started.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, in a box"
+)]
+pub enum Opened {
+    /// On a channel of its own.
+    Channel(ConsumeChannel, Consumer, QueueFacts),
+    /// On the channel there is.
+    Consumer(Consumer, QueueFacts),
+}
+
+/// Makes sure that the queue is there, opens a channel and consumes.
+pub fn open(
+    link: Link,
+    settings: Arc<NodeSettings>,
+    queue: Arc<str>,
+    consumer_tag: String,
+) -> Opening {
+    Box::pin(async move {
+        let facts = ensure_queue(&link, &settings).await?;
+        let channel = ConsumeChannel::open(&link, &queue, settings.prefetch, consumer_tag).await?;
+        let consumer = channel.consume().await?;
+        Ok(Box::new(Opened::Channel(channel, consumer, facts)))
+    })
+}
+
+/// Makes sure that the queue is there and consumes again on `channel`, whose consumer has ended; its
+/// deliveries under way stay settleable.
+pub fn reopen(link: Link, settings: Arc<NodeSettings>, channel: &ConsumeChannel) -> Opening {
+    let consume = channel.consume();
+    Box::pin(async move {
+        let facts = ensure_queue(&link, &settings).await?;
+        Ok(Box::new(Opened::Consumer(consume.await?, facts)))
+    })
+}
