@@ -3,108 +3,32 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::config::HandlerSettings;
 use crate::delivery::Delivery;
 use crate::lifecycle::DrainSignal;
 
-/// What a handler decides about a delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The work is done: the message is acknowledged.
-    Done,
-    /// The work is to be tried again later.
-    Retry {
-        /// Not before this long from now; `None` leaves the delay to the node's retry policy.
-        delay: Option<Duration>,
-        /// The class of what went wrong.
-        reason: Reason,
-        /// What went wrong, for logs and headers; at most [`ERROR_LIMIT`] bytes of it are kept.
-        error: String,
-    },
-    /// Trying again cannot help: the message goes to the dead letters.
-    Dead {
-        /// The class of what went wrong.
-        reason: Reason,
-        /// What went wrong, for logs and headers; at most [`ERROR_LIMIT`] bytes of it are kept.
-        error: String,
-    },
-}
+mod error;
+mod exec;
+mod http;
+mod json;
+mod log;
+mod metadata;
+mod outcome;
+mod service;
+#[cfg(test)]
+mod testing;
+mod trace;
 
-/// How much of an outcome's error text is kept, in bytes.
-pub const ERROR_LIMIT: usize = 2_000;
-
-/// Why a delivery is retried or dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The handler said so.
-    Handler,
-    /// The handler did not finish within the node's `timeout`.
-    Timeout,
-    /// The handler panicked, or the process that ran it died.
-    Crash,
-    /// The body is larger than the node's `max_body`.
-    TooLarge,
-    /// The body is not what the handler can read.
-    Undecodable,
-    /// The last attempt that the retry policy allows has failed.
-    Attempts,
-}
-
-impl Reason {
-    /// The reason as it appears in headers, logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Handler => "handler",
-            Self::Timeout => "timeout",
-            Self::Crash => "crash",
-            Self::TooLarge => "too_large",
-            Self::Undecodable => "undecodable",
-            Self::Attempts => "attempts",
-        }
-    }
-}
-
-impl Outcome {
-    /// Try again, after the delay of the node's retry policy.
-    pub fn retry(error: impl Into<String>) -> Self {
-        Self::Retry {
-            delay: None,
-            reason: Reason::Handler,
-            error: error.into(),
-        }
-    }
-
-    /// Try again, not before `delay` from now.
-    pub fn retry_after(delay: Duration, error: impl Into<String>) -> Self {
-        Self::Retry {
-            delay: Some(delay),
-            reason: Reason::Handler,
-            error: error.into(),
-        }
-    }
-
-    /// Give up on the message.
-    pub fn dead(error: impl Into<String>) -> Self {
-        Self::Dead {
-            reason: Reason::Handler,
-            error: error.into(),
-        }
-    }
-
-    /// The outcome's word: `done`, `retry` or `dead`.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Retry { .. } => "retry",
-            Self::Dead { .. } => "dead",
-        }
-    }
-}
+pub use error::HandlerError;
+pub use exec::ExecHandler;
+pub use http::HttpHandler;
+pub use json::json;
+pub use log::LogHandler;
+pub use outcome::{ERROR_LIMIT, Outcome, Reason};
+pub use service::service;
 
 /// What a handler may know about the worker while it runs.
 #[derive(Debug, Clone)]
@@ -155,7 +79,22 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// A plain async function is a handler.
+/// A plain async function or closure is a handler.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidegate::delivery::Delivery;
+/// use tidegate::handler::{AnyHandler, Context, Outcome};
+///
+/// let limit = 1_000;
+/// let handler = AnyHandler::new("rust", move |delivery: Arc<Delivery>, _: Context| async move {
+///     if delivery.body.len() > limit {
+///         return Outcome::dead("more than can be read");
+///     }
+///     Outcome::Done
+/// });
+/// # let _ = handler;
+/// ```
 impl<F, Fut> Handler for F
 where
     F: Fn(Arc<Delivery>, Context) -> Fut + Send + Sync + 'static,
@@ -210,13 +149,26 @@ impl AnyHandler {
 
     /// See [`Handler::handle`].
     pub async fn handle(&self, delivery: Arc<Delivery>, context: Context) -> Outcome {
-        self.inner.handle(delivery, context).await
+        self.inner.handle(delivery, context).await.bounded()
     }
 
     /// See [`Handler::release`].
     pub async fn release(&self) {
         self.inner.release().await;
     }
+}
+
+/// Builds the handler that configuration names. Opens no socket and starts no process.
+///
+/// # Errors
+/// See [`HandlerError`].
+pub fn from_settings(settings: &HandlerSettings) -> Result<AnyHandler, HandlerError> {
+    let kind = settings.kind();
+    Ok(match settings {
+        HandlerSettings::Http(settings) => AnyHandler::new(kind, HttpHandler::new(settings)?),
+        HandlerSettings::Exec(settings) => AnyHandler::new(kind, ExecHandler::new(settings)?),
+        HandlerSettings::Log(settings) => AnyHandler::new(kind, LogHandler::new(settings)),
+    })
 }
 
 impl std::fmt::Debug for AnyHandler {
