@@ -94,6 +94,15 @@ impl ExecHandler {
         }
         command
     }
+
+    /// Names the directory too: when it is missing, the system says no more than that something is.
+    fn not_run(&self, error: &std::io::Error) -> String {
+        let place = match &self.directory {
+            Some(directory) => format!(" in {}", directory.display()),
+            None => String::new(),
+        };
+        format!("cannot run `{}`{place}: {error}", self.program)
+    }
 }
 
 fn validate(settings: &ExecSettings) -> Result<(), HandlerError> {
@@ -141,7 +150,7 @@ impl Handler for ExecHandler {
                 );
                 outcome(exit.status, &stderr)
             }
-            Err(error) => crashed(format!("cannot run `{}`: {error}", self.program)),
+            Err(error) => crashed(self.not_run(&error)),
         }
     }
 }

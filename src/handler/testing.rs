@@ -1,6 +1,7 @@
 //! Deliveries and contexts for the handlers' tests.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -46,4 +47,13 @@ impl Draft {
 /// The context of a worker that is not draining.
 pub(super) fn context() -> Context {
     Context::new(DrainTrigger::new().signal())
+}
+
+/// Waits until `condition` holds; far longer than any machine needs, and then it is a failure.
+pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
