@@ -7,7 +7,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, Method, Request, Response, redirect};
 use secrecy::ExposeSecret as _;
 
@@ -102,6 +102,8 @@ impl HttpHandler {
         for (name, value) in request.headers() {
             headers.insert(name, value.clone());
         }
+        // The client says nothing of an empty body, and some servers refuse a POST without a length (411).
+        headers.insert(CONTENT_LENGTH, delivery.body.len().into());
         *request.headers_mut() = headers;
         *request.body_mut() = Some(delivery.body.clone().into());
         request
@@ -187,3 +189,6 @@ async fn read(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
