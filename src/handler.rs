@@ -158,6 +158,11 @@ impl AnyHandler {
     }
 }
 
+/// The guide's examples in Rust, so that they are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/handlers.md")]
+struct Guide;
+
 /// Builds the handler that configuration names. Opens no socket and starts no process.
 ///
 /// # Errors

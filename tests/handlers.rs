@@ -1,0 +1,153 @@
+//! The examples of `docs/handlers.md`, run as they stand there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate::config::{ExecSettings, HandlerSettings, HttpSettings, LogSettings, Print};
+use tidegate::delivery::{Delivery, Properties};
+use tidegate::handler::{AnyHandler, Context, Outcome, from_settings};
+use tidegate::lifecycle::DrainTrigger;
+
+/// The guide's one example in `language`.
+fn example(language: &str) -> String {
+    let guide = include_str!("../docs/handlers.md");
+    let fence = format!("```{language}\n");
+    let (_, rest) = guide.split_once(&fence).expect("the guide has the example");
+    let (code, rest) = rest.split_once("```\n").expect("the example ends");
+    assert!(!rest.contains(&fence), "there is one example in {language}");
+    code.to_owned()
+}
+
+async fn handle(handler: &AnyHandler, message_id: Option<&str>, body: &str) -> Outcome {
+    let delivery = Delivery {
+        queue: "orders".into(),
+        exchange: String::new(),
+        routing_key: "orders".into(),
+        redelivered: false,
+        attempt: 1,
+        properties: Properties {
+            message_id: message_id.map(str::to_owned),
+            ..Properties::default()
+        },
+        body: body.to_owned().into(),
+    };
+    let context = Context::new(DrainTrigger::new().signal());
+    handler.handle(Arc::new(delivery), context).await
+}
+
+/// A child that ends with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Starts the guide's server on a free port; `None` on a machine without Python.
+fn serve(directory: &Path) -> Option<(Server, u16)> {
+    let script = directory.join("orders.py");
+    fs::write(&script, example("python")).unwrap();
+    let started = Command::new("python3")
+        .arg(&script)
+        .arg("0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = match started {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        started => started.unwrap(),
+    };
+    let mut line = String::new();
+    let stdout = child.stdout.take().unwrap();
+    let server = Server(child);
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    let port = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
+    Some((server, port))
+}
+
+#[tokio::test]
+async fn the_guides_server_answers_with_every_outcome() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some((_server, port)) = serve(directory.path()) else {
+        eprintln!("skipped: there is no python3 on this machine");
+        return;
+    };
+    let handler = from_settings(&HandlerSettings::Http(HttpSettings {
+        url: format!("http://127.0.0.1:{port}/orders").parse().unwrap(),
+        headers: BTreeMap::new(),
+        ca: None,
+    }))
+    .unwrap();
+    assert_eq!(handler.kind(), "http");
+    let id = Some("ü 1");
+    assert_eq!(handle(&handler, id, r#"{"id": 1}"#).await, Outcome::Done);
+    assert_eq!(
+        handle(&handler, id, r#"{"stock": "unknown"}"#).await,
+        Outcome::retry_after(
+            Duration::from_secs(5),
+            "HTTP 503 Service Unavailable: ask again"
+        )
+    );
+    assert_eq!(
+        handle(&handler, id, "{").await,
+        Outcome::dead(
+            "HTTP 400 Bad Request: ü 1: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
+        )
+    );
+}
+
+#[tokio::test]
+async fn the_guides_script_exits_with_every_outcome() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("order.sh");
+    fs::write(&script, example("sh")).unwrap();
+    let handler = from_settings(&HandlerSettings::Exec(ExecSettings {
+        // Through its interpreter: another test may be starting a process while the file is written, and
+        // the system starts no program that anyone holds open for writing.
+        command: vec!["sh".into(), "./order.sh".into(), "--strict".into()],
+        directory: Some(directory.path().to_owned()),
+        env: BTreeMap::new(),
+    }))
+    .unwrap();
+    assert_eq!(handler.kind(), "exec");
+    assert_eq!(
+        handle(&handler, Some("a/1"), "order").await,
+        Outcome::retry("exit code 75: orders is not mounted")
+    );
+    let orders = directory.path().join("orders");
+    fs::create_dir(&orders).unwrap();
+    assert_eq!(handle(&handler, Some("a/1"), "order").await, Outcome::Done);
+    assert_eq!(fs::read_to_string(orders.join("order-a_1")).unwrap(), "order");
+    assert_eq!(
+        handle(&handler, None, "order").await,
+        Outcome::dead("exit code 1: an order needs a message id")
+    );
+}
+
+#[tokio::test]
+async fn the_log_handler_is_built_by_its_settings() {
+    let settings = HandlerSettings::Log(LogSettings { print: Print::None });
+    let handler = from_settings(&settings).unwrap();
+    assert_eq!(handler.kind(), "log");
+    assert_eq!(handle(&handler, None, "order").await, Outcome::Done);
+}
+
+#[test]
+fn a_handler_that_cannot_be_built_says_which_and_why() {
+    let settings = HandlerSettings::Exec(ExecSettings {
+        command: Vec::new(),
+        directory: None,
+        env: BTreeMap::new(),
+    });
+    assert_eq!(
+        from_settings(&settings).unwrap_err().to_string(),
+        "handler exec: command: must begin with a program"
+    );
+}
