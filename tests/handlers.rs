@@ -1,5 +1,7 @@
 //! The examples of `docs/handlers.md`, run as they stand there.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -124,7 +126,10 @@ async fn the_guides_script_exits_with_every_outcome() {
     let orders = directory.path().join("orders");
     fs::create_dir(&orders).unwrap();
     assert_eq!(handle(&handler, Some("a/1"), "order").await, Outcome::Done);
-    assert_eq!(fs::read_to_string(orders.join("order-a_1")).unwrap(), "order");
+    assert_eq!(
+        fs::read_to_string(orders.join("order-a_1")).unwrap(),
+        "order"
+    );
     assert_eq!(
         handle(&handler, None, "order").await,
         Outcome::dead("exit code 1: an order needs a message id")
