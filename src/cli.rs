@@ -3,7 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{ConfigErrors, HandlersFrom, Settings};
+use crate::telemetry;
+
+pub mod schema;
+mod worker;
 
 /// A RabbitMQ worker that can be stopped at any moment without losing, interrupting or repeating anything.
 #[derive(Debug, Parser)]
@@ -44,7 +51,17 @@ pub struct ConfigArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Work on the queues of a configuration until a signal ends it
+    Worker(ConfigArgs),
+    /// Print the JSON Schemas of the status messages
+    Schema(schema::SchemaArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
 
 /// What the process exits with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +97,43 @@ impl Exit {
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let exit = match cli.command {};
-    ExitCode::from(Exit::code(exit))
+    let exit = match run(cli) {
+        Ok(exit) => exit,
+        Err(error) => {
+            eprintln!("tidegate: {error:#}");
+            if error.is::<ConfigErrors>() {
+                Exit::Config
+            } else {
+                Exit::Failure
+            }
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    telemetry::init(&cli.log.log, cli.log.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let exit = runtime.block_on(async {
+        match cli.command {
+            Command::Worker(args) => worker::run(args).await,
+            Command::Schema(args) => schema::run(&args),
+            Command::Completions { shell } => {
+                let mut command = <Cli as clap::CommandFactory>::command();
+                clap_complete::generate(shell, &mut command, "tidegate", &mut std::io::stdout());
+                Ok(Exit::Clean)
+            }
+        }
+    });
+    // A handler that ignores its cancellation must not keep the process.
+    runtime.shutdown_background();
+    exit
+}
+
+/// Reads the configuration that `args` names, and what the environment says beside it.
+fn load(args: &ConfigArgs) -> Result<Settings, ConfigErrors> {
+    crate::config::load(&args.config, std::env::vars(), HandlersFrom::Configuration)
 }

@@ -232,3 +232,90 @@ pub enum Print {
     /// The line and the body.
     Body,
 }
+
+/// Whether each node's handler must be named by configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandlersFrom {
+    /// It must.
+    Configuration,
+    /// The program registers its own.
+    Program,
+}
+/// TEMPORARY
+#[derive(Debug)]
+pub struct ConfigErrors;
+impl std::fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("x")
+    }
+}
+impl std::error::Error for ConfigErrors {}
+/// TEMPORARY
+pub fn load(
+    _: &std::path::Path,
+    _: impl IntoIterator<Item = (String, String)>,
+    _: HandlersFrom,
+) -> Result<Settings, ConfigErrors> {
+    let queue = std::env::var("T_QUEUE").expect("q");
+    Ok(Settings {
+        broker: BrokerSettings {
+            tls: false,
+            host: "127.0.0.1".into(),
+            port: std::env::var("T_PORT").expect("p").parse().expect("p"),
+            vhost: "/".into(),
+            username: "guest".into(),
+            password: "guest".to_owned().into(),
+            ca: None,
+            identity: None,
+            connect_timeout: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(20),
+        },
+        worker: WorkerSettings {
+            name: "t".into(),
+            http: Some("127.0.0.1:0".parse().expect("a")),
+        },
+        drain: DrainSettings {
+            grace: Duration::from_secs(
+                std::env::var("T_GRACE")
+                    .unwrap_or("25".into())
+                    .parse()
+                    .expect("g"),
+            ),
+        },
+        heartbeat: HeartbeatSettings {
+            busy: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+        },
+        status: StatusSettings {
+            enabled: true,
+            exchange: "tidegate.status".into(),
+            control: "tidegate.control".into(),
+        },
+        pools: BTreeMap::new(),
+        nodes: vec![NodeSettings {
+            queue,
+            declare: true,
+            kind: QueueType::Quorum,
+            max_length: None,
+            bind: vec![],
+            single_active_consumer: false,
+            slots: Slots::Own(8),
+            prefetch: 16,
+            timeout: Duration::from_secs(300),
+            max_body: 1 << 24,
+            retry: RetrySettings {
+                max_attempts: 5,
+                min: Duration::from_secs(1),
+                max: Duration::from_secs(300),
+            },
+            handler: Some(HandlerSettings::Exec(ExecSettings {
+                command: vec![
+                    "sleep".into(),
+                    std::env::var("T_SLEEP").unwrap_or("0.5".into()),
+                ],
+                directory: None,
+                env: BTreeMap::new(),
+            })),
+        }],
+    })
+}

@@ -1,12 +1,76 @@
-//! Tidegate: a RabbitMQ worker that can be stopped at any moment, at full load, without anyone noticing.
+//! Tidegate is a RabbitMQ worker that can be stopped at any moment, at full load, without anyone noticing:
+//! nothing lost, nothing interrupted, nothing done twice.
+//!
+//! # Words
+//! A *worker* is a process; it hosts *nodes*. A node is one queue, consumed by one *handler*, in a bounded
+//! number of *slots*. A *delivery* is one message on its way through a node; the handler decides its
+//! *outcome* (done, retry, dead), and the *settlement* is what the broker is told. A *drain* is the orderly stop.
+//!
+//! # The life of a delivery
+//! 1. The broker sends it ahead, up to the node's prefetch; [`broker::ConsumeChannel`] yields it with its tag.
+//! 2. The node's task notes the tag in the [`settlement::Ledger`] of that channel and puts the delivery in line.
+//! 3. A slot becomes free; the [`handler::Handler`] runs on the caller's runtime, within the node's time-out.
+//! 4. Its [`handler::Outcome`] goes back to the node's task, exactly once, even if the handler panics.
+//! 5. The table [`settlement::decide`] turns it into a settlement; the ledger turns settlements into the fewest
+//!    broker calls; a flush writes them while the next ones gather.
+//! 6. If the channel was lost meanwhile, the outcome cannot be settled: a tag means nothing on another channel.
+//!    The broker delivers the message again.
+//!
+//! # The life of a worker
+//! | phase | ready | pause | resume | drain | drained |
+//! | --- | --- | --- | --- | --- | --- |
+//! | starting | running | | | draining | |
+//! | running | | paused | | draining | |
+//! | paused | | | running | draining | |
+//! | draining | | | | | stopped |
+//! | stopped | | | | | |
+//!
+//! An empty cell is an event that cannot happen in that phase: it is refused and logged. The connection to
+//! the broker is a separate thing and never moves the phase.
+//!
+//! # The map
+//! [`worker`] starts and drains in order and owns the phase; [`node`] is one queue's task; [`settlement`] and
+//! [`retry`] are pure; [`broker`] is the only part that knows the client library; [`handler`] has the trait and the
+//! kinds that configuration can name; [`status`] tells the status exchange; [`http`] serves health and metrics;
+//! [`config`] reads and validates; [`cli`] is the command line.
+//!
+//! # A worker in Rust
+//! ```no_run
+//! use std::sync::Arc;
+//! use tidegate::delivery::Delivery;
+//! use tidegate::handler::{Context, Outcome};
+//! use tidegate::worker::Worker;
+//!
+//! # async fn example(settings: tidegate::config::Settings) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut worker = Worker::new(settings)
+//!     .handler("orders", |delivery: Arc<Delivery>, _context: Context| async move {
+//!         println!("{} bytes", delivery.body.len());
+//!         Outcome::Done
+//!     })
+//!     .start()
+//!     .await?;
+//! let remote = worker.remote();
+//! tokio::spawn(async move {
+//!     tokio::signal::ctrl_c().await.expect("signals can be listened for");
+//!     remote.drain("ctrl-c").await;
+//! });
+//! let report = worker.finished().await?;
+//! assert_eq!(report.interrupted, 0);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod handler;
+pub mod http;
 pub mod lifecycle;
 pub mod metrics;
 pub mod node;
 pub mod retry;
 pub mod settlement;
+pub mod status;
+pub mod telemetry;
+pub mod worker;

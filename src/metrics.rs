@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::worker::DrainReport;
+
 /// Upper bounds of handler durations, in seconds.
 const HANDLER_BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
@@ -208,20 +210,21 @@ impl Metrics {
     }
 
     /// Measures a drain.
-    pub fn drained(
-        &self,
-        outcome: &'static str,
-        duration: Duration,
-        steps: impl IntoIterator<Item = (&'static str, Duration)>,
-    ) {
-        let labels = DrainLabels { outcome };
-        self.0
-            .drains
-            .get_or_create(&labels)
-            .observe(duration.as_secs_f64());
-        for (step, duration) in steps {
+    pub fn drained(&self, report: &DrainReport) {
+        let outcome = report.outcome.as_str();
+        let drains = self.0.drains.get_or_create(&DrainLabels { outcome });
+        drains.observe(report.duration.as_secs_f64());
+        let steps = report.steps;
+        for (step, millis) in [
+            ("cancel", steps.cancel_ms),
+            ("hand_back", steps.hand_back_ms),
+            ("finish", steps.finish_ms),
+            ("interrupt", steps.interrupt_ms),
+            ("settle", steps.settle_ms),
+            ("release", steps.release_ms),
+        ] {
             let gauge = self.0.drain_steps.get_or_create(&StepLabels { step });
-            gauge.set(duration.as_secs_f64());
+            gauge.set(Duration::from_millis(millis).as_secs_f64());
         }
     }
 
@@ -265,6 +268,24 @@ pub struct NodeMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::wire::{DrainOutcome, DrainSteps};
+
+    fn report() -> DrainReport {
+        DrainReport {
+            reason: "SIGTERM".into(),
+            outcome: DrainOutcome::Clean,
+            duration: Duration::from_millis(12),
+            steps: DrainSteps {
+                cancel_ms: 2,
+                ..DrainSteps::default()
+            },
+            finished: 0,
+            handed_back: 0,
+            interrupted: 0,
+            unconfirmed: 0,
+            interrupted_ids: Vec::new(),
+        }
+    }
 
     #[test]
     fn names_and_units_are_prometheus_like() {
@@ -274,11 +295,7 @@ mod tests {
         node.handler.observe(0.003);
         metrics.reconnected("consume");
         metrics.status_message("state", true);
-        metrics.drained(
-            "clean",
-            Duration::from_millis(12),
-            [("cancel", Duration::from_millis(2))],
-        );
+        metrics.drained(&report());
         let text = metrics.encode();
         for line in [
             r#"tidegate_deliveries_total{queue="orders",outcome="done"} 1"#,

@@ -6,7 +6,9 @@
 
 mod command;
 mod drain;
+mod intake;
 mod opening;
+mod outcomes;
 mod run;
 mod task;
 
@@ -72,6 +74,11 @@ impl Node {
     /// Tells the node what to do from now on.
     pub fn command(&self, command: Command) {
         self.commands.send_replace(command);
+    }
+
+    /// Commands the node from elsewhere.
+    pub fn commander(&self) -> watch::Sender<Command> {
+        self.commands.clone()
     }
 
     /// Observes the node's state.

@@ -128,6 +128,23 @@ mod tests {
     }
 
     #[test]
+    fn the_table_in_the_documentation_is_the_code() {
+        let documentation = include_str!("../lib.rs");
+        for phase in PHASES {
+            let cells: Vec<String> = EVENTS
+                .iter()
+                .map(|&event| {
+                    phase
+                        .next(event)
+                        .map_or(" |".into(), |to| format!(" {to} |"))
+                })
+                .collect();
+            let row = format!("//! | {phase} |{}", cells.concat());
+            assert!(documentation.contains(&row), "the table has no row {row:?}");
+        }
+    }
+
+    #[test]
     fn nothing_leaves_a_drain_but_its_end() {
         for event in EVENTS {
             if event != Event::Drained {

@@ -35,7 +35,7 @@ pub struct NodeDrain {
     /// How long each step took.
     pub steps: StepTimes,
     /// Settled on the present channel since the drain began, without proof that it arrived.
-    pub(super) unproven: u64,
+    pub(crate) unproven: u64,
 }
 
 /// How long the steps of a drain took.

@@ -4,29 +4,23 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
 
 use super::command::Command;
-use super::opening::{Opened, Opening, open, reopen};
-use super::run::{Completion, Run, Start, start};
+use super::opening::{Opened, Opening, reopen};
+use super::run::{Completion, Run};
 use super::{NodeDrain, NodeParts};
 use crate::broker::{Backoff, BrokerError, ConsumeChannel, Intake, Link, SessionState, Write};
 use crate::config::NodeSettings;
 use crate::delivery::Delivery;
-use crate::handler::{AnyHandler, Context, Outcome, Reason};
+use crate::handler::AnyHandler;
 use crate::lifecycle::DrainSignal;
 use crate::metrics::NodeMetrics;
-use crate::retry;
-use crate::settlement::{Call, Decision, Ledger, Settlement, decide};
-
-/// How long the broker may take to cancel a consumer.
-const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+use crate::settlement::{Call, Ledger, Settlement};
 
 /// How a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,33 +40,33 @@ pub enum NodeState {
 pub(super) struct Task {
     pub(super) settings: Arc<NodeSettings>,
     pub(super) queue: Arc<str>,
-    handler: AnyHandler,
-    slots: Arc<tokio::sync::Semaphore>,
-    consumer_tag: String,
-    session: watch::Receiver<SessionState>,
+    pub(super) handler: AnyHandler,
+    pub(super) slots: Arc<tokio::sync::Semaphore>,
+    pub(super) consumer_tag: String,
+    pub(super) session: watch::Receiver<SessionState>,
     pub(super) metrics: NodeMetrics,
-    drain_signal: DrainSignal,
-    work: tokio::runtime::Handle,
+    pub(super) drain_signal: DrainSignal,
+    pub(super) work: tokio::runtime::Handle,
     pub(super) commands: watch::Receiver<Command>,
     pub(super) state: watch::Sender<NodeState>,
-    completions_sender: mpsc::UnboundedSender<Completion>,
-    completions: mpsc::UnboundedReceiver<Completion>,
+    pub(super) completions_sender: mpsc::UnboundedSender<Completion>,
+    pub(super) completions: mpsc::UnboundedReceiver<Completion>,
 
     pub(super) channel: Option<ConsumeChannel>,
-    opening: Option<Opening>,
-    reopen_at: Option<Instant>,
-    backoff: Backoff,
-    consumed_before: bool,
+    pub(super) opening: Option<Opening>,
+    pub(super) reopen_at: Option<Instant>,
+    pub(super) backoff: Backoff,
+    pub(super) consumed_before: bool,
     pub(super) single_active_consumer: bool,
 
     pub(super) ledger: Ledger,
     pub(super) ready: VecDeque<(u64, Arc<Delivery>)>,
     pub(super) running: HashMap<u64, Run>,
-    next_run: u64,
-    waiting: Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>>,
-    held: BTreeMap<(Instant, u64), Settlement>,
+    pub(super) next_run: u64,
+    pub(super) waiting: Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>>,
+    pub(super) held: BTreeMap<(Instant, u64), Settlement>,
     pub(super) writes: FuturesUnordered<Write>,
-    calls: Vec<Call>,
+    pub(super) calls: Vec<Call>,
     /// What the drain has come to; `None` before it.
     pub(super) drain: Option<NodeDrain>,
 }
@@ -171,62 +165,12 @@ impl Task {
         self.state.send_replace(NodeState::Paused);
     }
 
-    fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         matches!(*self.commands.borrow(), Command::Run) && self.drain.is_none()
     }
 
-    fn link(&self) -> Option<Link> {
+    pub(super) fn link(&self) -> Option<Link> {
         self.session.borrow().link().cloned()
-    }
-
-    /// From now on nothing starts, and no consumer is made.
-    pub(super) fn stop_intake(&mut self) {
-        self.opening = None;
-        self.reopen_at = None;
-        self.waiting = None;
-    }
-
-    /// Cancels the consumer and takes in what the broker sent before cancel-ok: after it, the set of
-    /// deliveries is final.
-    pub(super) async fn cancel_consumer(&mut self) {
-        let Some(channel) = self
-            .channel
-            .as_ref()
-            .filter(|channel| channel.is_consuming())
-        else {
-            return;
-        };
-        let limit = self.commands.borrow().within(CANCEL_LIMIT);
-        let cancel = channel.cancel(limit);
-        if let Err(error) = self.meanwhile(cancel).await {
-            warn!(queue = %self.queue, %error, "the consumer could not be cancelled in order");
-            if let Some(channel) = &mut self.channel {
-                channel.detach();
-            }
-            return;
-        }
-        while self
-            .channel
-            .as_ref()
-            .is_some_and(ConsumeChannel::is_consuming)
-        {
-            self.turn().await;
-        }
-    }
-
-    /// Decides to hand back every delivery that has not started, and every one that waits for its retry.
-    pub(super) fn hand_back_unstarted(&mut self) {
-        for (tag, _) in std::mem::take(&mut self.ready) {
-            self.metrics.handed_back.inc();
-            if let Some(drain) = &mut self.drain {
-                drain.handed_back += 1;
-            }
-            self.settle(tag, Settlement::HandBack);
-        }
-        for ((_, tag), settlement) in std::mem::take(&mut self.held) {
-            self.settle(tag, settlement);
-        }
-        self.flush();
     }
 
     /// Awaits `future` while the node's work goes on.
@@ -303,269 +247,6 @@ impl Task {
             self.writes.push(channel.settle(call));
         }
     }
-
-    fn start_ready(&mut self) {
-        while self.is_running() && self.waiting.is_none() && !self.ready.is_empty() {
-            let slots = Arc::clone(&self.slots);
-            match Arc::clone(&slots).try_acquire_owned() {
-                Ok(slot) => self.start_next(slot),
-                Err(_all_taken) => {
-                    // The semaphore serves its waiters in order, so that no node of a pool starves.
-                    self.waiting = Some(Box::pin(async move {
-                        let slot = slots.acquire_owned().await;
-                        slot.expect("the semaphore of slots is never closed")
-                    }));
-                }
-            }
-        }
-    }
-
-    fn start_next(&mut self, slot: OwnedSemaphorePermit) {
-        let (Some((tag, delivery)), Some(channel)) = (self.ready.pop_front(), &self.channel) else {
-            return;
-        };
-        let run = self.next_run;
-        self.next_run += 1;
-        self.metrics.in_flight.inc();
-        let begin = Start {
-            run,
-            generation: channel.generation(),
-            tag,
-            delivery,
-            slot,
-            handler: self.handler.clone(),
-            context: Context::new(self.drain_signal.clone()),
-            timeout: self.settings.timeout,
-            completions: self.completions_sender.clone(),
-        };
-        self.running.insert(run, start(begin, &self.work));
-    }
-
-    fn take(&mut self, intake: Intake) {
-        let mut next = Some(intake);
-        while let Some(intake) = next.take() {
-            match intake {
-                Intake::Delivery(tag, delivery) => {
-                    if let Err(error) = self.ledger.deliver(tag) {
-                        let cause = error.to_string();
-                        let what = "taking a delivery";
-                        return self.lose(&BrokerError::Lost { what, cause });
-                    }
-                    self.accept(tag, delivery);
-                    next = next_intake(self.channel.as_mut()).now_or_never();
-                }
-                Intake::Ended => self.consumer_ended(),
-                Intake::Lost(error) => self.lose(&error),
-            }
-        }
-    }
-
-    fn accept(&mut self, tag: u64, delivery: Arc<Delivery>) {
-        let size = delivery.body.len() as u64;
-        if size <= self.settings.max_body {
-            self.ready.push_back((tag, delivery));
-            return;
-        }
-        let outcome = Outcome::Dead {
-            reason: Reason::TooLarge,
-            error: format!(
-                "the body has {size} bytes; node {:?} takes {} (max_body)",
-                self.settings.queue, self.settings.max_body
-            ),
-        };
-        self.count(&outcome, &delivery);
-        self.follow(tag, &delivery, &outcome);
-    }
-
-    fn consumer_ended(&mut self) {
-        // Our own cancel ends the consumer too; then there is nothing to do.
-        if !self.is_running() {
-            return;
-        }
-        warn!(queue = %self.queue, "the broker cancelled the consumer: its queue was deleted, or moved");
-        self.hand_back_unstarted();
-        self.try_again();
-    }
-
-    fn seek_consumer(&mut self) {
-        let refused = matches!(*self.state.borrow(), NodeState::Refused(_));
-        if !self.is_running() || refused || self.opening.is_some() || self.reopen_at.is_some() {
-            return;
-        }
-        let Some(link) = self.link() else { return };
-        match &self.channel {
-            None => {
-                let settings = Arc::clone(&self.settings);
-                let tag = self.consumer_tag.clone();
-                self.opening = Some(open(link, settings, Arc::clone(&self.queue), tag));
-            }
-            Some(channel) if !channel.is_consuming() => {
-                self.opening = Some(reopen(link, Arc::clone(&self.settings), channel));
-            }
-            Some(_) => {}
-        }
-    }
-
-    fn opened(&mut self, opened: Result<Box<Opened>, BrokerError>) {
-        let facts = match opened.map(|opened| *opened) {
-            Ok(Opened::Channel(mut channel, consumer, facts)) => {
-                channel.attach(consumer);
-                self.ledger = Ledger::new();
-                self.channel = Some(channel);
-                facts
-            }
-            Ok(Opened::Consumer(consumer, facts)) => {
-                if let Some(channel) = &mut self.channel {
-                    channel.attach(consumer);
-                }
-                facts
-            }
-            Err(error) if error.is_refusal() && !self.consumed_before => {
-                self.state.send_replace(NodeState::Refused(error));
-                return;
-            }
-            Err(error) => {
-                warn!(
-                    queue = %self.queue,
-                    attempt = self.backoff.attempts() + 1,
-                    %error,
-                    "cannot consume; trying again"
-                );
-                if self.channel.is_some() && !error.is_refusal() {
-                    self.lose(&error);
-                }
-                self.try_again();
-                return;
-            }
-        };
-        self.single_active_consumer |= facts.single_active_consumer;
-        self.consumed_before = true;
-        self.backoff.reset();
-        info!(
-            queue = %self.queue,
-            messages = facts.messages,
-            single_active_consumer = self.single_active_consumer,
-            "consuming"
-        );
-        self.state.send_replace(NodeState::Consuming);
-    }
-
-    fn try_again(&mut self) {
-        self.state.send_replace(NodeState::Opening);
-        self.reopen_at = Some(Instant::now() + self.backoff.next(rand::random()));
-    }
-
-    /// The channel is gone: its deliveries are the broker's again. What runs goes on; its outcome can no
-    /// longer be settled, for its tag means nothing elsewhere.
-    pub(super) fn lose(&mut self, error: &BrokerError) {
-        if self.channel.take().is_none() {
-            return;
-        }
-        self.opening = None;
-        self.ready.clear();
-        self.held.clear();
-        self.waiting = None;
-        let unwritten = self.writes.len() as u64;
-        self.writes.clear();
-        self.ledger = Ledger::new();
-        self.metrics.unconfirmed.inc_by(unwritten);
-        if let Some(drain) = &mut self.drain {
-            drain.channel_lost();
-        }
-        warn!(queue = %self.queue, %error, running = self.running.len(), "the channel is lost");
-        if self.is_running() {
-            self.try_again();
-        }
-    }
-
-    fn complete(&mut self, completion: Completion) {
-        let Some(run) = self.running.remove(&completion.run) else {
-            // It was interrupted, and settled then.
-            return;
-        };
-        self.metrics.in_flight.dec();
-        self.metrics
-            .handler
-            .observe(run.started.elapsed().as_secs_f64());
-        let Some(outcome) = completion.outcome else {
-            self.interrupted(&run);
-            return;
-        };
-        self.count(&outcome, &run.delivery);
-        if let Some(drain) = &mut self.drain {
-            drain.finished += 1;
-        }
-        let generation = self.channel.as_ref().map(ConsumeChannel::generation);
-        if generation == Some(run.generation) {
-            self.follow(run.tag, &run.delivery, &outcome);
-        } else {
-            info!(
-                queue = %self.queue,
-                message_id = run.delivery.properties.message_id,
-                outcome = outcome.as_str(),
-                "its channel is gone: the outcome cannot be settled, the broker delivers the message again"
-            );
-            self.metrics.unconfirmed.inc();
-            if let Some(drain) = &mut self.drain {
-                drain.unconfirmed += 1;
-            }
-        }
-    }
-
-    fn count(&self, outcome: &Outcome, delivery: &Delivery) {
-        let message_id = delivery.properties.message_id.as_deref();
-        match outcome {
-            Outcome::Done => {
-                self.metrics.done.inc();
-                debug!(queue = %self.queue, message_id, "done");
-            }
-            Outcome::Retry { reason, error, .. } => {
-                self.metrics.retried.inc();
-                let reason = reason.as_str();
-                warn!(queue = %self.queue, message_id, attempt = delivery.attempt, reason, error, "retry");
-            }
-            Outcome::Dead { reason, error } => {
-                self.metrics.dead.inc();
-                let reason = reason.as_str();
-                warn!(queue = %self.queue, message_id, attempt = delivery.attempt, reason, error, "dead");
-            }
-        }
-    }
-
-    /// Does what follows from an outcome of a delivery of the present channel.
-    fn follow(&mut self, tag: u64, delivery: &Delivery, outcome: &Outcome) {
-        let delay = retry::delay(&self.settings.retry, delivery.attempt, rand::random());
-        match decide(outcome, delay, retry::LONGEST_HELD) {
-            Decision::Now(settlement) => self.settle(tag, settlement),
-            // A drain does not wait for retries: somebody else may run them.
-            Decision::After(_, settlement) if self.drain.is_some() => self.settle(tag, settlement),
-            Decision::After(delay, settlement) => {
-                self.held.insert((Instant::now() + delay, tag), settlement);
-            }
-        }
-    }
-
-    pub(super) fn settle(&mut self, tag: u64, settlement: Settlement) {
-        if let Some(drain) = &mut self.drain {
-            drain.unproven += 1;
-        }
-        self.ledger
-            .decide(tag, settlement)
-            .expect("each delivery of the present channel is decided once");
-    }
-
-    fn settle_due(&mut self) {
-        let now = Instant::now();
-        if self.reopen_at.is_some_and(|at| at <= now) {
-            self.reopen_at = None;
-        }
-        while let Some(entry) = self.held.first_entry()
-            && entry.key().0 <= now
-        {
-            let ((_, tag), settlement) = entry.remove_entry();
-            self.settle(tag, settlement);
-        }
-    }
 }
 
 async fn pending_or<F: Future + Unpin>(future: Option<F>) -> F::Output {
@@ -578,11 +259,11 @@ async fn pending_or<F: Future + Unpin>(future: Option<F>) -> F::Output {
 async fn link_changed(session: &mut watch::Receiver<SessionState>) {
     if session.changed().await.is_err() {
         // The session has ended for good: there will be no other link.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
-async fn next_intake(channel: Option<&mut ConsumeChannel>) -> Intake {
+pub(super) async fn next_intake(channel: Option<&mut ConsumeChannel>) -> Intake {
     match channel {
         Some(channel) => channel.next().await,
         None => std::future::pending().await,

@@ -183,7 +183,7 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
@@ -266,7 +266,7 @@ mod tests {
     /// The broker's side of a channel, done the naive way.
     #[derive(Default)]
     struct Broker {
-        unsettled: BTreeMap<u64, ()>,
+        unsettled: BTreeSet<u64>,
         settled: BTreeMap<u64, Settlement>,
     }
 
@@ -276,7 +276,7 @@ mod tests {
                 Call::Ack {
                     tag,
                     multiple: true,
-                } => self.unsettled.range(..=tag).map(|(tag, ())| *tag).collect(),
+                } => self.unsettled.range(..=tag).copied().collect(),
                 Call::Ack { tag, .. } | Call::HandBack { tag } | Call::Discard { tag } => vec![tag],
             };
             let settlement = match call {
@@ -285,9 +285,9 @@ mod tests {
                 Call::Discard { .. } => Settlement::Discard,
             };
             for tag in tags {
-                self.unsettled
-                    .remove(&tag)
-                    .ok_or(format!("unknown tag {tag}: the broker answers 406"))?;
+                if !self.unsettled.remove(&tag) {
+                    return Err(format!("unknown tag {tag}: the broker answers 406"));
+                }
                 self.settled.insert(tag, settlement);
             }
             Ok(())
@@ -328,7 +328,7 @@ mod tests {
                 match step {
                     Step::Deliver => {
                         ledger.deliver(next).expect("in order");
-                        broker.unsettled.insert(next, ());
+                        broker.unsettled.insert(next);
                         open.push(next);
                         next += 1;
                     }

@@ -1,0 +1,231 @@
+//! From the broker to a slot: the consumer's life, and what it delivers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::opening::{Opened, open, reopen};
+use super::run::{Start, start};
+use super::task::{NodeState, Task, next_intake};
+use crate::broker::{BrokerError, ConsumeChannel, Intake};
+use crate::delivery::Delivery;
+use crate::handler::{Context, Outcome, Reason};
+use crate::settlement::Ledger;
+
+/// How long the broker may take to cancel a consumer.
+const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+
+impl Task {
+    /// From now on nothing starts, and no consumer is made.
+    pub(super) fn stop_intake(&mut self) {
+        self.opening = None;
+        self.reopen_at = None;
+        self.waiting = None;
+    }
+
+    /// Cancels the consumer and takes in what the broker sent before cancel-ok: after it, the set of
+    /// deliveries is final.
+    pub(super) async fn cancel_consumer(&mut self) {
+        let Some(channel) = self
+            .channel
+            .as_ref()
+            .filter(|channel| channel.is_consuming())
+        else {
+            return;
+        };
+        let limit = self.commands.borrow().within(CANCEL_LIMIT);
+        let cancel = channel.cancel(limit);
+        if let Err(error) = self.meanwhile(cancel).await {
+            warn!(queue = %self.queue, %error, "the consumer could not be cancelled in order");
+            if let Some(channel) = &mut self.channel {
+                channel.detach();
+            }
+            return;
+        }
+        while self
+            .channel
+            .as_ref()
+            .is_some_and(ConsumeChannel::is_consuming)
+        {
+            self.turn().await;
+        }
+    }
+
+    pub(super) fn seek_consumer(&mut self) {
+        let refused = matches!(*self.state.borrow(), NodeState::Refused(_));
+        if !self.is_running() || refused || self.opening.is_some() || self.reopen_at.is_some() {
+            return;
+        }
+        let Some(link) = self.link() else { return };
+        match &self.channel {
+            None => {
+                let settings = Arc::clone(&self.settings);
+                let tag = self.consumer_tag.clone();
+                self.opening = Some(open(link, settings, Arc::clone(&self.queue), tag));
+            }
+            Some(channel) if !channel.is_consuming() => {
+                self.opening = Some(reopen(link, Arc::clone(&self.settings), channel));
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn opened(&mut self, opened: Result<Box<Opened>, BrokerError>) {
+        let facts = match opened.map(|opened| *opened) {
+            Ok(Opened::Channel(mut channel, consumer, facts)) => {
+                channel.attach(consumer);
+                self.ledger = Ledger::new();
+                self.channel = Some(channel);
+                facts
+            }
+            Ok(Opened::Consumer(consumer, facts)) => {
+                if let Some(channel) = &mut self.channel {
+                    channel.attach(consumer);
+                }
+                facts
+            }
+            Err(error) if error.is_refusal() && !self.consumed_before => {
+                self.state.send_replace(NodeState::Refused(error));
+                return;
+            }
+            Err(error) => {
+                warn!(
+                    queue = %self.queue,
+                    attempt = self.backoff.attempts() + 1,
+                    %error,
+                    "cannot consume; trying again"
+                );
+                if self.channel.is_some() && !error.is_refusal() {
+                    self.lose(&error);
+                }
+                self.try_again();
+                return;
+            }
+        };
+        self.single_active_consumer |= facts.single_active_consumer;
+        self.consumed_before = true;
+        self.backoff.reset();
+        info!(
+            queue = %self.queue,
+            messages = facts.messages,
+            single_active_consumer = self.single_active_consumer,
+            "consuming"
+        );
+        self.state.send_replace(NodeState::Consuming);
+    }
+
+    fn try_again(&mut self) {
+        self.state.send_replace(NodeState::Opening);
+        self.reopen_at = Some(Instant::now() + self.backoff.next(rand::random()));
+    }
+
+    /// The channel is gone: its deliveries are the broker's again. What runs goes on; its outcome can no
+    /// longer be settled, for its tag means nothing elsewhere.
+    pub(super) fn lose(&mut self, error: &BrokerError) {
+        if self.channel.take().is_none() {
+            return;
+        }
+        self.opening = None;
+        self.ready.clear();
+        self.held.clear();
+        self.waiting = None;
+        let unwritten = self.writes.len() as u64;
+        self.writes.clear();
+        self.ledger = Ledger::new();
+        self.metrics.unconfirmed.inc_by(unwritten);
+        if let Some(drain) = &mut self.drain {
+            drain.channel_lost();
+        }
+        warn!(queue = %self.queue, %error, running = self.running.len(), "the channel is lost");
+        if self.is_running() {
+            self.try_again();
+        }
+    }
+
+    pub(super) fn take(&mut self, intake: Intake) {
+        let mut next = Some(intake);
+        while let Some(intake) = next.take() {
+            match intake {
+                Intake::Delivery(tag, delivery) => {
+                    if let Err(error) = self.ledger.deliver(tag) {
+                        let cause = error.to_string();
+                        let what = "taking a delivery";
+                        return self.lose(&BrokerError::Lost { what, cause });
+                    }
+                    self.accept(tag, delivery);
+                    next = next_intake(self.channel.as_mut()).now_or_never();
+                }
+                Intake::Ended => self.consumer_ended(),
+                Intake::Lost(error) => self.lose(&error),
+            }
+        }
+    }
+
+    fn accept(&mut self, tag: u64, delivery: Arc<Delivery>) {
+        let size = delivery.body.len() as u64;
+        if size <= self.settings.max_body {
+            self.ready.push_back((tag, delivery));
+            return;
+        }
+        let outcome = Outcome::Dead {
+            reason: Reason::TooLarge,
+            error: format!(
+                "the body has {size} bytes; node {:?} takes {} (max_body)",
+                self.settings.queue, self.settings.max_body
+            ),
+        };
+        self.count(&outcome, &delivery);
+        self.follow(tag, &delivery, &outcome);
+    }
+
+    fn consumer_ended(&mut self) {
+        // Our own cancel ends the consumer too; then there is nothing to do.
+        if !self.is_running() {
+            return;
+        }
+        warn!(queue = %self.queue, "the broker cancelled the consumer: its queue was deleted, or moved");
+        self.hand_back_unstarted();
+        self.try_again();
+    }
+
+    pub(super) fn start_ready(&mut self) {
+        while self.is_running() && self.waiting.is_none() && !self.ready.is_empty() {
+            let slots = Arc::clone(&self.slots);
+            match Arc::clone(&slots).try_acquire_owned() {
+                Ok(slot) => self.start_next(slot),
+                Err(_all_taken) => {
+                    // The semaphore serves its waiters in order, so that no node of a pool starves.
+                    self.waiting = Some(Box::pin(async move {
+                        let slot = slots.acquire_owned().await;
+                        slot.expect("the semaphore of slots is never closed")
+                    }));
+                }
+            }
+        }
+    }
+
+    pub(super) fn start_next(&mut self, slot: OwnedSemaphorePermit) {
+        let (Some((tag, delivery)), Some(channel)) = (self.ready.pop_front(), &self.channel) else {
+            return;
+        };
+        let run = self.next_run;
+        self.next_run += 1;
+        self.metrics.in_flight.inc();
+        let begin = Start {
+            run,
+            generation: channel.generation(),
+            tag,
+            delivery,
+            slot,
+            handler: self.handler.clone(),
+            context: Context::new(self.drain_signal.clone()),
+            timeout: self.settings.timeout,
+            completions: self.completions_sender.clone(),
+        };
+        self.running.insert(run, start(begin, &self.work));
+    }
+}

@@ -1,0 +1,9 @@
+//! What a worker says about itself, to the status exchange.
+//!
+//! Status is never in the way: it has a connection of its own, everything about it is bounded, and what
+//! cannot be sent now is replaced by what is newer.
+
+mod publisher;
+pub mod wire;
+
+pub use publisher::{NodeInfo, Snapshot, Status, StatusParts};

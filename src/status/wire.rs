@@ -1,0 +1,233 @@
+//! The status messages, version 1. Receivers ignore fields that they do not know.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::lifecycle::Phase;
+
+/// The version of these messages.
+pub const VERSION: u32 = 1;
+
+/// The AMQP property `app_id` of every status message.
+pub const APP_ID: &str = "tidegate";
+
+/// A kind of status message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// [`State`]
+    State,
+    /// [`Drain`]
+    Drain,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::State, Self::Drain];
+
+    /// The kind's word, the first part of its routing key.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Drain => "drain",
+        }
+    }
+
+    /// The AMQP property `type` of its messages.
+    pub const fn message_type(self) -> &'static str {
+        match self {
+            Self::State => "tidegate.state.v1",
+            Self::Drain => "tidegate.drain.v1",
+        }
+    }
+
+    /// The JSON Schema of its messages.
+    pub fn schema(self) -> schemars::Schema {
+        match self {
+            Self::State => schemars::schema_for!(State),
+            Self::Drain => schemars::schema_for!(Drain),
+        }
+    }
+}
+
+/// What every status message begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Head {
+    /// Version of the message: 1.
+    pub v: u32,
+    /// The worker's id, new at each start: `<name>-<ULID>`.
+    pub worker: String,
+    /// The worker's name.
+    pub name: String,
+    /// Counts this worker's status messages, from 1.
+    pub seq: u64,
+    /// When the message was made, by the worker's clock: RFC 3339 in UTC, to the millisecond.
+    pub at: String,
+    /// How long, counted from receipt, the worker promises to be heard from again; 0 in its last message.
+    pub lease_ms: u64,
+}
+
+/// Everything about a worker; sent at each change of phase and on request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct State {
+    /// What every message begins with.
+    #[serde(flatten)]
+    pub head: Head,
+    /// Where the worker is in its life.
+    pub phase: Phase,
+    /// In a drain: how long after `at` its deadline is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// The host's name.
+    pub host: String,
+    /// The process's id.
+    pub pid: u32,
+    /// Tidegate's version.
+    pub version: String,
+    /// When the worker started, as `at`.
+    pub started_at: String,
+    /// Why the worker is in this phase, where there is a reason: the signal or command that began a drain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The worker's nodes.
+    pub nodes: Vec<StateNode>,
+}
+
+/// One node in a [`State`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StateNode {
+    /// The queue's name.
+    pub queue: String,
+    /// The queue's type, `quorum` or `classic`, where the worker declares it; else absent.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The handler's kind: `http`, `exec`, `log`, or `rust` for a program's own.
+    pub handler: String,
+    /// How many deliveries may run at once.
+    pub slots: u64,
+    /// How many deliveries the broker sends ahead.
+    pub prefetch: u16,
+    /// Where the node is in its life.
+    pub phase: Phase,
+}
+
+/// How a drain ended; the worker's last message. It stands for the state `stopped`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Drain {
+    /// What every message begins with.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The signal or command that began the drain.
+    pub reason: String,
+    /// How it ended.
+    pub outcome: DrainOutcome,
+    /// From the drain's beginning to this report.
+    pub duration_ms: u64,
+    /// How long each step took; steps of several nodes run side by side, the longest counts.
+    pub steps: DrainSteps,
+    /// Deliveries that ran when the drain began and finished.
+    pub finished: u64,
+    /// Deliveries that had not started and were handed back.
+    pub handed_back: u64,
+    /// Deliveries that were cut off, and handed back.
+    pub interrupted: u64,
+    /// Finished deliveries whose settlement is not known to have reached the broker.
+    pub unconfirmed: u64,
+    /// Message ids of the interrupted deliveries, the first 100.
+    pub interrupted_ids: Vec<String>,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainOutcome {
+    /// Everything that ran finished.
+    Clean,
+    /// The deadline cut something off.
+    Interrupted,
+    /// A second signal ended it.
+    Aborted,
+}
+
+impl DrainOutcome {
+    /// The outcome's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Interrupted => "interrupted",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// How long the steps of a drain took, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DrainSteps {
+    /// Cancelling the consumers.
+    pub cancel_ms: u64,
+    /// Handing back what had not started.
+    pub hand_back_ms: u64,
+    /// Letting finish what ran.
+    pub finish_ms: u64,
+    /// Interrupting what still ran at the deadline.
+    pub interrupt_ms: u64,
+    /// Writing the last settlements and closing the consume channels.
+    pub settle_ms: u64,
+    /// Releasing handlers.
+    pub release_ms: u64,
+}
+
+/// `at` as status messages carry it.
+pub fn rfc3339(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_looks_as_the_protocol_says() {
+        let state = State {
+            head: Head {
+                v: VERSION,
+                worker: "web-1-01K".into(),
+                name: "web-1".into(),
+                seq: 3,
+                at: rfc3339(Timestamp::from_millisecond(1_795_428_000_000).unwrap()),
+                lease_ms: 30_500,
+            },
+            phase: Phase::Draining,
+            deadline_ms: Some(25_000),
+            host: "web-1".into(),
+            pid: 7,
+            version: "0.1.0".into(),
+            started_at: "2026-11-23T09:00:00.000Z".into(),
+            reason: Some("SIGTERM".into()),
+            nodes: vec![StateNode {
+                queue: "orders".into(),
+                kind: Some("quorum".into()),
+                handler: "http".into(),
+                slots: 8,
+                prefetch: 16,
+                phase: Phase::Draining,
+            }],
+        };
+        let expected = serde_json::json!({
+            "v": 1, "worker": "web-1-01K", "name": "web-1", "seq": 3,
+            "at": "2026-11-23T10:00:00.000Z", "lease_ms": 30500,
+            "phase": "draining", "deadline_ms": 25000,
+            "host": "web-1", "pid": 7, "version": "0.1.0",
+            "started_at": "2026-11-23T09:00:00.000Z", "reason": "SIGTERM",
+            "nodes": [{"queue": "orders", "type": "quorum", "handler": "http", "slots": 8,
+                       "prefetch": 16, "phase": "draining"}],
+        });
+        assert_eq!(serde_json::to_value(&state).unwrap(), expected);
+        let mut with_unknown = expected;
+        with_unknown["new"] = serde_json::json!([1, 2]);
+        assert_eq!(
+            serde_json::from_value::<State>(with_unknown).unwrap(),
+            state
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! A worker: one process, its nodes, and the order in which it starts and stops.
+
+mod drain;
+mod report;
+mod start;
+mod supervise;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+pub use report::DrainReport;
+
+use crate::broker::{AmqpRuntime, BrokerError};
+use crate::config::Settings;
+use crate::handler::{AnyHandler, Handler, HandlerError};
+use crate::lifecycle::Phase;
+
+/// How many commands may wait for the worker; a sender waits beyond that.
+const COMMANDS: usize = 16;
+
+/// A worker that has not started.
+#[derive(Debug)]
+pub struct Worker {
+    settings: Settings,
+    handlers: HashMap<String, AnyHandler>,
+}
+
+/// Why a worker could not start, or ended before it was told to.
+#[derive(Debug, Error)]
+pub enum WorkerError {
+    /// A node has no handler: neither configuration nor the program names one.
+    #[error("node {queue:?} has no handler: name one in its configuration, or register one")]
+    NoHandler {
+        /// The node's queue.
+        queue: String,
+    },
+    /// A node names a pool that is not there.
+    #[error("node {queue:?} names pool {pool:?}, which is not configured")]
+    NoPool {
+        /// The node's queue.
+        queue: String,
+        /// The pool.
+        pool: String,
+    },
+    /// A handler could not be made.
+    #[error("the handler of node {queue:?}: {source}")]
+    Handler {
+        /// The node's queue.
+        queue: String,
+        /// Why.
+        source: HandlerError,
+    },
+    /// The HTTP address could not be bound.
+    #[error("worker.http: cannot listen on {address}: {source}")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start the AMQP thread: {0}")]
+    Runtime(io::Error),
+    /// The broker refused the worker for a reason that trying again will not change.
+    #[error("{subject}: {source}")]
+    Refused {
+        /// What was refused: the connection, or a queue.
+        subject: String,
+        /// The broker's answer.
+        source: BrokerError,
+    },
+    /// The worker's own task failed; the broker takes back what it held.
+    #[error("the worker's task ended badly: {0}")]
+    Task(String),
+}
+
+/// What a running worker can be told.
+#[derive(Debug)]
+enum Command {
+    Pause,
+    Resume,
+    Drain { reason: String },
+    Abort,
+}
+
+/// A worker that has started. Dropping it drains the worker, unobserved.
+#[derive(Debug)]
+pub struct RunningWorker {
+    id: String,
+    http: Option<SocketAddr>,
+    phase: watch::Receiver<Phase>,
+    remote: Remote,
+    task: JoinHandle<Result<DrainReport, WorkerError>>,
+    /// Kept so that the thread outlives the task whose end is awaited.
+    _amqp: Arc<AmqpRuntime>,
+}
+
+/// Commands a running worker from anywhere. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Remote(mpsc::Sender<Command>);
+
+impl Worker {
+    /// A worker with these settings. Nothing is opened yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            handlers: HashMap::new(),
+        }
+    }
+
+    /// Registers the handler of the node that consumes `queue`, in place of one that configuration names.
+    #[must_use]
+    pub fn handler(mut self, queue: impl Into<String>, handler: impl Handler) -> Self {
+        let handler = AnyHandler::new("rust", handler);
+        self.handlers.insert(queue.into(), handler);
+        self
+    }
+
+    /// Starts the worker: makes its handlers, binds the HTTP port, begins to connect. Handlers run on the
+    /// runtime that this is called on; everything that speaks to the broker runs on a thread of its own.
+    ///
+    /// # Errors
+    /// Where something is wrong that does not need the broker to know. What the broker refuses is
+    /// told by [`RunningWorker::finished`].
+    pub async fn start(self) -> Result<RunningWorker, WorkerError> {
+        start::start(self.settings, self.handlers).await
+    }
+}
+
+impl RunningWorker {
+    /// The worker's id: `<name>-<ULID>`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where the HTTP server listens.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Observes the worker's phase.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.clone()
+    }
+
+    /// Commands the worker from elsewhere.
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    /// Resolves when the worker has stopped, with the report of its drain. Cancel safe.
+    ///
+    /// # Errors
+    /// Where the worker ended without having been told to.
+    pub async fn finished(&mut self) -> Result<DrainReport, WorkerError> {
+        match (&mut self.task).await {
+            Ok(finished) => finished,
+            Err(error) => Err(WorkerError::Task(error.to_string())),
+        }
+    }
+}
+
+impl Remote {
+    /// Stops consuming, lets finish what runs, hands back what has not started.
+    pub async fn pause(&self) {
+        self.send(Command::Pause).await;
+    }
+
+    /// Consumes again.
+    pub async fn resume(&self) {
+        self.send(Command::Resume).await;
+    }
+
+    /// Begins the drain. `reason` appears in status messages and in the report.
+    pub async fn drain(&self, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.send(Command::Drain { reason }).await;
+    }
+
+    /// Ends a drain at once: what is in flight is handed back.
+    pub async fn abort(&self) {
+        self.send(Command::Abort).await;
+    }
+
+    async fn send(&self, command: Command) {
+        if self.0.send(command).await.is_err() {
+            tracing::debug!("the worker has stopped; there is nobody to command");
+        }
+    }
+}

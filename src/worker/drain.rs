@@ -1,0 +1,189 @@
+//! The drain of a worker, in order.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{info, warn};
+
+use super::supervise::Supervisor;
+use super::{Command, DrainReport};
+use crate::broker::{BrokerError, Session};
+use crate::handler::AnyHandler;
+use crate::lifecycle::{ABORT_LIMIT, Event, Phase};
+use crate::node::{self, Node, NodeDrain};
+use crate::status::Status;
+
+/// How long all handlers together may take, at least, to release what they hold.
+const RELEASE_LIMIT: Duration = Duration::from_secs(1);
+/// How long the broker may take to confirm the drain report.
+const REPORT_LIMIT: Duration = Duration::from_secs(1);
+/// How long the broker may take to answer a close.
+const CLOSE_LIMIT: Duration = Duration::from_millis(500);
+
+impl Supervisor {
+    /// Stops in order. The steps and their order are the product:
+    ///
+    /// 1. one deadline; readiness turns false, beats stop;
+    /// 2. state `draining`; every consumer cancelled;
+    /// 3. what has not started handed back;
+    /// 4. what runs finishes, and is settled;
+    /// 5. at the deadline the rest is interrupted;
+    /// 6. settlements flushed, consume channels closed;
+    /// 7. handlers released, in reverse order of their creation;
+    /// 8. the report published with a confirm;
+    /// 9. status channel, consume connection, publish connection closed.
+    ///
+    /// Steps 2 to 6 are each node's, side by side. A second signal cuts the drain short.
+    pub(super) async fn drain(mut self, reason: String) -> DrainReport {
+        let begun = Instant::now();
+        let deadline = begun + self.grace;
+        self.step(Event::Drain);
+        self.drain.begin(deadline);
+        self.describe_drain(&reason, deadline);
+        info!(reason, grace_ms = self.grace.as_millis(), "drain begins");
+
+        let nodes = std::mem::take(&mut self.nodes);
+        let (drained, aborted) = drain_nodes(nodes, deadline, &mut self.commands).await;
+
+        let release = Instant::now();
+        let mut cut = Cut {
+            commands: self.commands,
+            aborted,
+        };
+        cut.short(release_handlers(self.handlers, deadline)).await;
+        let (duration, release) = (begun.elapsed(), release.elapsed());
+        let report = DrainReport::new(reason, aborted.is_some(), duration, release, drained);
+        self.metrics.drained(&report);
+        let published = cut
+            .short(publish_report(self.status.as_ref(), &report))
+            .await;
+        report.log(published.is_some_and(|published| published));
+        cut.short(close(self.status, self.consume, self.publish))
+            .await;
+        self.phase.send_replace(Phase::Stopped);
+        report
+    }
+
+    fn describe_drain(&self, reason: &str, deadline: Instant) {
+        self.snapshot.send_modify(|snapshot| {
+            snapshot.phase = Phase::Draining;
+            snapshot.reason = Some(reason.to_owned());
+            snapshot.deadline = Some(deadline);
+            for node in &mut snapshot.nodes {
+                node.phase = Phase::Draining;
+            }
+        });
+    }
+}
+
+/// Steps 2 to 6 of every node, side by side; and when a second signal aborted them, if one did.
+async fn drain_nodes(
+    nodes: Vec<Node>,
+    deadline: Instant,
+    commands: &mut mpsc::Receiver<Command>,
+) -> (NodeDrain, Option<Instant>) {
+    let commanders: Vec<_> = nodes.iter().map(Node::commander).collect();
+    let command = |command| {
+        for commander in &commanders {
+            commander.send_replace(command);
+        }
+    };
+    command(node::Command::Drain { deadline });
+    let mut drained = pin!(join_all(nodes.into_iter().map(Node::drained)));
+    let mut aborted = None;
+    let drains = loop {
+        tokio::select! {
+            biased;
+            drains = &mut drained => break drains,
+            at = next_abort(commands), if aborted.is_none() => {
+                warn!("aborting: what is in flight is handed back");
+                aborted = Some(at);
+                command(node::Command::Abort { at });
+            }
+        }
+    };
+    let sum = drains
+        .into_iter()
+        .fold(NodeDrain::default(), NodeDrain::and);
+    (sum, aborted)
+}
+
+/// Resolves when an abort is commanded; other commands come too late and are ignored. Cancel safe.
+async fn next_abort(commands: &mut mpsc::Receiver<Command>) -> Instant {
+    loop {
+        match commands.recv().await {
+            Some(Command::Abort) => return Instant::now(),
+            Some(late) => info!(command = ?late, "ignored: the worker is draining"),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What is left of a drain after its nodes, to be cut short by a second signal.
+struct Cut {
+    commands: mpsc::Receiver<Command>,
+    aborted: Option<Instant>,
+}
+
+impl Cut {
+    /// Awaits `step`; once the drain is aborted, no longer than [`ABORT_LIMIT`] from then.
+    async fn short<T>(&mut self, step: impl Future<Output = T>) -> Option<T> {
+        let mut step = pin!(step);
+        if self.aborted.is_none() {
+            tokio::select! {
+                biased;
+                value = &mut step => return Some(value),
+                at = next_abort(&mut self.commands) => self.aborted = Some(at),
+            }
+        }
+        let end = self.aborted.unwrap_or_else(Instant::now) + ABORT_LIMIT;
+        timeout_at(end, step).await.ok()
+    }
+}
+
+/// Releases handlers in reverse order of their creation, each with its share of the time that is left.
+async fn release_handlers(handlers: Vec<AnyHandler>, deadline: Instant) {
+    let end = deadline.max(Instant::now() + RELEASE_LIMIT);
+    let mut left = u32::try_from(handlers.len()).unwrap_or(u32::MAX);
+    for handler in handlers.into_iter().rev() {
+        let share = end.saturating_duration_since(Instant::now()) / left;
+        left -= 1;
+        if timeout(share, handler.release()).await.is_err() {
+            warn!(
+                handler = handler.kind(),
+                "a handler did not release in time"
+            );
+        }
+    }
+}
+
+/// Whether the report was confirmed by the broker, or there is nobody to tell.
+async fn publish_report(status: Option<&Status>, report: &DrainReport) -> bool {
+    let Some(status) = status else { return true };
+    match status.report(report.message(), REPORT_LIMIT).await {
+        Ok(()) => true,
+        Err(error) => {
+            warn!(%error, "the drain report could not be published");
+            false
+        }
+    }
+}
+
+async fn close(status: Option<Status>, consume: Session, publish: Option<Session>) {
+    if let Some(status) = status {
+        status.close(CLOSE_LIMIT).await;
+    }
+    closed("consume", consume.close(CLOSE_LIMIT).await);
+    if let Some(publish) = publish {
+        closed("publish", publish.close(CLOSE_LIMIT).await);
+    }
+}
+
+fn closed(purpose: &'static str, closed: Result<(), BrokerError>) {
+    if let Err(error) = closed {
+        warn!(purpose, %error, "a connection did not close in order");
+    }
+}

@@ -1,0 +1,182 @@
+//! The start, in order: handlers, HTTP port, connections, nodes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tracing::info;
+use ulid::Ulid;
+
+use super::supervise::Supervisor;
+use super::{COMMANDS, Remote, RunningWorker, WorkerError};
+use crate::broker::{AmqpRuntime, Session};
+use crate::config::{NodeSettings, Settings, Slots};
+use crate::handler::{self, AnyHandler};
+use crate::http;
+use crate::lifecycle::{DrainTrigger, Phase};
+use crate::metrics::Metrics;
+use crate::node::{Node, NodeParts};
+use crate::status::{NodeInfo, Snapshot, Status, StatusParts};
+
+pub(super) async fn start(
+    settings: Settings,
+    mut registered: HashMap<String, AnyHandler>,
+) -> Result<RunningWorker, WorkerError> {
+    let slots = slots(&settings)?;
+    let mut handlers = Vec::with_capacity(settings.nodes.len());
+    for node in &settings.nodes {
+        handlers.push(make_handler(node, registered.remove(&node.queue))?);
+    }
+    let listener = match settings.worker.http {
+        Some(address) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.map_err(|source| WorkerError::Http { address, source })?)
+        }
+        None => None,
+    };
+    let address = listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
+
+    let id = format!("{}-{}", settings.worker.name, Ulid::new());
+    let metrics = Metrics::new();
+    let amqp = Arc::new(AmqpRuntime::start().map_err(WorkerError::Runtime)?);
+    let broker = Arc::new(settings.broker);
+    let session =
+        |purpose| Session::start(Arc::clone(&broker), &id, purpose, &amqp, metrics.clone());
+    info!(worker = id, nodes = settings.nodes.len(), "worker starting");
+    let consume = session("consume");
+    let publish = settings.status.enabled.then(|| session("publish"));
+    let drain = DrainTrigger::new();
+
+    let mut nodes = Vec::with_capacity(settings.nodes.len());
+    let mut infos = Vec::with_capacity(settings.nodes.len());
+    for ((node, handler), (slots, count)) in settings.nodes.into_iter().zip(&handlers).zip(slots) {
+        infos.push(NodeInfo {
+            queue: node.queue.clone(),
+            kind: node.declare.then(|| node.kind.as_str()),
+            handler: handler.kind(),
+            slots: count,
+            prefetch: node.prefetch,
+            phase: Phase::Starting,
+        });
+        let parts = NodeParts {
+            metrics: metrics.node(&node.queue.as_str().into(), count),
+            consumer_tag: id.clone(),
+            settings: node,
+            handler: handler.clone(),
+            slots,
+            session: consume.state(),
+            drain: drain.signal(),
+            work: Handle::current(),
+        };
+        nodes.push(Node::start(parts, amqp.handle()));
+    }
+
+    let snapshot = watch::Sender::new(Snapshot {
+        phase: Phase::Starting,
+        reason: None,
+        deadline: None,
+        nodes: infos,
+    });
+    let status = publish.as_ref().map(|session| {
+        let parts = StatusParts {
+            worker: id.clone(),
+            name: settings.worker.name.clone(),
+            host: gethostname::gethostname().to_string_lossy().into_owned(),
+            settings: settings.status,
+            heartbeat: settings.heartbeat,
+            session: session.state(),
+            snapshot: snapshot.subscribe(),
+            metrics: metrics.clone(),
+        };
+        Status::start(parts, amqp.handle())
+    });
+
+    let phase = watch::Sender::new(Phase::Starting);
+    let server = listener.map(|listener| {
+        let health = http::Health {
+            phase: phase.subscribe(),
+            nodes: nodes.iter().map(Node::state).collect(),
+            metrics: metrics.clone(),
+        };
+        http::serve(listener, health, amqp.handle())
+    });
+    if let Some(address) = address {
+        info!(%address, "http server is listening");
+    }
+
+    let (commands, receiver) = mpsc::channel(COMMANDS);
+    let observed = phase.subscribe();
+    let supervisor = Supervisor {
+        _amqp: Arc::clone(&amqp),
+        grace: settings.drain.grace,
+        phase,
+        snapshot,
+        commands: receiver,
+        drain,
+        nodes,
+        handlers,
+        consume,
+        publish,
+        status,
+        metrics,
+        _server: server,
+    };
+    Ok(RunningWorker {
+        id,
+        http: address,
+        phase: observed,
+        remote: Remote(commands),
+        // On the AMQP thread, so that handlers that block theirs cannot delay a drain.
+        task: amqp.handle().spawn(supervisor.supervise()),
+        _amqp: amqp,
+    })
+}
+
+fn make_handler(
+    node: &NodeSettings,
+    registered: Option<AnyHandler>,
+) -> Result<AnyHandler, WorkerError> {
+    let queue = || node.queue.clone();
+    match (registered, &node.handler) {
+        (Some(handler), _) => Ok(handler),
+        (None, Some(settings)) => {
+            handler::from_settings(settings).map_err(|source| WorkerError::Handler {
+                queue: queue(),
+                source,
+            })
+        }
+        (None, None) => Err(WorkerError::NoHandler { queue: queue() }),
+    }
+}
+
+/// The slots of each node, in their order, and how many they are.
+fn slots(settings: &Settings) -> Result<Vec<(Arc<Semaphore>, usize)>, WorkerError> {
+    let pools: HashMap<&str, (Arc<Semaphore>, usize)> = settings
+        .pools
+        .iter()
+        .map(|(name, pool)| {
+            let slots = Arc::new(Semaphore::new(pool.slots));
+            (name.as_str(), (slots, pool.slots))
+        })
+        .collect();
+    settings
+        .nodes
+        .iter()
+        .map(|node| match &node.slots {
+            Slots::Own(count) => Ok((Arc::new(Semaphore::new(*count)), *count)),
+            Slots::Pool(pool) => {
+                pools
+                    .get(pool.as_str())
+                    .cloned()
+                    .ok_or_else(|| WorkerError::NoPool {
+                        queue: node.queue.clone(),
+                        pool: pool.clone(),
+                    })
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,163 @@
+//! The worker's own task: it owns the phase, and acts on commands and on what becomes of its nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{error, info, warn};
+
+use super::{Command, DrainReport, WorkerError};
+use crate::broker::{AmqpRuntime, BrokerError, Session, SessionState};
+use crate::handler::AnyHandler;
+use crate::lifecycle::{DrainTrigger, Event, Phase};
+use crate::metrics::Metrics;
+use crate::node::{self, Node, NodeState};
+use crate::status::{Snapshot, Status};
+
+pub(super) struct Supervisor {
+    /// Kept so that the thread lives as long as the worker.
+    pub _amqp: Arc<AmqpRuntime>,
+    pub grace: Duration,
+    pub phase: watch::Sender<Phase>,
+    pub snapshot: watch::Sender<Snapshot>,
+    pub commands: mpsc::Receiver<Command>,
+    pub drain: DrainTrigger,
+    pub nodes: Vec<Node>,
+    pub handlers: Vec<AnyHandler>,
+    pub consume: Session,
+    pub publish: Option<Session>,
+    pub status: Option<Status>,
+    pub metrics: Metrics,
+    pub _server: Option<AbortOnDropHandle<()>>,
+}
+
+impl Supervisor {
+    /// Lives through the phases, until the drain is over.
+    pub(super) async fn supervise(mut self) -> Result<DrainReport, WorkerError> {
+        let mut states: Vec<_> = self.nodes.iter().map(Node::state).collect();
+        let mut consume = self.consume.state();
+        loop {
+            if let Some((subject, source)) = self.refusal(&states, &consume) {
+                error!(subject, error = %source, "the broker refuses the worker");
+                self.drain(format!("refused: {source}")).await;
+                return Err(WorkerError::Refused { subject, source });
+            }
+            self.ready(&states);
+            self.describe(&states);
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(Command::Drain { reason }) => return Ok(self.drain(reason).await),
+                    Some(Command::Abort) => return Ok(self.drain("abort".to_owned()).await),
+                    Some(Command::Pause) => self.pause(),
+                    Some(Command::Resume) => self.resume(),
+                    None => return Ok(self.drain("its owner is gone".to_owned()).await),
+                },
+                () = any_changed(&mut states) => {}
+                changed = consume.changed() => if changed.is_err() {
+                    // The keeper has ended after a refusal, which the next turn sees.
+                    tokio::task::yield_now().await;
+                },
+            }
+        }
+    }
+
+    fn refusal(
+        &self,
+        states: &[watch::Receiver<NodeState>],
+        consume: &watch::Receiver<SessionState>,
+    ) -> Option<(String, BrokerError)> {
+        if let SessionState::Refused(error) = &*consume.borrow() {
+            return Some(("the connection".to_owned(), error.clone()));
+        }
+        let snapshot = self.snapshot.borrow();
+        states
+            .iter()
+            .zip(&snapshot.nodes)
+            .find_map(|(state, node)| match &*state.borrow() {
+                NodeState::Refused(error) => {
+                    Some((format!("queue {:?}", node.queue), error.clone()))
+                }
+                _ => None,
+            })
+    }
+
+    /// The first time that every node consumes, the worker is running.
+    fn ready(&self, states: &[watch::Receiver<NodeState>]) {
+        let all = |state: &NodeState| states.iter().all(|other| *other.borrow() == *state);
+        if *self.phase.borrow() == Phase::Starting && all(&NodeState::Consuming) {
+            self.step(Event::Ready);
+            info!("worker running");
+        }
+    }
+
+    fn pause(&mut self) {
+        if self.step(Event::Pause) {
+            self.command(node::Command::Pause);
+            info!("worker paused");
+        }
+    }
+
+    fn resume(&mut self) {
+        if self.step(Event::Resume) {
+            self.command(node::Command::Run);
+            info!("worker resumed");
+        }
+    }
+
+    pub(super) fn command(&self, command: node::Command) {
+        for node in &self.nodes {
+            node.command(command);
+        }
+    }
+
+    /// Moves the phase; an event that cannot happen now is logged and changes nothing.
+    pub(super) fn step(&self, event: Event) -> bool {
+        let next = self.phase.borrow().next(event);
+        match next {
+            Ok(next) => {
+                self.phase.send_replace(next);
+                true
+            }
+            Err(illegal) => {
+                warn!(%illegal, "ignored");
+                false
+            }
+        }
+    }
+
+    /// Brings what the status messages say up to date.
+    fn describe(&self, states: &[watch::Receiver<NodeState>]) {
+        let phase = *self.phase.borrow();
+        self.snapshot.send_if_modified(|snapshot| {
+            let before = snapshot.clone();
+            snapshot.phase = phase;
+            for (node, state) in snapshot.nodes.iter_mut().zip(states) {
+                node.phase = match (&*state.borrow(), phase) {
+                    (NodeState::Consuming, _) => Phase::Running,
+                    (NodeState::Opening, Phase::Starting) | (NodeState::Refused(_), _) => {
+                        Phase::Starting
+                    }
+                    // A node that has lost its connection keeps its phase: the two are separate things.
+                    (NodeState::Opening, _) => node.phase,
+                    (NodeState::Paused, _) => Phase::Paused,
+                    (NodeState::Draining, _) => Phase::Draining,
+                };
+            }
+            *snapshot != before
+        });
+    }
+}
+
+async fn any_changed(states: &mut [watch::Receiver<NodeState>]) {
+    let changes = states.iter_mut().map(|state| {
+        Box::pin(async {
+            if state.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    });
+    select_all(changes).await;
+}

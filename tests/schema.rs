@@ -1,0 +1,40 @@
+//! The committed schemas are those of the messages that the program sends.
+
+use std::path::Path;
+
+use tidegate::cli::schema;
+use tidegate::status::wire::Kind;
+
+#[test]
+fn the_committed_schemas_are_fresh() {
+    for kind in Kind::ALL {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("docs/schema")
+            .join(schema::file_name(kind));
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(
+            committed,
+            schema::text(kind),
+            "{} is stale: run `tidegate schema --dir docs/schema`",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn the_example_of_the_protocol_obeys_its_schema() {
+    let schema = serde_json::to_value(Kind::State.schema()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let example = serde_json::json!({
+        "v": 1, "worker": "web-1-01K", "name": "web-1", "seq": 3,
+        "at": "2026-11-23T10:00:00.000Z", "lease_ms": 30500, "phase": "draining", "deadline_ms": 25000,
+        "host": "web-1", "pid": 7, "version": "0.1.0", "started_at": "2026-11-23T09:00:00.000Z",
+        "reason": "SIGTERM",
+        "nodes": [{"queue": "orders", "type": "quorum", "handler": "http", "slots": 8, "prefetch": 16,
+                   "phase": "draining"}],
+    });
+    assert!(validator.is_valid(&example));
+    let mut wrong = example;
+    wrong["phase"] = "resting".into();
+    assert!(!validator.is_valid(&wrong), "an unknown phase is no state");
+}
