@@ -1,0 +1,69 @@
+//! The settings of the handlers that configuration names.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+/// `handler = { <kind> = { … } }`
+#[derive(Debug, Clone)]
+pub enum HandlerSettings {
+    /// POST to a URL.
+    Http(HttpSettings),
+    /// Run a command.
+    Exec(ExecSettings),
+    /// Print and be done.
+    Log(LogSettings),
+}
+
+impl HandlerSettings {
+    /// The kind's word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Exec(_) => "exec",
+            Self::Log(_) => "log",
+        }
+    }
+}
+
+/// `handler = { http = { … } }`
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Where to POST.
+    pub url: url::Url,
+    /// Headers to send with each request; values may be secrets and are never shown.
+    pub headers: BTreeMap<String, SecretString>,
+    /// PEM file of the authorities that may sign the server's certificate, beside the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// `handler = { exec = { … } }`
+#[derive(Debug, Clone)]
+pub struct ExecSettings {
+    /// The program and its arguments; no shell in between.
+    pub command: Vec<String>,
+    /// Working directory.
+    pub directory: Option<PathBuf>,
+    /// Variables beside the worker's own environment; values may be secrets and are never shown.
+    pub env: BTreeMap<String, SecretString>,
+}
+
+/// `handler = { log = { … } }`
+#[derive(Debug, Clone, Default)]
+pub struct LogSettings {
+    /// What is printed of each delivery.
+    pub print: Print,
+}
+
+/// How much the `log` handler prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Print {
+    /// Nothing.
+    None,
+    /// One line a delivery: queue, message id, size; the default.
+    #[default]
+    Line,
+    /// The line and the body.
+    Body,
+}

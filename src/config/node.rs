@@ -1,0 +1,123 @@
+//! The settings of a node, and their defaults.
+
+use std::time::Duration;
+
+use super::handler::HandlerSettings;
+
+/// `[[node]]`
+#[derive(Debug, Clone)]
+pub struct NodeSettings {
+    /// The queue's name; at most 255 bytes.
+    pub queue: String,
+    /// Whether the queue and its bindings are declared; otherwise they are only checked.
+    pub declare: bool,
+    /// The type the queue is declared with.
+    pub kind: QueueType,
+    /// The queue's `x-max-length`, where declared with one.
+    pub max_length: Option<u64>,
+    /// Bindings to declare.
+    pub bind: Vec<Binding>,
+    /// Whether the queue has a single active consumer (`x-single-active-consumer`): strict order, so the
+    /// drain lets no successor start before the last delivery is settled.
+    pub single_active_consumer: bool,
+    /// The slots its deliveries run in.
+    pub slots: Slots,
+    /// How many deliveries the broker sends ahead; 1 to 65535.
+    pub prefetch: u16,
+    /// How long one delivery may run before it is cancelled and retried.
+    pub timeout: Duration,
+    /// Largest body in bytes; a larger one is dead.
+    pub max_body: u64,
+    /// When and how often to try again.
+    pub retry: RetrySettings,
+    /// The handler that configuration names; `None` where the program registers its own.
+    pub handler: Option<HandlerSettings>,
+}
+
+/// The type of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueType {
+    /// Replicated by Raft; the default.
+    #[default]
+    Quorum,
+    /// On one node of the broker.
+    Classic,
+}
+
+impl QueueType {
+    /// The value of `x-queue-type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quorum => "quorum",
+            Self::Classic => "classic",
+        }
+    }
+}
+
+/// One binding of a node's queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The exchange; it must exist.
+    pub exchange: String,
+    /// The binding key.
+    pub key: String,
+}
+
+/// Where a node's deliveries run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slots {
+    /// In slots of its own (`concurrency`); at least 1.
+    Own(usize),
+    /// In the named pool.
+    Pool(String),
+}
+
+/// `retry = { … }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// How many times a message is run at most; at least 1.
+    pub max_attempts: u32,
+    /// The first delay.
+    pub min: Duration,
+    /// The longest delay.
+    pub max: Duration,
+}
+
+/// Slots of a node that names neither `concurrency` nor `pool`.
+const CONCURRENCY: u16 = 8;
+
+impl NodeSettings {
+    /// A node of the queue with all defaults: a quorum queue that is declared, 8 slots of its own, 16 messages
+    /// ahead, and the handler that the program registers.
+    pub fn new(queue: impl Into<String>) -> Self {
+        Self {
+            queue: queue.into(),
+            declare: true,
+            kind: QueueType::default(),
+            max_length: None,
+            bind: Vec::new(),
+            single_active_consumer: false,
+            slots: Slots::Own(CONCURRENCY.into()),
+            prefetch: default_prefetch(CONCURRENCY.into()),
+            timeout: Duration::from_secs(300),
+            max_body: 16 << 20,
+            retry: RetrySettings::default(),
+            handler: None,
+        }
+    }
+}
+
+/// The prefetch of a node that names none: 2 for each slot, so that the next delivery is there when one ends.
+pub(super) fn default_prefetch(slots: usize) -> u16 {
+    u16::try_from(slots.saturating_mul(2)).unwrap_or(u16::MAX)
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            max_attempts: 5,
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(300),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The walk: from the tree of what was given to the settings, noting everything that breaks a rule.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::section::{Errors, Rule, Section};
+use super::settings::{
+    DrainSettings, HeartbeatSettings, NAME_LIMIT, PoolSettings, Settings, StatusSettings,
+    WorkerSettings, in_name,
+};
+use super::tree::Tree;
+use super::{HandlersFrom, value};
+
+mod broker;
+mod handler;
+mod node;
+mod pem;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+const SECTIONS: [&str; 7] = [
+    "broker",
+    "worker",
+    "drain",
+    "heartbeat",
+    "status",
+    "pool",
+    "node",
+];
+
+/// The settings that the tree says, or every error: those given, and those found.
+pub(super) fn settings(
+    tree: &Tree,
+    errors: Vec<ConfigError>,
+    handlers: HandlersFrom,
+) -> Result<Settings, Vec<ConfigError>> {
+    let errors = Errors::new(errors);
+    let root = Section::root(tree, &SECTIONS, &errors);
+    let broker = broker::read(&root.table("broker", &broker::KEYS));
+    let worker = worker(&root.table("worker", &["name", "http"]));
+    let drain = drain(&root.table("drain", &["grace"]));
+    let heartbeat = heartbeat(&root.table("heartbeat", &["busy", "idle"]));
+    let status = status(&root.table("status", &["enabled", "exchange", "control"]));
+    let pools = pools(&root);
+    let nodes = node::read_all(&root, &pools, handlers);
+    let settings = broker.map(|broker| Settings {
+        worker,
+        drain,
+        heartbeat,
+        status,
+        pools: pools
+            .into_iter()
+            .filter_map(|(name, pool)| Some((name, pool?)))
+            .collect(),
+        nodes,
+        ..Settings::new(broker)
+    });
+    let errors = errors.take();
+    match settings {
+        Some(settings) if errors.is_empty() => Ok(settings),
+        _ => Err(errors),
+    }
+}
+
+fn worker(section: &Section<'_>) -> WorkerSettings {
+    let mut worker = WorkerSettings::default();
+    section.set(&mut worker.name, "name", name);
+    section.set(&mut worker.http, "http", http);
+    worker
+}
+
+fn name(tree: &Tree) -> Result<String, Rule> {
+    let name = value::text(tree)?;
+    if (1..=NAME_LIMIT).contains(&name.len()) && name.chars().all(in_name) {
+        Ok(name)
+    } else {
+        Err(format!(
+            "must be 1 to {NAME_LIMIT} letters, digits, \"-\" or \"_\" (no dot: it is a word of routing keys)"
+        ))
+    }
+}
+
+fn http(tree: &Tree) -> Result<Option<SocketAddr>, Rule> {
+    let rule = "must be an IP address and a port such as \"127.0.0.1:8079\", or \"off\"";
+    match value::text(tree).map_err(|_type| rule)?.as_str() {
+        "off" => Ok(None),
+        address => address.parse().map(Some).map_err(|_words| rule.into()),
+    }
+}
+
+fn drain(section: &Section<'_>) -> DrainSettings {
+    let mut drain = DrainSettings::default();
+    let grace = value::duration(Duration::from_secs(1), DAY);
+    section.set(&mut drain.grace, "grace", grace);
+    drain
+}
+
+fn heartbeat(section: &Section<'_>) -> HeartbeatSettings {
+    let mut heartbeat = HeartbeatSettings::default();
+    let bounds = value::duration(Duration::from_secs(1), HOUR);
+    section.set(&mut heartbeat.busy, "busy", &bounds);
+    section.set(&mut heartbeat.idle, "idle", &bounds);
+    ordered(section, ("busy", heartbeat.busy), ("idle", heartbeat.idle));
+    heartbeat
+}
+
+/// Notes that `short` is longer than `long`, at the key that was given.
+fn ordered(section: &Section<'_>, short: (&str, Duration), long: (&str, Duration)) {
+    if short.1 <= long.1 {
+        return;
+    }
+    if section.has(short.0) {
+        let limit = value::words(long.1);
+        let rule = format!("must not be longer than {}, which is {limit}", long.0);
+        section.refuse(short.0, rule);
+    } else {
+        let limit = value::words(short.1);
+        let rule = format!("must not be shorter than {}, which is {limit}", short.0);
+        section.refuse(long.0, rule);
+    }
+}
+
+fn status(section: &Section<'_>) -> StatusSettings {
+    let mut status = StatusSettings::default();
+    let exchange = |tree: &Tree| value::bytes(1, 127)(tree).and_then(value::not_reserved);
+    section.set(&mut status.enabled, "enabled", value::boolean);
+    section.set(&mut status.exchange, "exchange", exchange);
+    section.set(&mut status.control, "control", exchange);
+    if status.exchange == status.control {
+        let (key, other) = if section.has("control") {
+            ("control", "exchange")
+        } else {
+            ("exchange", "control")
+        };
+        section.refuse(key, format!("must differ from {other}"));
+    }
+    status
+}
+
+/// The pools by name; `None` where one is there but wrong, so that nodes may still name it.
+fn pools(root: &Section<'_>) -> BTreeMap<String, Option<PoolSettings>> {
+    let Some(pools) = root.field("pool") else {
+        return BTreeMap::new();
+    };
+    let mut read = BTreeMap::new();
+    for (name, field) in pools.open().fields() {
+        let pool = field.table(&["slots"]);
+        if name.is_empty() {
+            field.refuse_unshown("a pool needs a name");
+        }
+        if !pool.has("slots") {
+            pool.lacks("slots", "is required: how many deliveries run at once");
+        }
+        let slots = pool.read("slots", value::integer(1, usize::from(u16::MAX)));
+        read.insert(name.to_owned(), slots.map(|slots| PoolSettings { slots }));
+    }
+    read
+}

@@ -1,0 +1,202 @@
+//! `handler = { <kind> = { … } }`
+
+use std::collections::BTreeMap;
+
+use reqwest::header::{HeaderName, HeaderValue};
+use secrecy::SecretString;
+use url::Url;
+
+use super::super::handler::{ExecSettings, HandlerSettings, HttpSettings, LogSettings, Print};
+use super::super::section::{Field, Rule, Section};
+use super::super::tree::Tree;
+use super::super::{HandlersFrom, file, value};
+use super::pem;
+
+const KINDS: [&str; 3] = ["http", "exec", "log"];
+
+/// Headers that say how the message is sent: the client sets them itself.
+const RESERVED: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+pub(super) fn read(node: &Section<'_>, handlers: HandlersFrom) -> Option<HandlerSettings> {
+    if !node.has("handler") {
+        if handlers == HandlersFrom::Configuration {
+            node.lacks(
+                "handler",
+                "is required: what to do with each message, http, exec or log",
+            );
+        }
+        return None;
+    }
+    let section = node.table("handler", &KINDS);
+    let mut kinds = KINDS.into_iter().filter(|kind| section.has(kind));
+    let (kind, more) = (kinds.next(), kinds.next());
+    match (kind, more) {
+        (None, _) if section.is_empty() => section.wrong("must name one of http, exec and log"),
+        (Some(_), Some(_)) => section.wrong("must name only one of http, exec and log"),
+        _ => {}
+    }
+    // Every kind that is there is read for its errors; the first is it.
+    let http = read_kind(&section, "http", &["url", "headers", "ca"], http);
+    let exec = read_kind(&section, "exec", &["command", "directory", "env"], exec);
+    let log = read_kind(&section, "log", &["print"], |log| Some(self::log(log)));
+    http.map(HandlerSettings::Http)
+        .or(exec.map(HandlerSettings::Exec))
+        .or(log.map(HandlerSettings::Log))
+}
+
+fn read_kind<T>(
+    section: &Section<'_>,
+    kind: &str,
+    known: &[&str],
+    read: impl FnOnce(&Section<'_>) -> Option<T>,
+) -> Option<T> {
+    let field = section.field(kind)?;
+    read(&field.table(known))
+}
+
+fn http(section: &Section<'_>) -> Option<HttpSettings> {
+    if !section.has("url") {
+        section.lacks("url", "is required");
+    }
+    let url = section.secret("url", url);
+    let headers = headers(section);
+    let ca = section.read("ca", pem::certificates);
+    if section.has("ca") && url.as_ref().is_some_and(|url| url.scheme() != "https") {
+        section.refuse(
+            "ca",
+            "is for encrypted connections: the URL must begin with https://",
+        );
+    }
+    Some(HttpSettings {
+        url: url?,
+        headers,
+        ca,
+    })
+}
+
+fn url(tree: &Tree) -> Result<Url, Rule> {
+    let url = Url::parse(&value::text(tree)?)
+        .map_err(|error| format!("is not a URL such as http://host:9000/path: {error}"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err("must begin with http:// or https://".into()),
+    }
+}
+
+fn headers(section: &Section<'_>) -> BTreeMap<String, SecretString> {
+    let mut headers: BTreeMap<String, SecretString> = BTreeMap::new();
+    let Some(table) = section.field("headers") else {
+        return headers;
+    };
+    for (name, field) in table.open().fields() {
+        let lower = name.to_ascii_lowercase();
+        let rule = if HeaderName::try_from(name).is_err() {
+            Some("is not the name of an HTTP header".to_owned())
+        } else if lower.starts_with("tidegate-") {
+            Some("names that begin with tidegate- are those of the worker itself".to_owned())
+        } else if RESERVED.contains(&lower.as_str()) {
+            Some("the HTTP client sets this header itself".to_owned())
+        } else if headers.keys().any(|other| other.eq_ignore_ascii_case(name)) {
+            Some("is there twice, in upper and lower case".to_owned())
+        } else {
+            None
+        };
+        if let Some(rule) = rule {
+            field.refuse_unshown(rule);
+        }
+        let value = field.secret(|tree| {
+            let text = value::text(tree)?;
+            if HeaderValue::from_str(&text).is_err() {
+                return Err("the value has characters that an HTTP header cannot carry".into());
+            }
+            Ok(SecretString::from(text))
+        });
+        headers.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    headers
+}
+
+fn exec(section: &Section<'_>) -> Option<ExecSettings> {
+    let parts = section.list("command");
+    if !section.has("command") {
+        section.lacks(
+            "command",
+            "is required: the program and its arguments, as a list",
+        );
+    } else if parts.is_empty()
+        && section
+            .field("command")
+            .is_some_and(|field| field.is_list())
+    {
+        section.refuse("command", "must name a program");
+    }
+    let command: Vec<String> = parts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, part)| part.secret(|tree| argument(tree, index)))
+        .collect();
+    let directory = section.read("directory", |tree| {
+        let path = value::path(tree)?;
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_dir() => Ok(path),
+            Ok(_) => Err("is not a directory".into()),
+            Err(error) => Err(format!("cannot be opened: {}", file::cause(&error))),
+        }
+    });
+    let env = section.field("env").map(|table| variables(&table));
+    (!command.is_empty()).then(|| ExecSettings {
+        command,
+        directory,
+        env: env.unwrap_or_default(),
+    })
+}
+
+fn argument(tree: &Tree, index: usize) -> Result<String, Rule> {
+    let argument = value::text(tree)?;
+    if index == 0 && argument.is_empty() {
+        return Err("must name a program".into());
+    }
+    without_nul(argument)
+}
+
+fn without_nul(text: String) -> Result<String, Rule> {
+    if text.contains('\0') {
+        return Err("must not contain NUL".into());
+    }
+    Ok(text)
+}
+
+fn variables(table: &Field<'_>) -> BTreeMap<String, SecretString> {
+    let mut variables = BTreeMap::new();
+    for (name, field) in table.open().fields() {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            field.refuse_unshown("a variable's name must not be empty or contain \"=\" or NUL");
+        }
+        let value = field.secret(|tree| without_nul(value::text(tree)?));
+        variables.extend(value.map(|value| (name.to_owned(), SecretString::from(value))));
+    }
+    variables
+}
+
+fn log(section: &Section<'_>) -> LogSettings {
+    let mut log = LogSettings::default();
+    section.set(&mut log.print, "print", |tree| {
+        match value::text(tree).as_deref() {
+            Ok("none") => Ok(Print::None),
+            Ok("line") => Ok(Print::Line),
+            Ok("body") => Ok(Print::Body),
+            Ok(_) | Err(_) => Err("must be \"none\", \"line\" or \"body\"".into()),
+        }
+    });
+    log
+}

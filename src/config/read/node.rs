@@ -1,0 +1,164 @@
+//! `[[node]]`
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::super::HandlersFrom;
+use super::super::node::{
+    Binding, NodeSettings, QueueType, RetrySettings, Slots, default_prefetch,
+};
+use super::super::section::{Field, Rule, Section, unknown};
+use super::super::settings::PoolSettings;
+use super::super::tree::Tree;
+use super::super::value;
+use super::{DAY, handler, ordered};
+
+const KEYS: [&str; 13] = [
+    "queue",
+    "declare",
+    "type",
+    "max_length",
+    "bind",
+    "single_active_consumer",
+    "concurrency",
+    "pool",
+    "prefetch",
+    "timeout",
+    "max_body",
+    "retry",
+    "handler",
+];
+
+type Pools = BTreeMap<String, Option<PoolSettings>>;
+
+/// Every node that is right by itself; what is not is noted.
+pub(super) fn read_all(
+    root: &Section<'_>,
+    pools: &Pools,
+    handlers: HandlersFrom,
+) -> Vec<NodeSettings> {
+    let fields = root.list("node");
+    let is_list = root.field("node").is_none_or(|field| field.is_list());
+    if fields.is_empty() && is_list {
+        root.refuse(
+            "node",
+            "at least one is required: a worker consumes at least one queue",
+        );
+    }
+    let mut queues = HashMap::new();
+    let mut nodes = Vec::new();
+    for (index, field) in fields.iter().enumerate() {
+        let section = field.table(&KEYS);
+        let Some(node) = node(&section, pools, handlers) else {
+            continue;
+        };
+        if let Some(first) = queues.insert(node.queue.clone(), index) {
+            section.refuse("queue", format!("node[{first}] consumes it already"));
+            queues.insert(node.queue.clone(), first);
+        }
+        nodes.push(node);
+    }
+    nodes
+}
+
+fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<NodeSettings> {
+    // Everything is read, and every error noted, before a node without a queue is given up.
+    let mut node = NodeSettings::new("");
+    section.set(&mut node.declare, "declare", value::boolean);
+    let declare = node.declare;
+    let queue = section.read("queue", |tree| {
+        let queue = value::bytes(1, 255)(tree)?;
+        if declare {
+            value::not_reserved(queue)
+        } else {
+            Ok(queue)
+        }
+    });
+    if !section.has("queue") {
+        section.lacks("queue", "is required");
+    }
+    section.set(&mut node.kind, "type", queue_type);
+    // The broker takes a signed number.
+    let lengths = value::integer(1, i64::MAX.unsigned_abs());
+    node.max_length = section.read("max_length", lengths);
+    let bindings = section.list("bind");
+    node.bind = bindings.iter().filter_map(binding).collect();
+    if !declare {
+        for key in ["type", "max_length", "bind"] {
+            if section.has(key) {
+                section.refuse(key, "needs declare = true: nothing is declared here");
+            }
+        }
+    }
+    let exclusive = "single_active_consumer";
+    section.set(&mut node.single_active_consumer, exclusive, value::boolean);
+    slots(section, pools, &mut node);
+    section.set(&mut node.prefetch, "prefetch", value::integer(1, u16::MAX));
+    let timeouts = value::duration(Duration::from_millis(10), DAY);
+    section.set(&mut node.timeout, "timeout", timeouts);
+    section.set(&mut node.max_body, "max_body", value::size(1, 512 << 20));
+    node.retry = retry(&section.table("retry", &["max_attempts", "min", "max"]));
+    node.handler = handler::read(section, handlers);
+    queue.map(|queue| NodeSettings { queue, ..node })
+}
+
+fn queue_type(tree: &Tree) -> Result<QueueType, Rule> {
+    [QueueType::Quorum, QueueType::Classic]
+        .into_iter()
+        .find(|kind| value::text(tree).is_ok_and(|text| text == kind.as_str()))
+        .ok_or_else(|| "must be \"quorum\" or \"classic\"".into())
+}
+
+fn binding(field: &Field<'_>) -> Option<Binding> {
+    let section = field.table(&["exchange", "key"]);
+    for (key, rule) in [
+        ("exchange", "is required: the exchange to bind the queue to"),
+        ("key", "is required: the binding key, \"\" for none"),
+    ] {
+        if !section.has(key) {
+            section.lacks(key, rule);
+        }
+    }
+    let exchange = section.read("exchange", value::bytes(1, 255));
+    let key = section.read("key", value::bytes(0, 255));
+    Some(Binding {
+        exchange: exchange?,
+        key: key?,
+    })
+}
+
+fn slots(section: &Section<'_>, pools: &Pools, node: &mut NodeSettings) {
+    let concurrency = section.read("concurrency", value::integer(1, 10_000_usize));
+    let pool = section.read("pool", |tree| {
+        let name = value::text(tree)?;
+        let Some(pool) = pools.get(&name) else {
+            let known: Vec<&str> = pools.keys().map(String::as_str).collect();
+            return Err(unknown("pool", &name, &known));
+        };
+        Ok((name, pool.as_ref().map(|pool| pool.slots)))
+    });
+    if section.has("concurrency") && section.has("pool") {
+        section.refuse(
+            "pool",
+            "concurrency is given too: only one of the two can be",
+        );
+    }
+    if let Some(count) = concurrency {
+        node.slots = Slots::Own(count);
+        node.prefetch = default_prefetch(count);
+    } else if let Some((name, count)) = pool {
+        node.slots = Slots::Pool(name);
+        node.prefetch = count.map_or(node.prefetch, default_prefetch);
+    }
+}
+
+fn retry(section: &Section<'_>) -> RetrySettings {
+    let mut retry = RetrySettings::default();
+    let attempts = value::integer(1, 1_000);
+    let delays = value::duration(Duration::from_millis(10), DAY);
+    section.set(&mut retry.max_attempts, "max_attempts", attempts);
+    section.set(&mut retry.min, "min", &delays);
+    section.set(&mut retry.max, "max", &delays);
+    ordered(section, ("min", retry.min), ("max", retry.max));
+    retry
+}

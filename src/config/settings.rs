@@ -1,0 +1,145 @@
+//! The settings of a worker as a whole, and their defaults.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::broker::BrokerSettings;
+use super::node::NodeSettings;
+
+/// Everything a worker is told, valid as a whole.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The broker and how to reach it.
+    pub broker: BrokerSettings,
+    /// This worker.
+    pub worker: WorkerSettings,
+    /// The drain.
+    pub drain: DrainSettings,
+    /// How often to say that the worker is alive.
+    pub heartbeat: HeartbeatSettings,
+    /// Where status messages go.
+    pub status: StatusSettings,
+    /// Named pools of slots (`[pool.<name>]`), shared by nodes.
+    pub pools: BTreeMap<String, PoolSettings>,
+    /// The nodes, in the order of the file; at least one.
+    pub nodes: Vec<NodeSettings>,
+}
+
+impl Settings {
+    /// Defaults for everything but the broker, and no node yet: push those to [`Settings::nodes`].
+    pub fn new(broker: BrokerSettings) -> Self {
+        Self {
+            broker,
+            worker: WorkerSettings::default(),
+            drain: DrainSettings::default(),
+            heartbeat: HeartbeatSettings::default(),
+            status: StatusSettings::default(),
+            pools: BTreeMap::new(),
+            nodes: Vec::new(),
+        }
+    }
+}
+
+/// `[worker]`
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// The worker's name; by default the host's.
+    pub name: String,
+    /// Address of the HTTP server; `None` where it is `off`.
+    pub http: Option<SocketAddr>,
+}
+
+/// `[drain]`
+#[derive(Debug, Clone)]
+pub struct DrainSettings {
+    /// From the beginning of a drain to its deadline.
+    pub grace: Duration,
+}
+
+/// `[heartbeat]`
+#[derive(Debug, Clone)]
+pub struct HeartbeatSettings {
+    /// Interval at full load.
+    pub busy: Duration,
+    /// Interval at no load.
+    pub idle: Duration,
+}
+
+/// `[status]`
+#[derive(Debug, Clone)]
+pub struct StatusSettings {
+    /// Whether status messages are sent at all.
+    pub enabled: bool,
+    /// Topic exchange that status messages go to.
+    pub exchange: String,
+    /// Topic exchange that commands come from.
+    pub control: String,
+}
+
+/// `[pool.<name>]`
+#[derive(Debug, Clone)]
+pub struct PoolSettings {
+    /// How many deliveries of all nodes in the pool run at once; at least 1.
+    pub slots: usize,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            name: host_name(),
+            http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8079))),
+        }
+    }
+}
+
+impl Default for DrainSettings {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(25),
+        }
+    }
+}
+
+impl Default for HeartbeatSettings {
+    fn default() -> Self {
+        Self {
+            busy: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for StatusSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            exchange: "tidegate.status".into(),
+            control: "tidegate.control".into(),
+        }
+    }
+}
+
+/// Longest name of a worker, in characters.
+pub(super) const NAME_LIMIT: usize = 100;
+
+/// Whether a worker's name may hold `c`. A name becomes one word of a routing key, and dots part those.
+pub(super) fn in_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
+}
+
+/// The host's name, with `-` for what a worker's name may not hold.
+fn host_name() -> String {
+    let host = gethostname::gethostname();
+    let name: String = host
+        .to_string_lossy()
+        .chars()
+        .map(|c| if in_name(c) { c } else { '-' })
+        .take(NAME_LIMIT)
+        .collect();
+    if name.is_empty() {
+        "worker".into()
+    } else {
+        name
+    }
+}

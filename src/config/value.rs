@@ -1,0 +1,140 @@
+//! Single values: what each sort of key takes. Every function returns the rule that is broken, in words.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::section::Rule;
+use super::tree::{Kind, Tree};
+
+/// A string.
+pub(super) fn text(tree: &Tree) -> Result<String, Rule> {
+    match &tree.kind {
+        Kind::Text(text) => Ok(text.clone()),
+        _ => Err("must be a string".into()),
+    }
+}
+
+/// A string of `min` to `max` bytes.
+pub(super) fn bytes(min: usize, max: usize) -> impl Fn(&Tree) -> Result<String, Rule> {
+    move |tree| {
+        let text = text(tree)?;
+        if (min..=max).contains(&text.len()) {
+            Ok(text)
+        } else {
+            Err(format!(
+                "must have {min} to {max} bytes, and has {}",
+                text.len()
+            ))
+        }
+    }
+}
+
+/// A path, not empty.
+pub(super) fn path(tree: &Tree) -> Result<PathBuf, Rule> {
+    match text(tree)?.as_str() {
+        "" => Err("must name a file".into()),
+        path => Ok(path.into()),
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(tree: &Tree) -> Result<bool, Rule> {
+    match &tree.kind {
+        Kind::Bool(value) => Ok(*value),
+        Kind::Text(text) if tree.variable.is_some() && text.eq_ignore_ascii_case("true") => {
+            Ok(true)
+        }
+        Kind::Text(text) if tree.variable.is_some() && text.eq_ignore_ascii_case("false") => {
+            Ok(false)
+        }
+        _ => Err("must be true or false".into()),
+    }
+}
+
+/// A whole number from `min` to `max`.
+pub(super) fn integer<T>(min: T, max: T) -> impl Fn(&Tree) -> Result<T, Rule>
+where
+    T: TryFrom<i128> + PartialOrd + Display + Copy,
+{
+    move |tree| {
+        let number = match &tree.kind {
+            Kind::Integer(number) => Some(*number),
+            Kind::Text(text) if tree.variable.is_some() => text.trim().parse().ok(),
+            _ => None,
+        };
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .filter(|number| (min..=max).contains(number))
+            .ok_or_else(|| format!("must be a whole number from {min} to {max}"))
+    }
+}
+
+/// A duration with its unit, from `min` to `max`.
+pub(super) fn duration(min: Duration, max: Duration) -> impl Fn(&Tree) -> Result<Duration, Rule> {
+    move |tree| {
+        let text = with_unit(tree, "25s")?;
+        let duration = humantime::parse_duration(text)
+            .map_err(|_words| "must be a duration such as \"25s\", \"5m\" or \"100ms\"")?;
+        if (min..=max).contains(&duration) {
+            Ok(duration)
+        } else {
+            Err(format!("must be from {} to {}", words(min), words(max)))
+        }
+    }
+}
+
+/// A number of bytes with its unit, from `min` to `max`.
+pub(super) fn size(min: u64, max: u64) -> impl Fn(&Tree) -> Result<u64, Rule> {
+    move |tree| {
+        let text = with_unit(tree, "16MiB")?;
+        let size: ByteSize = text
+            .parse()
+            .map_err(|_words| "must be a size such as \"16MiB\", \"512kB\" or \"1B\"")?;
+        if (min..=max).contains(&size.as_u64()) {
+            Ok(size.as_u64())
+        } else {
+            let (min, max) = (ByteSize::b(min), ByteSize::b(max));
+            Err(format!("must be from {min} to {max}"))
+        }
+    }
+}
+
+fn with_unit<'t>(tree: &'t Tree, example: &str) -> Result<&'t str, Rule> {
+    match &tree.kind {
+        Kind::Integer(_) | Kind::Float(_) => {
+            Err(format!("needs a unit: a string such as {example:?}"))
+        }
+        Kind::Text(text) if text.trim().parse::<f64>().is_ok() => {
+            Err(format!("needs a unit, such as {example:?}"))
+        }
+        Kind::Text(text) => Ok(text.trim()),
+        _ => Err(format!("must be a string with a unit, such as {example:?}")),
+    }
+}
+
+/// A duration in the largest unit that leaves no fraction: `24h`, `5m`, `90s`, `100ms`.
+pub(super) fn words(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    units
+        .into_iter()
+        .find(|(_, unit)| {
+            ms >= *unit && ms.is_multiple_of(*unit) && duration.subsec_nanos() % 1_000_000 == 0
+        })
+        .map_or_else(
+            || humantime::format_duration(duration).to_string(),
+            |(name, unit)| format!("{}{name}", ms / unit),
+        )
+}
+
+/// Refuses names that belong to the broker itself.
+pub(super) fn not_reserved(name: String) -> Result<String, Rule> {
+    if name.starts_with("amq.") {
+        Err("must not begin with \"amq.\", which RabbitMQ keeps for itself".into())
+    } else {
+        Ok(name)
+    }
+}
