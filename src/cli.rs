@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{ConfigErrors, HandlersFrom, Settings};
 use crate::telemetry;
 
+mod health;
 pub mod schema;
 mod worker;
 
@@ -61,6 +62,7 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    Health(health::HealthArgs),
 }
 
 /// What the process exits with.
@@ -120,6 +122,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Worker(args) => worker::run(args).await,
+            Command::Health(args) => health::run(&args),
             Command::Schema(args) => schema::run(&args),
             Command::Completions { shell } => {
                 let mut command = <Cli as clap::CommandFactory>::command();
