@@ -84,7 +84,8 @@ fn files() -> Vec<File> {
         .map(|entry| entry.unwrap().file_name())
     {
         let path = name.to_string_lossy().into_owned();
-        if let Ok(text) = fs::read_to_string(root().join(&path)) {
+        // `.git` is a file in a linked work tree.
+        if path != ".git" && let Ok(text) = fs::read_to_string(root().join(&path)) {
             all.push(File { path, text });
         }
     }
