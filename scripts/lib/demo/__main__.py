@@ -67,10 +67,11 @@ def start_service(ledger: Path, hosts: list, stack: ExitStack) -> int:
     """Starts the service on the first of `hosts` that this machine has; returns its port."""
     service = Path(__file__).with_name("service.py")
     for host in hosts:
-        process = subprocess.Popen(
-            [sys.executable, "-B", str(service), str(ledger), host], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-        )
+        with open(ledger.with_name("service.log"), "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-B", str(service), str(ledger), host], stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+            )
         stack.callback(end, process, 5)
         port = process.stdout.readline().strip()
         if port:

@@ -15,8 +15,8 @@ from ledger import Ledger
 from progress import Progress
 
 BATCH = 2500  # messages per publishing: small enough to show progress
-TOP_UPS = 40  # batches published beyond those asked for, so that the queue never runs empty before the last restart
-RESERVE = 1000  # messages that must be waiting when a replica is restarted
+TOP_UPS = 40  # batches published at most beyond those asked for, when the queue would run empty before the last restart
+RESERVE = 500  # messages waiting below which the next batch is published
 WARM = 24  # requests that a replica must have made since its start before it is restarted again
 PUBLISH_LIMIT = 300  # seconds for one batch
 STALL_LIMIT = 90  # seconds without any message finished
@@ -32,15 +32,45 @@ class Rolling:
         self.directory = directory
         self.progress = progress
         self.published = []
+        self.to_publish = 0
+        self.publisher = None
+        self.batch = []  # what the publisher under way publishes
+        self.deadline = 0.0  # when it must have ended
+        self.top_ups = 0
         self.drains = []
         self.running_at_signal = []
-        self.top_ups = 0
-        self.publisher = None
 
     def look(self) -> None:
+        """Takes in what has happened, and keeps the publishing going."""
         self.ledger.read()
+        self.feed()
+        self.progress.published = max(len(self.published), len(self.ledger.finished))  # a batch counts when it is confirmed
         self.progress.processed = len(self.ledger.finished)
         self.progress.draw()
+
+    def feed(self) -> None:
+        """One batch after the other, each by a publisher of its own."""
+        if self.publisher is not None and self.publisher.poll() is None:
+            if time.monotonic() > self.deadline:
+                raise DemoFailed("publishing %d messages takes longer than %d s" % (len(self.batch), PUBLISH_LIMIT))
+            return
+        if self.publisher is not None:
+            if self.publisher.returncode != 0:
+                raise DemoFailed("publishing ended with %d\n%s" % (self.publisher.returncode, self.publisher.stdout.read()))
+            self.publisher.stdout.close()
+            self.publisher = None
+            self.published += self.batch
+        if self.to_publish > 0:
+            size = min(self.to_publish, BATCH)
+            first = len(self.published)
+            path = self.directory / "batch.jsonl"
+            self.batch = events.write_lines(str(path), first, first + size)
+            self.to_publish -= size
+            self.publisher = self.ground.publish(self.names.queue, path)
+            self.deadline = time.monotonic() + PUBLISH_LIMIT
+
+    def publishing(self) -> bool:
+        return self.publisher is not None or self.to_publish > 0
 
     def wait(self, condition, limit: float, what: str) -> None:
         deadline = time.monotonic() + limit
@@ -51,42 +81,33 @@ class Rolling:
             time.sleep(POLL)
 
     def publish(self, count: int) -> None:
-        """Publishes the next `count` events, in batches."""
-        self.progress.doing = "publishing"
-        while count > 0:
-            size = min(count, BATCH)
-            first = len(self.published)
-            path = self.directory / "batch.jsonl"
-            identifiers = events.write_lines(str(path), first, first + size)
-            self.publisher = self.ground.publish(self.names.queue, path)
-            self.wait(lambda: self.publisher.poll() is not None, PUBLISH_LIMIT, "publishing %d messages" % size)
-            if self.publisher.returncode != 0:
-                raise DemoFailed("publishing ended with %d\n%s" % (self.publisher.returncode, self.publisher.stdout.read()))
-            self.publisher.stdout.close()
-            self.published += identifiers
-            self.progress.published = len(self.published)
-            count -= size
+        """Has `count` more events published, beside all that goes on."""
+        self.to_publish += count
 
     def restart_all(self, replicas: list, rounds: int, broker: amqp.Client) -> None:
-        for _ in range(rounds):
-            for replica in replicas:
-                self.restart(replica, broker)
+        """Restarts them one after the other, spread evenly over the work that was asked for."""
+        step = self.to_publish // (rounds * len(replicas) + 1)
+        for number in range(rounds * len(replicas)):
+            self.restart(replicas[number % len(replicas)], broker, (number + 1) * step)
 
-    def restart(self, replica, broker: amqp.Client) -> None:
+    def restart(self, replica, broker: amqp.Client, after: int) -> None:
         """Ends one replica while it works and messages wait, looks at how it went, starts it again."""
-        self.progress.doing = "waiting until %s is at work" % replica.name
+        self.progress.doing = ""
         warm = self.ledger.started_by[replica.label] + WARM
 
-        def at_work() -> bool:
-            while broker.depth(self.names.queue) < RESERVE:
+        def under_load() -> bool:
+            waiting = broker.depth(self.names.queue)
+            if waiting < RESERVE and not self.publishing():
                 self.top_ups += 1
                 if self.top_ups > TOP_UPS:
                     raise DemoFailed("the queue runs empty faster than it can be filled")
                 self.publish(BATCH)
+            if len(self.ledger.finished) < after or self.ledger.started_by[replica.label] < warm:
+                return False
             self.ledger.read()
-            return self.ledger.started_by[replica.label] >= warm and self.ledger.running_at(replica.label) > 0
+            return waiting > 0 and self.ledger.running_at(replica.label) > 0
 
-        self.wait(at_work, STALL_LIMIT, "%s to work under load" % replica.name)
+        self.wait_while_moving(under_load, "%s to work under load" % replica.name)
         self.running_at_signal.append(self.ledger.running_at(replica.label))
         self.progress.doing = "restarting " + replica.name
         drain = replica.stop()
@@ -102,17 +123,25 @@ class Rolling:
             self.wait(replica.ready, self.ground.ready_limit, "%s to be ready" % replica.name)
 
     def await_end(self) -> None:
-        """Until everything published is finished, or nothing moves any more."""
+        """Until everything published is finished; gives up when nothing moves any more."""
         self.progress.doing = ""
+        try:
+            self.wait_while_moving(
+                lambda: not self.publishing() and not self.ledger.lost(self.published), "the last messages"
+            )
+        except DemoFailed as why:
+            self.progress.say(str(why))
+
+    def wait_while_moving(self, condition, what: str) -> None:
+        """Waits as long as messages are finished at all."""
         finished, since = -1, time.monotonic()
-        while self.ledger.lost(self.published):
+        while not condition():
             self.look()
             if len(self.ledger.finished) != finished:
                 finished, since = len(self.ledger.finished), time.monotonic()
             elif time.monotonic() - since > STALL_LIMIT:
-                return
-            time.sleep(0.1)
-        self.look()
+                raise DemoFailed("no message was finished for %d s: waited for %s" % (STALL_LIMIT, what))
+            time.sleep(POLL)
 
     def abandon(self) -> None:
         """Ends what may be under way when the demo is broken off."""
