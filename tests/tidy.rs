@@ -85,7 +85,9 @@ fn files() -> Vec<File> {
     {
         let path = name.to_string_lossy().into_owned();
         // `.git` is a file in a linked work tree.
-        if path != ".git" && let Ok(text) = fs::read_to_string(root().join(&path)) {
+        if path != ".git"
+            && let Ok(text) = fs::read_to_string(root().join(&path))
+        {
             all.push(File { path, text });
         }
     }

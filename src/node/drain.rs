@@ -100,8 +100,9 @@ impl Task {
     /// delivery still runs here. It goes over to the successor when the channel closes.
     pub(super) async fn drain(mut self) -> NodeDrain {
         self.drain = Some(NodeDrain::default());
-        self.state.send_replace(NodeState::Draining);
+        self.finish_opening().await;
         self.stop_intake();
+        self.state.send_replace(NodeState::Draining);
         let mut clock = Clock::start();
         let mut steps = StepTimes::default();
 

@@ -16,10 +16,26 @@ use crate::delivery::Delivery;
 use crate::handler::{Context, Outcome, Reason};
 use crate::settlement::Ledger;
 
+/// How long a drain waits for a consumer that is on its way.
+const OPENING_LIMIT: Duration = Duration::from_secs(2);
 /// How long the broker may take to cancel a consumer.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 impl Task {
+    /// Awaits a consumer that is on its way, within bounds: cancelled in order it leaves its deliveries as
+    /// they were, while dropped it would have the broker count them as failed.
+    pub(super) async fn finish_opening(&mut self) {
+        let Some(opening) = self.opening.take() else {
+            return;
+        };
+        let limit = self.commands.borrow().within(OPENING_LIMIT);
+        let opening = tokio::time::timeout(limit, opening);
+        match self.meanwhile(opening).await {
+            Ok(opened) => self.opened(opened),
+            Err(_elapsed) => info!(queue = %self.queue, "the consumer on its way is given up"),
+        }
+    }
+
     /// From now on nothing starts, and no consumer is made.
     pub(super) fn stop_intake(&mut self) {
         self.opening = None;
@@ -56,6 +72,13 @@ impl Task {
     }
 
     pub(super) fn seek_consumer(&mut self) {
+        if self
+            .channel
+            .as_ref()
+            .is_some_and(ConsumeChannel::is_consuming)
+        {
+            return;
+        }
         let refused = matches!(*self.state.borrow(), NodeState::Refused(_));
         if !self.is_running() || refused || self.opening.is_some() || self.reopen_at.is_some() {
             return;

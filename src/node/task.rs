@@ -157,6 +157,7 @@ impl Task {
     }
 
     async fn pause(&mut self) {
+        self.finish_opening().await;
         self.stop_intake();
         if !self.single_active_consumer {
             self.cancel_consumer().await;
