@@ -1,0 +1,7 @@
+//! What the tests stand on: a real broker, the real program, and a test's hands on both.
+
+pub mod broker;
+pub mod management;
+pub mod proxy;
+pub mod vhost;
+pub mod wait;

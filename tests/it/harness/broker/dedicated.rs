@@ -1,0 +1,140 @@
+//! A broker of a test's own, for what would disturb others: ending it, alarms.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::keeper::{self, Lock};
+use super::{Control, START_LIMIT, Server, container, private};
+use crate::harness::vhost::Vhost;
+use crate::harness::wait::{eventually_within, expect_that, stretched};
+
+/// How many may run at a time, over all test processes.
+const AT_A_TIME: usize = 2;
+/// How long a test may wait for its turn.
+const TURN_LIMIT: Duration = Duration::from_secs(600);
+/// Seconds that the broker has for its own orderly stop.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// A broker of a test's own. It is removed when this is dropped, or the process ends.
+pub struct DedicatedBroker {
+    server: Server,
+    /// Let go of when this is dropped: then the keeper removes the broker.
+    _using: Lock,
+    _turn: Lock,
+}
+
+impl DedicatedBroker {
+    /// Starts it, in its turn.
+    pub async fn start() -> Self {
+        let directory = keeper::directory();
+        let what = "it is this test's turn to have a broker of its own";
+        let turn = eventually_within(stretched(TURN_LIMIT), what, async || {
+            (0..AT_A_TIME)
+                .find_map(|turn| Lock::try_exclusive(&directory.join(format!("turn-{turn}.lock"))))
+                .ok_or_else(|| format!("{AT_A_TIME} others have one"))
+        })
+        .await;
+        let name = super::broker_name();
+        let lock = directory.join(format!("{name}.lock"));
+        std::fs::write(&lock, &name).expect("target/ can be written");
+        let using = Lock::exclusive(&lock).await;
+        let broker = Self {
+            server: super::start(&name, &lock, 0, &lock, true).await,
+            _using: using,
+            _turn: turn,
+        };
+        broker.answers().await;
+        broker
+    }
+
+    /// The running server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// A virtual host on it.
+    pub async fn vhost(&self) -> Vhost {
+        Vhost::create(&self.server).await
+    }
+
+    /// Stops it in order; connections are closed with 320.
+    pub async fn stop(&self) {
+        let stopped = match &self.server.control {
+            Control::Container { name } => {
+                let seconds = STOP_LIMIT.as_secs().to_string();
+                let arguments = ["stop", "--time", &seconds, name];
+                container::docker(&arguments, stretched(STOP_LIMIT * 2)).await
+            }
+            Control::Private { directory, .. } => private::stop(directory).await,
+            Control::Given => unreachable!("a dedicated broker was started here"),
+        };
+        stopped.unwrap_or_else(|error| panic!("the broker does not stop: {error}"));
+    }
+
+    /// Ends it at once (SIGKILL), and waits until it is gone.
+    pub async fn kill(&self) {
+        match &self.server.control {
+            Control::Container { name } => {
+                let killed = container::docker(&["kill", name], stretched(STOP_LIMIT)).await;
+                killed.unwrap_or_else(|error| panic!("the broker is not killed: {error}"));
+            }
+            Control::Private { pid, .. } => {
+                kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("the broker was running");
+            }
+            Control::Given => unreachable!("a dedicated broker was started here"),
+        }
+        eventually_within(stretched(STOP_LIMIT), "the broker is gone", async || {
+            let host = self.server.amqp.host_str().unwrap_or_default();
+            let port = self.server.amqp.port().unwrap_or_default();
+            let connected = tokio::net::TcpStream::connect((host, port)).await;
+            expect_that(connected.is_err(), || "it takes connections".to_owned())
+        })
+        .await;
+    }
+
+    /// Starts it again after [`stop`](Self::stop) or [`kill`](Self::kill): same ports, same data.
+    pub async fn start_again(&mut self) {
+        match &self.server.control {
+            Control::Container { name } => {
+                let started = container::docker(&["start", name], stretched(STOP_LIMIT)).await;
+                started.unwrap_or_else(|error| panic!("the broker does not start again: {error}"));
+            }
+            Control::Private { directory, .. } => {
+                let started = private::start(directory).await;
+                self.server = started
+                    .unwrap_or_else(|error| panic!("the broker does not start again: {error}"));
+            }
+            Control::Given => unreachable!("a dedicated broker was started here"),
+        }
+        self.answers().await;
+    }
+
+    /// Raises the memory alarm (the broker stops reading from connections that publish), or ends it; waits
+    /// until the broker says so.
+    pub async fn set_memory_alarm(&self, alarm: bool) {
+        // A limit of next to nothing is above its use at any time.
+        let limit = if alarm { "0.0000001" } else { "0.6" };
+        let arguments = ["set_vm_memory_high_watermark", limit];
+        let set = self.server.rabbitmqctl(&arguments).await;
+        set.unwrap_or_else(|error| panic!("the memory limit cannot be set: {error}"));
+        let what = format!("the memory alarm is {alarm}");
+        let management = self.server.management();
+        eventually_within(stretched(STOP_LIMIT), what, async || {
+            let status = management.status("/api/health/checks/alarms").await?;
+            expect_that((status != 200) == alarm, || {
+                format!("the alarm check says {status}")
+            })
+        })
+        .await;
+    }
+
+    async fn answers(&self) {
+        let limit = stretched(START_LIMIT);
+        eventually_within(limit, "the broker answers", async || {
+            self.server.answers().await
+        })
+        .await;
+    }
+}

@@ -1,0 +1,44 @@
+//! A message taken out of a queue.
+
+use std::collections::BTreeMap;
+
+use lapin::message::Delivery;
+use lapin::types::AMQPValue;
+
+/// A message taken out of a queue.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// Its message id; empty where it has none.
+    pub id: String,
+    /// Whether the broker has delivered it before.
+    pub redelivered: bool,
+    /// Exchange it was published to.
+    pub exchange: String,
+    /// Routing key it was published with.
+    pub routing_key: String,
+    /// Headers.
+    pub headers: BTreeMap<String, AMQPValue>,
+    /// All properties.
+    pub properties: lapin::BasicProperties,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl From<Delivery> for Taken {
+    fn from(delivery: Delivery) -> Self {
+        let properties = delivery.properties;
+        let id = properties.message_id().as_ref();
+        let headers = properties.headers().iter().flat_map(|table| table.inner());
+        Self {
+            id: id.map(ToString::to_string).unwrap_or_default(),
+            redelivered: delivery.redelivered,
+            exchange: delivery.exchange.to_string(),
+            routing_key: delivery.routing_key.to_string(),
+            headers: headers
+                .map(|(name, value)| (name.to_string(), value.clone()))
+                .collect(),
+            body: delivery.data,
+            properties,
+        }
+    }
+}

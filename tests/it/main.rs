@@ -1,0 +1,4 @@
+//! Tests of the whole: the real program against a real broker, each test in a virtual host of its own.
+
+mod harness;
+mod proxy;
