@@ -1,7 +1,10 @@
 //! What the tests stand on: a real broker, the real program, and a test's hands on both.
 
 pub mod broker;
+pub mod gate;
 pub mod management;
 pub mod proxy;
+pub mod status;
 pub mod vhost;
 pub mod wait;
+pub mod worker;

@@ -304,6 +304,8 @@ async fn the_log_says_that_an_administrator_closed_a_connection() {
     let close = proxy.seen_method("connection.close").await;
     assert_eq!(close.direction(), Some(Direction::ToClient));
     assert!(close.to_string().contains("reply_code: 320"), "{close}");
-    let end = proxy.seen("the end", |event| event.name() == "closed").await;
+    let end = proxy
+        .seen("the end", |event| event.name() == "closed")
+        .await;
     assert!(close.seq < end.seq);
 }

@@ -332,7 +332,8 @@ impl Drop for Vhost {
                 .enable_all()
                 .build()
                 .ok()?;
-            let deleted = async { tokio::time::timeout(REMOVAL_LIMIT, management.delete(&path)).await };
+            let deleted =
+                async { tokio::time::timeout(REMOVAL_LIMIT, management.delete(&path)).await };
             runtime.block_on(deleted).ok()?.ok()
         });
         let _ = removal.join();

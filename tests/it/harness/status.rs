@@ -1,0 +1,170 @@
+//! Everything that workers of a virtual host say of themselves.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use lapin::options::{
+    BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Connection, ExchangeKind};
+use serde_json::Value;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::vhost::{Vhost, connect};
+use super::wait::{eventually, within};
+
+/// The exchange that status messages go to.
+const EXCHANGE: &str = "tidegate.status";
+
+/// One status message.
+#[derive(Debug, Clone)]
+pub struct StatusMessage {
+    /// Routing key: `<kind>.<worker id>`.
+    pub routing_key: String,
+    /// Properties.
+    pub properties: BasicProperties,
+    /// The JSON.
+    pub json: Value,
+    /// When it came here.
+    pub came: Instant,
+}
+
+impl StatusMessage {
+    /// `state`, `beat` or `drain`: the routing key's first word.
+    pub fn kind(&self) -> &str {
+        self.routing_key.split('.').next().unwrap_or_default()
+    }
+
+    /// The phase of a `state`; empty in others.
+    pub fn phase(&self) -> &str {
+        self.json["phase"].as_str().unwrap_or_default()
+    }
+}
+
+/// Listens to the status exchange of a virtual host, which it declares, from before any worker is there.
+pub struct StatusTap {
+    messages: Arc<Mutex<Vec<StatusMessage>>>,
+    _listening: AbortOnDropHandle<()>,
+    _connection: Connection,
+}
+
+impl StatusTap {
+    /// Begins to listen; what is published after this has returned is seen.
+    pub async fn start(vhost: &Vhost) -> Self {
+        let connection = within("a connection", connect(vhost.url(), "status tap"))
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        let consumer = within("the status exchange", subscribe(&connection))
+            .await
+            .unwrap_or_else(|error| panic!("the status exchange cannot be listened to: {error}"));
+        let messages = Arc::default();
+        let listening = tokio::spawn(listen(consumer, Arc::clone(&messages)));
+        Self {
+            messages,
+            _listening: AbortOnDropHandle::new(listening),
+            _connection: connection,
+        }
+    }
+
+    /// Every message so far, in the order they came.
+    pub fn messages(&self) -> Vec<StatusMessage> {
+        locked(&self.messages).clone()
+    }
+
+    /// The messages of a kind: `state`, `beat` or `drain`.
+    pub fn of_kind(&self, kind: &str) -> Vec<StatusMessage> {
+        let mut messages = self.messages();
+        messages.retain(|message| message.kind() == kind);
+        messages
+    }
+
+    /// The phases of all states so far, in the order they came.
+    pub fn phases(&self) -> Vec<String> {
+        let states = self.of_kind("state");
+        states
+            .iter()
+            .map(|state| state.phase().to_owned())
+            .collect()
+    }
+
+    /// Waits for the first message for which `wanted` holds.
+    pub async fn seen(&self, what: &str, wanted: impl Fn(&StatusMessage) -> bool) -> StatusMessage {
+        eventually(format_args!("{what} is published"), async || {
+            let messages = locked(&self.messages);
+            let found = messages.iter().find(|message| wanted(message)).cloned();
+            found.ok_or_else(|| {
+                let keys = messages.iter().map(|message| message.routing_key.as_str());
+                format!("{:?}", keys.collect::<Vec<_>>())
+            })
+        })
+        .await
+    }
+
+    /// Waits for the first state with `phase`.
+    pub async fn state(&self, phase: &str) -> StatusMessage {
+        self.seen(phase, |message| message.phase() == phase).await
+    }
+
+    /// Waits for the first drain report.
+    pub async fn drain(&self) -> StatusMessage {
+        self.seen("a drain report", |message| message.kind() == "drain")
+            .await
+    }
+}
+
+impl Drop for StatusTap {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for message in self.messages() {
+                eprintln!("status: {} {}", message.routing_key, message.json);
+            }
+        }
+    }
+}
+
+async fn subscribe(connection: &Connection) -> lapin::Result<lapin::Consumer> {
+    let channel = connection.create_channel().await?;
+    let durable = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let none = FieldTable::default;
+    channel
+        .exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, durable, none())
+        .await?;
+    let exclusive = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..QueueDeclareOptions::default()
+    };
+    let queue = channel.queue_declare("".into(), exclusive, none()).await?;
+    let bind = QueueBindOptions::default();
+    let name = queue.name().clone();
+    channel
+        .queue_bind(name.clone(), EXCHANGE.into(), "#".into(), bind, none())
+        .await?;
+    let no_ack = BasicConsumeOptions {
+        no_ack: true,
+        ..BasicConsumeOptions::default()
+    };
+    channel.basic_consume(name, "".into(), no_ack, none()).await
+}
+
+async fn listen(mut consumer: lapin::Consumer, messages: Arc<Mutex<Vec<StatusMessage>>>) {
+    while let Some(Ok(delivery)) = consumer.next().await {
+        let text = || Value::String(String::from_utf8_lossy(&delivery.data).into_owned());
+        let message = StatusMessage {
+            routing_key: delivery.routing_key.to_string(),
+            json: serde_json::from_slice(&delivery.data).unwrap_or_else(|_not_json| text()),
+            properties: delivery.properties,
+            came: Instant::now(),
+        };
+        locked(&messages).push(message);
+    }
+}
+
+fn locked(messages: &Mutex<Vec<StatusMessage>>) -> MutexGuard<'_, Vec<StatusMessage>> {
+    messages.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,236 @@
+//! The real program as a process: started, signalled, listened to, waited for.
+
+mod config;
+mod output;
+
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+pub use config::WorkerConfig;
+pub use output::{LogLine, Output};
+
+use super::wait::{eventually, eventually_within, expect_that, limit};
+
+/// A running `tidegate`. Killed when this is dropped; what it wrote is printed when the test fails.
+pub struct Worker {
+    child: Child,
+    pid: Pid,
+    log: Output,
+    stdout: Output,
+    exit: Option<ExitStatus>,
+    _directory: TempDir,
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Its exit code; nothing where a signal killed it.
+    pub code: Option<i32>,
+    /// When that was seen.
+    pub at: Instant,
+    /// The last `drain finished` line of its log, if there is one.
+    pub report: Option<LogLine>,
+}
+
+impl Worker {
+    /// Starts a worker with `config`, and waits until it is ready.
+    pub async fn ready(config: &WorkerConfig) -> Self {
+        let worker = Self::spawn(config);
+        worker.until_ready().await;
+        worker
+    }
+
+    /// Starts a worker with `config`.
+    pub fn spawn(config: &WorkerConfig) -> Self {
+        Self::spawn_toml(&config.toml(), &[])
+    }
+
+    /// Starts a worker with the configuration `toml`, and `variables` in its environment.
+    pub fn spawn_toml(toml: &str, variables: &[(&str, &str)]) -> Self {
+        let directory = TempDir::new().expect("the temporary directory can be written");
+        let file = directory.path().join("worker.toml");
+        std::fs::write(&file, toml).expect("the temporary directory can be written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command
+            .args(["--log-format", "json", "worker", "--config"])
+            .arg(&file)
+            .envs(variables.iter().copied());
+        Self::start(command, directory)
+    }
+
+    fn start(mut command: Command, directory: TempDir) -> Self {
+        // The configuration is the file and what the test says, not what the caller's shell has.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("TIDEGATE__") || text.starts_with("TIDEGATE_LOG") {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let pid = child.id().expect("it was not waited for");
+        let (log, stdout) = (Output::default(), Output::default());
+        let from_stderr = child.stderr.take().expect("it is piped");
+        let from_stdout = child.stdout.take().expect("it is piped");
+        tokio::spawn(log.clone().read(from_stderr));
+        tokio::spawn(stdout.clone().read(from_stdout));
+        Self {
+            child,
+            pid: Pid::from_raw(i32::try_from(pid).expect("process ids are small")),
+            log,
+            stdout,
+            exit: None,
+            _directory: directory,
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Its standard error: the log.
+    pub fn log(&self) -> &Output {
+        &self.log
+    }
+
+    /// Its standard output.
+    pub fn stdout(&self) -> &Output {
+        &self.stdout
+    }
+
+    /// Waits for the first log line with `message`.
+    pub async fn logged(&self, message: &str) -> LogLine {
+        self.logged_where(message, |line| line.message() == message)
+            .await
+    }
+
+    /// Waits for the first log line for which `wanted` holds.
+    pub async fn logged_where(&self, what: &str, wanted: impl Fn(&LogLine) -> bool) -> LogLine {
+        eventually(format_args!("the worker logs {what:?}"), async || {
+            let found = self.log.log().into_iter().find(|line| wanted(line));
+            found.ok_or_else(|| self.log.text())
+        })
+        .await
+    }
+
+    /// The URL of its HTTP server at `path`, once it listens.
+    pub async fn url(&self, path: &str) -> String {
+        let line = self.logged("http server is listening").await;
+        format!("http://{}{path}", line.text("address"))
+    }
+
+    /// Status and body that its HTTP server answers at `path` with.
+    pub async fn get(&self, path: &str) -> Result<(u16, String), String> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(limit())
+            .build()
+            .expect("an HTTP client can be made");
+        let url = self.url(path).await;
+        let response = client.get(&url).send().await;
+        let response = response.map_err(|error| format!("{url}: {error}"))?;
+        let status = response.status().as_u16();
+        let body = response.text().await.map_err(|error| error.to_string())?;
+        Ok((status, body))
+    }
+
+    /// Waits until `/readyz` says 200.
+    pub async fn until_ready(&self) {
+        self.until_readiness(200).await;
+    }
+
+    /// Waits until `/readyz` says `status`.
+    pub async fn until_readiness(&self, status: u16) {
+        eventually(format_args!("/readyz says {status}"), async || {
+            let (found, body) = self.get("/readyz").await?;
+            expect_that(found == status, || format!("{found} {body}"))
+        })
+        .await;
+    }
+
+    /// Sends `signal`.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid, signal).expect("the worker runs");
+    }
+
+    /// Sends SIGTERM: the drain begins.
+    pub fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub async fn kill(&mut self) -> Ended {
+        self.signal(Signal::SIGKILL);
+        self.ended().await
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.exit.is_some() || matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Waits for its end, twice as long as for other things.
+    pub async fn ended(&mut self) -> Ended {
+        self.ended_within(limit() * 2).await
+    }
+
+    /// Waits for its end for at most `limit`.
+    pub async fn ended_within(&mut self, limit: Duration) -> Ended {
+        let waited = tokio::time::timeout(limit, self.child.wait()).await;
+        let at = Instant::now();
+        let status = match waited {
+            Ok(status) => status.expect("a child can be waited for"),
+            Err(_elapsed) => panic!("the worker has not ended after {limit:?}"),
+        };
+        self.exit = Some(status);
+        // A child of its own that outlives it may keep a stream open; that is for the test to find.
+        eventually_within(limit, "its output is read", async || {
+            let ended = self.log.has_ended() && self.stdout.has_ended();
+            expect_that(ended, || "a stream is open".to_owned())
+        })
+        .await;
+        let lines = self.log.log();
+        let report = lines
+            .into_iter()
+            .rfind(|line| line.message() == "drain finished");
+        Ended {
+            code: status.code(),
+            at,
+            report,
+        }
+    }
+
+    /// Sends SIGTERM, waits for the end, and expects it to be clean.
+    pub async fn drained(&mut self) -> LogLine {
+        self.terminate();
+        let ended = self.ended().await;
+        assert_eq!(ended.code, Some(0), "the drain was not clean");
+        ended.report.expect("a drain ends with a report")
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "--- the worker's log ({}):\n{}---",
+                self.pid,
+                self.log.text()
+            );
+            eprintln!("--- its output:\n{}---", self.stdout.text());
+        }
+        // The child is killed by its own drop.
+    }
+}
