@@ -1,7 +1,15 @@
 //! Tests of the whole: the real program against a real broker, each test in a virtual host of its own.
 
+mod deadline;
 mod dedicated;
+mod drain;
 mod harness;
+mod library;
+mod loss;
 mod proxy;
 mod queues;
+mod refusals;
 mod smoke;
+mod status;
+mod tls;
+mod wire;

@@ -1,0 +1,221 @@
+//! What a drain leaves behind: everything that ran is settled, everything else is as it was.
+
+use std::collections::BTreeSet;
+
+use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::basic::AMQPMethod;
+use lapin::types::AMQPValue;
+
+use crate::harness::gate::Gate;
+use crate::harness::proxy::{Direction, Proxy};
+use crate::harness::status::StatusTap;
+use crate::harness::vhost::Vhost;
+use crate::harness::worker::{Worker, WorkerConfig};
+
+const MESSAGES: usize = 200;
+
+/// A drain at full load, in the middle of a queue.
+async fn drains_under_load(kind: &str) {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", kind).await;
+    vhost.publish("orders", MESSAGES).await;
+    let tap = StatusTap::start(&vhost).await;
+    let gate = Gate::closed().await;
+    let config = WorkerConfig::new(vhost.url()).http_node(
+        "orders",
+        &gate.url(),
+        "concurrency = 8\nprefetch = 32",
+    );
+    let mut worker = Worker::ready(&config).await;
+    gate.release(50);
+    gate.finished(50).await;
+    gate.started(58).await;
+    // Everything that the prefetch allows is with the worker: 8 run, 24 wait.
+    vhost.until_ready("orders", 200 - 50 - 32).await;
+
+    worker.terminate();
+    worker.logged("drain begins").await;
+    worker.until_readiness(503).await;
+    // What has not started is back before anything that runs has finished.
+    vhost.until_ready("orders", 200 - 50 - 8).await;
+    gate.release_all();
+    let ended = worker.ended().await;
+
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.text("outcome"), "clean");
+    assert_eq!(report.text("reason"), "SIGTERM");
+    let counts = ["finished", "handed_back", "interrupted", "unconfirmed"];
+    assert_eq!(counts.map(|count| report.number(count)), [8, 24, 0, 0]);
+    let message = tap.drain().await.json;
+    for count in counts {
+        assert_eq!(message[count], report.number(count), "{count}");
+    }
+    assert_eq!(gate.count(), 58, "nothing starts in a drain");
+
+    // Ready plus finished is everything: nothing is left unacknowledged, and nothing was done twice.
+    let left = vhost.take_all("orders").await;
+    let finished: BTreeSet<String> = gate.ids().into_iter().collect();
+    assert_eq!(finished.len(), 58);
+    assert_eq!(left.len(), MESSAGES - 58);
+    assert!(left.iter().all(|message| !finished.contains(&message.id)));
+    let redelivered = left.iter().filter(|message| message.redelivered).count();
+    assert_eq!(
+        redelivered, 24,
+        "only what was handed back has been delivered before"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_under_load_settles_what_runs_and_hands_back_the_rest_of_a_quorum_queue() {
+    drains_under_load("quorum").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_under_load_settles_what_runs_and_hands_back_the_rest_of_a_classic_queue() {
+    drains_under_load("classic").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_arriving_during_cancel_is_handed_back() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 1).await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let gate = Gate::closed().await;
+    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node(
+        "orders",
+        &gate.url(),
+        "concurrency = 4\nprefetch = 8",
+    );
+    let mut worker = Worker::ready(&config).await;
+    gate.started(1).await;
+
+    let hold = proxy.hold(Direction::ToBroker, |event| event.is("basic.cancel"));
+    worker.terminate();
+    hold.holds_one().await;
+    vhost.publish_all("orders", ["late".to_owned()]).await;
+    proxy
+        .seen("the late delivery", |event| match event.method() {
+            Some(AMQPClass::Basic(AMQPMethod::Deliver(deliver))) => deliver.delivery_tag == 2,
+            _ => false,
+        })
+        .await;
+    hold.release();
+    vhost.until_ready("orders", 1).await;
+    gate.release_all();
+    let ended = worker.ended().await;
+
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.number("finished"), 1);
+    assert_eq!(report.number("handed_back"), 1);
+    assert_eq!(
+        gate.ids(),
+        ["0"],
+        "free slots do not start what comes in a drain"
+    );
+    let left = vhost.take_all("orders").await;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].id, "late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_one_worker_drain_side_by_side_and_share_their_pool() {
+    let vhost = Vhost::new().await;
+    let gate = Gate::closed().await;
+    let mut config = WorkerConfig::new(vhost.url()).tables("[pool.shared]\nslots = 3");
+    for queue in ["one", "two", "three"] {
+        vhost.declare(queue, "quorum").await;
+        vhost
+            .publish_all(queue, (0..20).map(|n| format!("{queue}-{n}")))
+            .await;
+        config = config.http_node(queue, &gate.url(), "pool = \"shared\"\nprefetch = 4");
+    }
+    let mut worker = Worker::ready(&config).await;
+    gate.release(9);
+    gate.finished(9).await;
+    gate.started(12).await;
+    let before = gate.ids();
+    for queue in ["one", "two", "three"] {
+        let started = before.iter().filter(|id| id.starts_with(queue)).count();
+        assert!(started >= 2, "{queue} starves: {before:?}");
+    }
+    for queue in ["one", "two", "three"] {
+        let acked = before[..9]
+            .iter()
+            .filter(|id| id.starts_with(queue))
+            .count();
+        let ready = 20 - acked - 4;
+        vhost
+            .until_ready(queue, u32::try_from(ready).unwrap())
+            .await;
+    }
+    worker.terminate();
+    worker.logged("drain begins").await;
+    gate.release_all();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.number("finished"), 3);
+    assert_eq!(report.number("handed_back"), 9);
+    let mut left = 0;
+    for queue in ["one", "two", "three"] {
+        left += vhost.take_all(queue).await.len();
+    }
+    assert_eq!(left + gate.count(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_active_consumer_hands_over_only_after_its_last_delivery_is_settled() {
+    let vhost = Vhost::new().await;
+    let arguments = [
+        ("x-queue-type", AMQPValue::LongString("quorum".into())),
+        ("x-single-active-consumer", AMQPValue::Boolean(true)),
+    ];
+    vhost.declare_with("ordered", arguments).await;
+    vhost.publish("ordered", 10).await;
+    let (first_gate, second_gate) = (Gate::closed().await, Gate::open().await);
+    // The worker is not told: it recognises the queue by the broker's answer to its declaration.
+    let node = |gate: &Gate| {
+        format!(
+            "concurrency = 1\nprefetch = 4\nhandler = {{ http = {{ url = {:?} }} }}",
+            gate.url().as_str()
+        )
+    };
+    let proxy = Proxy::start(vhost.url()).await;
+    let config = WorkerConfig::new(&proxy.url(vhost.url()))
+        .name("first")
+        .node("ordered", &node(&first_gate));
+    let mut first = Worker::ready(&config).await;
+    let consuming = first.logged("consuming").await;
+    assert_eq!(consuming.0["single_active_consumer"], true);
+    first_gate.started(1).await;
+    let config = WorkerConfig::new(vhost.url())
+        .name("second")
+        .node("ordered", &node(&second_gate));
+    let mut second = Worker::ready(&config).await;
+
+    first.terminate();
+    first.logged("drain begins").await;
+    first.until_readiness(503).await;
+    assert_eq!(
+        second_gate.count(),
+        0,
+        "two consumers work on an ordered queue"
+    );
+    first_gate.release_all();
+    let ended = first.ended().await;
+    assert_eq!(ended.code, Some(0));
+    second_gate.finished(9).await;
+
+    assert_eq!(first_gate.ids(), ["0"]);
+    let rest: Vec<String> = (1..10).map(|n| n.to_string()).collect();
+    assert_eq!(second_gate.ids(), rest, "order is kept");
+    let log = proxy.log();
+    assert!(
+        !log.sent(log.connection_named("consume"))
+            .contains(&"basic.cancel".to_owned())
+    );
+    second.drained().await;
+}

@@ -1,0 +1,248 @@
+//! A worker inside a Rust program: its own handlers, pause and resume, handlers that do not listen.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tidegate::config::{BrokerSettings, NodeSettings, Settings, Slots};
+use tidegate::delivery::Delivery;
+use tidegate::handler::{Context, Outcome, json};
+use tidegate::lifecycle::Phase;
+use tidegate::status::wire::DrainOutcome;
+use tidegate::worker::{RunningWorker, Worker, WorkerError};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::harness::vhost::Vhost;
+use crate::harness::wait::{eventually, expect_that, within};
+
+fn settings(vhost: &Vhost, nodes: Vec<NodeSettings>, grace: Duration) -> Settings {
+    let broker = BrokerSettings::from_url(vhost.url().as_str()).unwrap();
+    let mut settings = Settings::new(broker);
+    settings.worker.http = None;
+    settings.drain.grace = grace;
+    settings.nodes = nodes;
+    settings
+}
+
+fn node(queue: &str, slots: usize, prefetch: u16) -> NodeSettings {
+    let mut node = NodeSettings::new(queue);
+    node.slots = Slots::Own(slots);
+    node.prefetch = prefetch;
+    node
+}
+
+async fn phase(worker: &RunningWorker, wanted: Phase) {
+    let mut phase = worker.phase();
+    let reached = phase.wait_for(|phase| *phase == wanted);
+    within(format_args!("phase {wanted}"), reached)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_worker_finishes_what_runs_takes_nothing_new_and_drains() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 10).await;
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let handler = move |delivery: Arc<Delivery>, _context: Context| {
+        let (started, held) = (started.clone(), Arc::clone(&held));
+        async move {
+            started
+                .send(delivery.properties.message_id.clone())
+                .unwrap();
+            held.acquire().await.unwrap().forget();
+            Outcome::Done
+        }
+    };
+    let settings = settings(&vhost, vec![node("orders", 2, 4)], Duration::from_secs(60));
+    let mut worker = Worker::new(settings)
+        .handler("orders", handler)
+        .start()
+        .await
+        .unwrap();
+    let remote = worker.remote();
+    phase(&worker, Phase::Running).await;
+    for _ in 0..2 {
+        within("a start", starts.recv()).await.unwrap();
+    }
+
+    remote.pause().await;
+    phase(&worker, Phase::Paused).await;
+    vhost.until_ready("orders", 8).await;
+    vhost.publish_all("orders", ["late".to_owned()]).await;
+    vhost.until_ready("orders", 9).await;
+    gate.add_permits(2);
+    // Its acknowledgements go out on the channel that is still there.
+    remote.resume().await;
+    phase(&worker, Phase::Running).await;
+    for _ in 0..2 {
+        within("a start after the pause", starts.recv())
+            .await
+            .unwrap();
+    }
+    remote.pause().await;
+    phase(&worker, Phase::Paused).await;
+    vhost.until_ready("orders", 7).await;
+
+    remote.drain("test").await;
+    phase(&worker, Phase::Draining).await;
+    gate.add_permits(2);
+    let report = within("the end", worker.finished()).await.unwrap();
+    assert_eq!(report.outcome, DrainOutcome::Clean);
+    assert_eq!(report.reason, "test");
+    assert_eq!((report.finished, report.unconfirmed), (2, 0));
+    assert_eq!(vhost.take_all("orders").await.len(), 7);
+    assert!(
+        starts.try_recv().is_err(),
+        "nothing starts in a pause or a drain"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_blocks_its_thread_is_handed_back_at_the_deadline() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 2).await;
+    let running = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&running);
+    // Handlers run on a runtime of their own here, every thread of which they block.
+    let handlers = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = Arc::new(std::sync::Mutex::new(blocked));
+    let handler = move |_delivery: Arc<Delivery>, _context: Context| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        let blocked = Arc::clone(&blocked);
+        async move {
+            // Until the test drops the sender; no await, so nothing can cancel it.
+            let _ = blocked
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .recv();
+            Outcome::Done
+        }
+    };
+    let settings = settings(
+        &vhost,
+        vec![node("orders", 2, 2)],
+        Duration::from_millis(500),
+    );
+    let starting = async move {
+        Worker::new(settings)
+            .handler("orders", handler)
+            .start()
+            .await
+    };
+    let mut worker = handlers.spawn(starting).await.unwrap().unwrap();
+    eventually("both handlers block", async || {
+        let count = running.load(Ordering::SeqCst);
+        expect_that(count == 2, || format!("{count} run"))
+    })
+    .await;
+    worker.remote().drain("test").await;
+    let report = within("the end", worker.finished()).await.unwrap();
+    assert_eq!(report.outcome, DrainOutcome::Interrupted);
+    assert_eq!(report.interrupted, 2);
+    vhost.until_ready("orders", 2).await;
+    drop(release);
+    handlers.shutdown_background();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_a_retry_and_not_the_end() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 1).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let handler = move |_delivery: Arc<Delivery>, _context: Context| {
+        let run = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            assert!(run > 0, "the first run panics");
+            Outcome::Done
+        }
+    };
+    let mut node = node("orders", 1, 1);
+    node.retry.min = Duration::from_millis(10);
+    node.retry.max = Duration::from_millis(10);
+    let settings = settings(&vhost, vec![node], Duration::from_secs(60));
+    let mut worker = Worker::new(settings)
+        .handler("orders", handler)
+        .start()
+        .await
+        .unwrap();
+    eventually("it has run again", async || {
+        let count = runs.load(Ordering::SeqCst);
+        expect_that(count == 2, || format!("{count} runs"))
+    })
+    .await;
+    worker.remote().drain("test").await;
+    let report = within("the end", worker.finished()).await.unwrap();
+    assert_eq!(report.outcome, DrainOutcome::Clean);
+    assert_eq!(vhost.take_all("orders").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typed_json_reaches_the_handler_and_anything_else_is_dead() {
+    #[derive(serde::Deserialize)]
+    struct Order {
+        id: u32,
+    }
+    let vhost = Vhost::new().await;
+    let dead_letters = [
+        (
+            "x-dead-letter-exchange",
+            lapin::types::AMQPValue::LongString("".into()),
+        ),
+        (
+            "x-dead-letter-routing-key",
+            lapin::types::AMQPValue::LongString("dead".into()),
+        ),
+    ];
+    vhost.declare_with("orders", dead_letters).await;
+    vhost.declare("dead", "classic").await;
+    vhost
+        .publish_all("orders", ["{\"id\": 7}", "not json"].map(str::to_owned))
+        .await;
+    let (sender, mut received) = mpsc::unbounded_channel();
+    let handler = json(move |order: Order, _delivery, _context| {
+        let sent = sender.send(order.id);
+        async move {
+            sent.map_or_else(
+                |error| Outcome::retry(error.to_string()),
+                |()| Outcome::Done,
+            )
+        }
+    });
+    let mut node = node("orders", 2, 2);
+    node.declare = false;
+    let settings = settings(&vhost, vec![node], Duration::from_secs(60));
+    let mut worker = Worker::new(settings)
+        .handler("orders", handler)
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(within("an order", received.recv()).await, Some(7));
+    vhost.until_ready("dead", 1).await;
+    worker.remote().drain("test").await;
+    let report = within("the end", worker.finished()).await.unwrap();
+    assert_eq!(report.outcome, DrainOutcome::Clean);
+    assert_eq!(vhost.take_all("dead").await[0].body, b"not json");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_handler_does_not_start() {
+    let vhost = Vhost::new().await;
+    let settings = settings(&vhost, vec![node("orders", 1, 1)], Duration::from_secs(1));
+    let error = Worker::new(settings)
+        .start()
+        .await
+        .expect_err("nobody handles");
+    assert!(matches!(error, WorkerError::NoHandler { .. }), "{error}");
+}

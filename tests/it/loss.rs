@@ -1,0 +1,299 @@
+//! The connection, the channel or the queue is lost: in each phase, and above all in a drain.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::basic::AMQPMethod;
+
+use crate::harness::broker::DedicatedBroker;
+use crate::harness::gate::Gate;
+use crate::harness::proxy::{Direction, Event, Proxy};
+use crate::harness::vhost::Vhost;
+use crate::harness::wait::{eventually, expect_that};
+use crate::harness::worker::{Worker, WorkerConfig};
+
+const LOST: &str = "the connection to the broker is lost";
+
+/// A virtual host with `messages` in queue `orders`, a proxy to it, a closed gate, and a worker's configuration.
+async fn scene(messages: usize, node: &str) -> (Vhost, Proxy, Gate, WorkerConfig) {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", messages).await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let gate = Gate::closed().await;
+    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node("orders", &gate.url(), node);
+    (vhost, proxy, gate, config)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_settlement_never_reaches_a_new_channel() {
+    let (vhost, proxy, gate, config) = scene(2, "concurrency = 2\nprefetch = 2").await;
+    let mut worker = Worker::ready(&config).await;
+    gate.started(2).await;
+    proxy.cut();
+    worker.logged("the channel is lost").await;
+    worker.until_ready().await;
+    // Both deliveries are back, with tags 1 and 2 again; the first runs still hold both slots.
+    let redelivered = |event: &Event| match event.method() {
+        Some(AMQPClass::Basic(AMQPMethod::Deliver(deliver))) => {
+            deliver.redelivered && deliver.delivery_tag == 2
+        }
+        _ => false,
+    };
+    proxy.seen("the redelivery", redelivered).await;
+    gate.release(2);
+    gate.finished(2).await;
+    // The stale outcomes have been taken note of when the second runs start in their slots.
+    gate.started(4).await;
+    let log = proxy.log();
+    let consume = log.connection_named("consume");
+    let settled = log.all(|event| {
+        event.connection == consume
+            && event.direction() == Some(Direction::ToBroker)
+            && (event.is("basic.ack") || event.is("basic.nack") || event.is("basic.reject"))
+    });
+    assert!(settled.is_empty(), "a stale settlement went out\n{log}");
+    worker.kill().await;
+    vhost.until_ready("orders", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_goes_on_after_its_connection_was_cut_again_and_again() {
+    let (vhost, proxy, gate, config) = scene(60, "concurrency = 4\nprefetch = 8").await;
+    gate.release_all();
+    let mut worker = Worker::ready(&config).await;
+    for round in 1..=3 {
+        vhost
+            .publish_all("orders", (0..60).map(|n| format!("{round}-{n}")))
+            .await;
+        proxy.cut();
+    }
+    let expected = 60 * 4;
+    eventually("every message has been worked on", async || {
+        let done: BTreeSet<_> = gate.ids().into_iter().collect();
+        expect_that(done.len() == expected, || {
+            format!("{} of {expected}", done.len())
+        })
+    })
+    .await;
+    vhost.until_ready("orders", 0).await;
+    let report = worker.drained().await;
+    assert_eq!(report.number("interrupted"), 0);
+    assert_eq!(
+        vhost.take_all("orders").await.len(),
+        0,
+        "everything is settled"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_while_the_first_connection_is_tried_ends_the_worker_at_once() {
+    let (_vhost, proxy, _gate, config) = scene(0, "").await;
+    proxy.refuse(true);
+    let mut worker = Worker::spawn(&config);
+    worker
+        .logged("cannot connect to the broker; trying again")
+        .await;
+    worker.until_readiness(503).await;
+    worker.terminate();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.text("outcome"), "clean");
+    assert_eq!(report.0["published"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_while_a_connection_hangs_ends_the_worker_by_the_deadline() {
+    let (_vhost, proxy, _gate, config) = scene(0, "").await;
+    proxy.freeze(Direction::ToClient, true);
+    let mut worker = Worker::spawn(&config);
+    worker.logged("worker starting").await;
+    proxy
+        .seen("a connection", |event| event.name() == "protocol-header")
+        .await;
+    worker.terminate();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_while_reconnecting_waits_for_what_runs_and_for_no_broker() {
+    let (vhost, proxy, gate, config) = scene(3, "concurrency = 2\nprefetch = 3").await;
+    let mut worker = Worker::ready(&config).await;
+    gate.started(2).await;
+    proxy.refuse(true);
+    proxy.cut();
+    worker.logged(LOST).await;
+    worker.until_readiness(503).await;
+    worker.terminate();
+    worker.logged("drain begins").await;
+    assert!(!worker.has_ended(), "what runs is finished");
+    gate.release_all();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.number("finished"), 2);
+    assert_eq!(
+        report.number("unconfirmed"),
+        2,
+        "their outcomes could not be settled"
+    );
+    assert_eq!(report.number("interrupted"), 0);
+    vhost.until_ready("orders", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_while_draining_does_not_keep_the_worker() {
+    let (vhost, proxy, gate, config) = scene(10, "concurrency = 2\nprefetch = 4").await;
+    let mut worker = Worker::ready(&config).await;
+    gate.started(2).await;
+    worker.terminate();
+    vhost.until_ready("orders", 8).await;
+    proxy.refuse(true);
+    proxy.cut();
+    worker.logged(LOST).await;
+    gate.release_all();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.number("finished"), 2);
+    assert_eq!(report.number("handed_back"), 2);
+    assert!(report.number("unconfirmed") >= 2, "{report:?}");
+    assert_eq!(report.0["published"], false);
+    assert_eq!(gate.count(), 2);
+    vhost.until_ready("orders", 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_freezes_while_draining_does_not_keep_the_worker() {
+    let (vhost, proxy, gate, config) = scene(4, "concurrency = 2\nprefetch = 2").await;
+    let mut worker = Worker::ready(&config).await;
+    gate.started(2).await;
+    proxy.freeze(Direction::ToClient, true);
+    worker.terminate();
+    worker.logged("drain begins").await;
+    gate.release_all();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.number("finished"), 2);
+    assert_eq!(report.number("interrupted"), 0);
+    assert_eq!(report.number("unconfirmed"), 2, "no close-ok, no proof");
+    proxy.cut();
+    eventually("only what was not done is left", async || {
+        let ready = vhost.ready("orders").await;
+        expect_that((2..=4).contains(&ready), || format!("{ready} ready"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_deleted_while_draining_does_not_disturb_the_drain() {
+    let (vhost, _proxy, gate, config) = scene(6, "concurrency = 2\nprefetch = 4").await;
+    let mut worker = Worker::ready(&config).await;
+    gate.started(2).await;
+    worker.terminate();
+    vhost.until_ready("orders", 4).await;
+    vhost.delete("orders").await;
+    gate.release_all();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.number("finished"), 2);
+    assert_eq!(report.number("interrupted"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_deleted_while_running_is_consumed_again_when_it_is_back() {
+    let (vhost, _proxy, gate, config) = scene(1, "concurrency = 2\nprefetch = 4").await;
+    gate.release_all();
+    let mut worker = Worker::ready(&config).await;
+    gate.finished(1).await;
+    vhost.delete("orders").await;
+    let refused = worker.logged("cannot consume; trying again").await;
+    assert!(
+        refused.text("error").contains("no queue 'orders'"),
+        "{refused:?}"
+    );
+    worker.until_readiness(503).await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish_all("orders", ["again".to_owned()]).await;
+    gate.finished(2).await;
+    worker.until_ready().await;
+    let log = worker.log().log();
+    let attempts = log
+        .iter()
+        .filter(|line| line.message() == "cannot consume; trying again")
+        .count();
+    assert!(attempts < 100, "{attempts} attempts: a hot loop");
+    worker.drained().await;
+    assert_eq!(vhost.ready("orders").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_and_started_again_loses_nothing() {
+    let mut broker = DedicatedBroker::start().await;
+    let mut vhost = broker.vhost().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 50).await;
+    let gate = Gate::closed().await;
+    let config = WorkerConfig::new(vhost.url()).http_node(
+        "orders",
+        &gate.url(),
+        "concurrency = 4\nprefetch = 8",
+    );
+    let mut worker = Worker::ready(&config).await;
+    gate.release(10);
+    gate.finished(10).await;
+    gate.started(14).await;
+    broker.kill().await;
+    worker.logged(LOST).await;
+    gate.release_all();
+    broker.start_again().await;
+    vhost.reconnect().await;
+    worker.until_ready().await;
+    eventually("every message has been worked on", async || {
+        let done: BTreeSet<_> = gate.ids().into_iter().collect();
+        expect_that(done.len() == 50, || format!("{} of 50", done.len()))
+    })
+    .await;
+    worker.drained().await;
+    assert_eq!(vhost.take_all("orders").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_alarm_does_not_delay_a_drain() {
+    let broker = DedicatedBroker::start().await;
+    let vhost = broker.vhost().await;
+    vhost.declare("orders", "classic").await;
+    vhost.publish("orders", 6).await;
+    let gate = Gate::closed().await;
+    let config = WorkerConfig::new(vhost.url()).http_node(
+        "orders",
+        &gate.url(),
+        "concurrency = 2\nprefetch = 4",
+    );
+    let mut worker = Worker::ready(&config).await;
+    worker.logged("worker running").await;
+    gate.started(2).await;
+    broker.set_memory_alarm(true).await;
+    worker.terminate();
+    worker.logged("drain begins").await;
+    gate.release_all();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    // The broker blocks what publishes, not what consumes: the acknowledgements are known to have arrived.
+    assert_eq!(report.number("finished"), 2);
+    assert_eq!(report.number("unconfirmed"), 0);
+    assert_eq!(report.0["published"], false);
+    let limit = Duration::from_secs(30);
+    assert!(
+        Duration::from_millis(report.number("duration_ms")) < limit,
+        "{report:?}"
+    );
+    broker.set_memory_alarm(false).await;
+    assert_eq!(vhost.take_all("orders").await.len(), 4);
+}

@@ -1,0 +1,183 @@
+//! What a worker says of itself: status messages, health, metrics.
+
+use tidegate::status::wire::Kind;
+
+use crate::harness::gate::Gate;
+use crate::harness::proxy::Proxy;
+use crate::harness::status::{StatusMessage, StatusTap};
+use crate::harness::vhost::Vhost;
+use crate::harness::worker::{Worker, WorkerConfig};
+
+fn obeys_its_schema(message: &StatusMessage) {
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == message.kind());
+    let kind = kind.unwrap_or_else(|| panic!("an unknown kind: {}", message.kind()));
+    let schema = serde_json::to_value(kind.schema()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<_> = validator
+        .iter_errors(&message.json)
+        .map(|e| e.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:?} in {}", message.json);
+    let properties = &message.properties;
+    let text = |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
+    assert_eq!(
+        text(properties.content_type()).as_deref(),
+        Some("application/json")
+    );
+    assert_eq!(text(properties.app_id()).as_deref(), Some("tidegate"));
+    assert_eq!(
+        text(properties.kind()).as_deref(),
+        Some(kind.message_type())
+    );
+    assert_eq!(
+        *properties.delivery_mode(),
+        Some(2),
+        "it outlives a restart of the broker"
+    );
+    let worker = message.json["worker"].as_str().unwrap();
+    assert_eq!(message.routing_key, format!("{}.{worker}", kind.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_says_what_it_is_and_what_becomes_of_it() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    let tap = StatusTap::start(&vhost).await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(vhost.url())
+        .name("web-1")
+        .grace("7s")
+        .http_node("orders", &gate.url(), "concurrency = 3\nprefetch = 9")
+        .node("more", "type = \"classic\"\nhandler = { log = {} }");
+    let mut worker = Worker::ready(&config).await;
+    let running = tap.state("running").await.json;
+    assert_eq!(running["name"], "web-1");
+    assert_eq!(running["pid"], worker.pid().as_raw());
+    assert!(running["worker"].as_str().unwrap().starts_with("web-1-01"));
+    let orders = serde_json::json!({"queue": "orders", "handler": "http", "slots": 3, "prefetch": 9,
+                                    "phase": "running"});
+    let more = serde_json::json!({"queue": "more", "type": "classic", "handler": "log", "slots": 8,
+                                  "prefetch": 16, "phase": "running"});
+    assert_eq!(running["nodes"], serde_json::json!([orders, more]));
+    worker.drained().await;
+    let draining = tap.state("draining").await.json;
+    let deadline = draining["deadline_ms"].as_u64().unwrap();
+    assert!((6_000..=7_000).contains(&deadline), "{deadline}");
+    assert!(
+        draining["lease_ms"].as_u64().unwrap() > deadline,
+        "the silence of the drain is covered"
+    );
+    assert_eq!(draining["reason"], "SIGTERM");
+    let drain = tap.drain().await.json;
+    assert_eq!(drain["lease_ms"], 0, "it will not be heard from again");
+    let messages = tap.messages();
+    messages.iter().for_each(obeys_its_schema);
+    let sequence: Vec<_> = messages
+        .iter()
+        .map(|m| m.json["seq"].as_u64().unwrap())
+        .collect();
+    let expected: Vec<u64> = (1..=messages.len() as u64).collect();
+    assert_eq!(sequence, expected);
+    assert_eq!(messages.last().unwrap().kind(), "drain");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_says_its_state_anew_after_a_lost_connection_only_when_it_has_changed() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    let tap = StatusTap::start(&vhost).await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node("orders", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    tap.state("running").await;
+    proxy.cut();
+    worker.logged("the connection to the broker is lost").await;
+    worker.until_ready().await;
+    worker.drained().await;
+    tap.drain().await;
+    let phases = tap.phases();
+    assert_eq!(
+        phases.iter().filter(|phase| *phase == "running").count(),
+        1,
+        "{phases:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_status_exchange_everything_works_and_nothing_is_published() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 3).await;
+    let tap = StatusTap::start(&vhost).await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(&proxy.url(vhost.url()))
+        .tables("[status]\nenabled = false")
+        .http_node("orders", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    gate.finished(3).await;
+    worker.drained().await;
+    assert!(tap.messages().is_empty());
+    assert_eq!(
+        proxy.log().connection_names().len(),
+        1,
+        "one connection is enough"
+    );
+    assert_eq!(vhost.ready("orders").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_metrics_tell_the_truth() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 5).await;
+    let gate = Gate::closed().await;
+    gate.answer(|request| if request.id == "1" { 500 } else { 200 });
+    let config = WorkerConfig::new(vhost.url()).http_node(
+        "orders",
+        &gate.url(),
+        "concurrency = 2\nprefetch = 4\nretry = { min = \"1h\", max = \"1h\" }",
+    );
+    let mut worker = Worker::ready(&config).await;
+    assert_eq!(
+        worker.get("/livez").await.unwrap(),
+        (200, "ok\n".to_owned())
+    );
+    gate.release(3);
+    gate.finished(3).await;
+    gate.started(5).await;
+    let (status, metrics) = worker.get("/metrics").await.unwrap();
+    assert_eq!(status, 200);
+    for line in [
+        r#"tidegate_deliveries_total{queue="orders",outcome="done"} 2"#,
+        r#"tidegate_deliveries_total{queue="orders",outcome="retry"} 1"#,
+        r#"tidegate_in_flight{queue="orders"} 2"#,
+        r#"tidegate_slots{queue="orders"} 2"#,
+        r#"tidegate_handler_seconds_count{queue="orders"} 3"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
+    worker.terminate();
+    worker.until_readiness(503).await;
+    let (_, why) = worker.get("/readyz").await.unwrap();
+    assert_eq!(why, "the worker is draining\n");
+    assert_eq!(
+        worker.get("/livez").await.unwrap().0,
+        200,
+        "a draining worker lives"
+    );
+    gate.release_all();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+    // The delivery that waited for its retry is handed back for others to run.
+    let left: Vec<_> = vhost
+        .take_all("orders")
+        .await
+        .into_iter()
+        .map(|m| m.id)
+        .collect();
+    assert_eq!(left, ["1"]);
+}
