@@ -61,6 +61,7 @@
 //! ```
 
 pub mod broker;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod delivery;
