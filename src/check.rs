@@ -4,7 +4,11 @@
 //! the time that the platform leaves for a drain, the broker, the queues.
 
 pub mod budget;
+pub mod nodes;
 pub mod platform;
+pub mod render;
+#[cfg(test)]
+mod testing;
 
 use serde::Serialize;
 

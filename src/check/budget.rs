@@ -57,27 +57,27 @@ fn compare(grace: Duration, allowed: Duration, limit: &Limit) -> (Level, String)
     };
     let left = allowed.saturating_sub(hook);
     let needed = grace + CLOSING_LIMIT;
-    let mut message = format!(
+    let mut parts = vec![format!(
         "{} allows {}",
         limit.platform.setting(),
         humantime::format_duration(allowed)
-    );
+    )];
     if limit.is_default {
-        message.push_str(" (the default)");
+        parts.push(" (the default)".to_owned());
     }
     if !hook.is_zero() {
-        message.push_str(&format!(
+        parts.push(format!(
             ", of which the preStop hook takes {} and leaves {}",
             humantime::format_duration(hook),
             humantime::format_duration(left)
         ));
     }
-    message.push_str(&format!("; a drain may take {}", needs(grace)));
+    parts.push(format!("; a drain may take {}", needs(grace)));
     let level = if left < needed {
-        message.push_str(", so it would be killed");
+        parts.push(", so it would be killed".to_owned());
         Level::Error
     } else if left < needed + MARGIN {
-        message.push_str(&format!(
+        parts.push(format!(
             ", which leaves less than {}",
             humantime::format_duration(MARGIN)
         ));
@@ -86,13 +86,13 @@ fn compare(grace: Duration, allowed: Duration, limit: &Limit) -> (Level, String)
         Level::Ok
     };
     if level != Level::Ok {
-        message.push_str(&advice(
+        parts.push(advice(
             limit.platform,
             needed + MARGIN + hook,
-            left.checked_sub(CLOSING_LIMIT + MARGIN),
+            left.saturating_sub(CLOSING_LIMIT + MARGIN),
         ));
     }
-    lessen_certainty(limit, level, message)
+    lessen_certainty(limit, level, parts.concat())
 }
 
 /// What cannot be known for sure is never an error, and never simply well.
@@ -109,14 +109,13 @@ fn lessen_certainty(limit: &Limit, mut level: Level, mut message: String) -> (Le
     (level, message)
 }
 
-fn advice(platform: Platform, enough: Duration, grace: Option<Duration>) -> String {
-    let mut advice = format!(": set {}", platform.written(whole_seconds(enough)));
-    if let Some(grace) = grace
-        && grace.as_secs() > 0
-    {
-        advice.push_str(&format!(" or drain.grace to {}s", grace.as_secs()));
+/// The two ways out: a limit that is enough, or a grace that fits in the limit there is.
+fn advice(platform: Platform, enough: Duration, grace: Duration) -> String {
+    let limit = platform.written(whole_seconds(enough));
+    match grace.as_secs() {
+        0 => format!(": set {limit}"),
+        grace => format!(": set {limit} or drain.grace to {grace}s"),
     }
-    advice
 }
 
 fn unknown(grace: Duration, environment: impl Fn(&str) -> Option<String>) -> Finding {

@@ -1,0 +1,67 @@
+//! Settings for tests.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::{
+    BrokerSettings, DrainSettings, HeartbeatSettings, NodeSettings, QueueType, RetrySettings,
+    Settings, Slots, StatusSettings, WorkerSettings,
+};
+
+/// A node whose deliveries fit in the grace of [`settings`].
+pub(super) fn node(queue: &str) -> NodeSettings {
+    NodeSettings {
+        queue: queue.to_owned(),
+        declare: true,
+        kind: QueueType::Quorum,
+        max_length: None,
+        bind: Vec::new(),
+        single_active_consumer: false,
+        slots: Slots::Own(2),
+        prefetch: 4,
+        timeout: Duration::from_secs(20),
+        max_body: 1024,
+        retry: RetrySettings {
+            max_attempts: 5,
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(300),
+        },
+        handler: None,
+    }
+}
+
+/// Settings with a grace of 25 s and a broker that is nowhere.
+pub(super) fn settings(nodes: Vec<NodeSettings>) -> Settings {
+    Settings {
+        broker: BrokerSettings {
+            tls: false,
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+            vhost: "/".to_owned(),
+            username: "guest".to_owned(),
+            password: "hunter2".to_owned().into(),
+            ca: None,
+            identity: None,
+            connect_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(10),
+        },
+        worker: WorkerSettings {
+            name: "checked".to_owned(),
+            http: None,
+        },
+        drain: DrainSettings {
+            grace: Duration::from_secs(25),
+        },
+        heartbeat: HeartbeatSettings {
+            busy: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+        },
+        status: StatusSettings {
+            enabled: true,
+            exchange: "tidegate.status".to_owned(),
+            control: "tidegate.control".to_owned(),
+        },
+        pools: BTreeMap::new(),
+        nodes,
+    }
+}
