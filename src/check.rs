@@ -3,6 +3,7 @@
 //! Everything found is a [`Finding`]. The sections follow each other as a start would: the configuration,
 //! the time that the platform leaves for a drain, the broker, the queues.
 
+pub mod broker;
 pub mod budget;
 pub mod nodes;
 pub mod platform;

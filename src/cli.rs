@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{ConfigErrors, HandlersFrom, Settings};
 use crate::telemetry;
 
+mod check;
 mod health;
 pub mod schema;
 mod worker;
@@ -55,6 +56,8 @@ pub struct ConfigArgs {
 enum Command {
     /// Work on the queues of a configuration until a signal ends it
     Worker(ConfigArgs),
+    /// Say what would go wrong: configuration, shutdown budget, broker, queues; starts nothing
+    Check(check::CheckArgs),
     /// Print the JSON Schemas of the status messages
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -123,6 +126,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         match cli.command {
             Command::Worker(args) => worker::run(args).await,
             Command::Health(args) => health::run(&args),
+            Command::Check(args) => check::run(args).await,
             Command::Schema(args) => schema::run(&args),
             Command::Completions { shell } => {
                 let mut command = <Cli as clap::CommandFactory>::command();

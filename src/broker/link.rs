@@ -53,6 +53,17 @@ pub enum LinkState {
     },
 }
 
+/// The limits of a connection (`connection.tune`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The most channels there may be; 0 for no limit.
+    pub channel_max: u16,
+    /// The largest frame in bytes; 0 for no limit.
+    pub frame_max: u32,
+    /// The AMQP heartbeat; zero where there is none.
+    pub heartbeat: Duration,
+}
+
 /// Connects and logs in, within `settings.connect_timeout`.
 ///
 /// # Errors
@@ -128,6 +139,16 @@ impl Link {
         matches!(*self.0.state.borrow(), LinkState::Blocked { .. })
     }
 
+    /// What both sides agreed on.
+    pub fn negotiated(&self) -> Negotiated {
+        let configuration = self.0.connection.configuration();
+        Negotiated {
+            channel_max: configuration.channel_max(),
+            frame_max: configuration.frame_max(),
+            heartbeat: Duration::from_secs(configuration.heartbeat().into()),
+        }
+    }
+
     /// Opens a channel.
     pub(super) async fn channel(&self) -> Result<lapin::Channel, BrokerError> {
         bounded(
@@ -178,7 +199,7 @@ async fn watch_events(
     state.send_replace(LinkState::Lost { cause });
 }
 
-fn uri(settings: &BrokerSettings) -> AMQPUri {
+pub(super) fn uri(settings: &BrokerSettings) -> AMQPUri {
     let heartbeat = u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX);
     AMQPUri {
         scheme: if settings.tls {
@@ -203,7 +224,7 @@ fn uri(settings: &BrokerSettings) -> AMQPUri {
     }
 }
 
-async fn tls(settings: &BrokerSettings) -> Result<OwnedTLSConfig, BrokerError> {
+pub(super) async fn tls(settings: &BrokerSettings) -> Result<OwnedTLSConfig, BrokerError> {
     let mut tls = OwnedTLSConfig::default();
     if let Some(ca) = &settings.ca {
         let pem = read(ca).await?;

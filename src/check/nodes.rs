@@ -9,7 +9,7 @@ use crate::config::{NodeSettings, Settings, Slots};
 
 /// Brokers give up on a delivery that is not acknowledged in this time, unless told otherwise
 /// (RabbitMQ's `consumer_timeout`).
-const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// What there is to say about the settings of nodes and pools.
 pub fn findings(settings: &Settings) -> Vec<Finding> {
@@ -19,9 +19,10 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
         findings.extend(timeout(node, settings.drain.grace));
         if node.single_active_consumer {
             findings.push(single_active_consumer(
-                node,
-                settings,
                 Section::Configuration,
+                subject(node),
+                settings,
+                node,
             ));
         }
     }
@@ -110,9 +111,10 @@ fn timeout(node: &NodeSettings, grace: Duration) -> Vec<Finding> {
 
 /// What a single active consumer means for the node: strict order, which more than one slot would break.
 pub(super) fn single_active_consumer(
-    node: &NodeSettings,
-    settings: &Settings,
     section: Section,
+    subject: String,
+    settings: &Settings,
+    node: &NodeSettings,
 ) -> Finding {
     let slots = match &node.slots {
         Slots::Own(slots) => *slots,
@@ -121,7 +123,7 @@ pub(super) fn single_active_consumer(
     if slots > 1 {
         return Finding::warning(
             section,
-            subject(node),
+            subject,
             format!(
                 "its queue has a single active consumer, but {slots} slots run deliveries side by side, in no \
                  order; concurrency = 1 keeps the order"
@@ -130,7 +132,7 @@ pub(super) fn single_active_consumer(
     }
     Finding::ok(
         section,
-        subject(node),
+        subject,
         "its queue has a single active consumer: a drain lets no successor start before the running delivery \
          is settled",
     )

@@ -8,7 +8,7 @@ use super::{Finding, Level, Section};
 
 /// The subject's column is as wide as the longest subject, but no wider than this; longer ones push their
 /// message to the right.
-const SUBJECT_LIMIT: usize = 32;
+const SUBJECT_LIMIT: usize = 40;
 
 /// How many findings are errors and warnings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

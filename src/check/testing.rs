@@ -24,7 +24,7 @@ pub(super) fn node(queue: &str) -> NodeSettings {
         retry: RetrySettings {
             max_attempts: 5,
             min: Duration::from_secs(1),
-            max: Duration::from_secs(300),
+            max: Duration::from_mins(5),
         },
         handler: None,
     }

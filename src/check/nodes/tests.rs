@@ -60,7 +60,7 @@ fn a_pool_is_held_against_the_prefetch_of_all_its_nodes() {
 #[test]
 fn a_delivery_that_can_outlive_the_drain_is_a_warning() {
     let mut node = node("orders");
-    node.timeout = Duration::from_secs(300);
+    node.timeout = Duration::from_mins(5);
     let found = levels_and_messages(&settings(vec![node.clone()]));
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].0, Level::Warning);
