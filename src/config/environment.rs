@@ -60,7 +60,7 @@ pub(super) fn overlay(
             let leaf = leaf(&parts, value, &variable);
             let refused = place(tree, &parts, leaf, &Place::default(), &variable).err()?;
             let key = refused.key;
-            Some(ConfigError::at(key, refused.rule, LAST).from_variable(Some(&variable)))
+            Some(ConfigError::at(key, refused.rule, LAST).of_variable(Some(&variable)))
         })
         .collect()
 }
@@ -82,10 +82,11 @@ fn leaf(parts: &[String], value: String, variable: &Arc<str>) -> Tree {
     let parent = parts.iter().rev().nth(1);
     let free =
         parent.is_some_and(|parent| FREE.iter().any(|free| parent.eq_ignore_ascii_case(free)));
-    if !free && value.trim_start().starts_with(['[', '{']) {
-        if let Ok(json) = serde_json::from_str(&value) {
-            return Tree::of_json(json, variable);
-        }
+    if !free
+        && value.trim_start().starts_with(['[', '{'])
+        && let Ok(json) = serde_json::from_str(&value)
+    {
+        return Tree::of_json(json, variable);
     }
     Tree::new(Kind::Text(value), Some(Arc::clone(variable)))
 }

@@ -40,7 +40,7 @@ impl ConfigError {
     }
 
     /// Names the environment variable that the value came from.
-    pub(super) fn from_variable(mut self, variable: Option<&str>) -> Self {
+    pub(super) fn of_variable(mut self, variable: Option<&str>) -> Self {
         self.variable = variable.map(str::to_owned);
         self
     }

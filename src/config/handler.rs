@@ -1,6 +1,7 @@
 //! The settings of the handlers that configuration names.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -27,8 +28,8 @@ impl HandlerSettings {
     }
 }
 
-/// `handler = { http = { … } }`
-#[derive(Debug, Clone)]
+/// `handler = { http = { … } }`; its `Debug` shows no more of the URL than scheme, host and port.
+#[derive(Clone)]
 pub struct HttpSettings {
     /// Where to POST.
     pub url: url::Url,
@@ -38,8 +39,21 @@ pub struct HttpSettings {
     pub ca: Option<PathBuf>,
 }
 
-/// `handler = { exec = { … } }`
-#[derive(Debug, Clone)]
+impl fmt::Debug for HttpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // User, password, path and query may all be, or hold, a token.
+        f.debug_struct("HttpSettings")
+            .field("scheme", &self.url.scheme())
+            .field("host", &self.url.host_str())
+            .field("port", &self.url.port_or_known_default())
+            .field("headers", &self.headers)
+            .field("ca", &self.ca)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `handler = { exec = { … } }`; its `Debug` shows the program without its arguments.
+#[derive(Clone)]
 pub struct ExecSettings {
     /// The program and its arguments; no shell in between.
     pub command: Vec<String>,
@@ -47,6 +61,17 @@ pub struct ExecSettings {
     pub directory: Option<PathBuf>,
     /// Variables beside the worker's own environment; values may be secrets and are never shown.
     pub env: BTreeMap<String, SecretString>,
+}
+
+impl fmt::Debug for ExecSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecSettings")
+            .field("program", &self.command.first())
+            .field("arguments", &self.command.len().saturating_sub(1))
+            .field("directory", &self.directory)
+            .field("env", &self.env)
+            .finish()
+    }
 }
 
 /// `handler = { log = { … } }`

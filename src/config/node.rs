@@ -99,7 +99,7 @@ impl NodeSettings {
             single_active_consumer: false,
             slots: Slots::Own(CONCURRENCY.into()),
             prefetch: default_prefetch(CONCURRENCY.into()),
-            timeout: Duration::from_secs(300),
+            timeout: Duration::from_mins(5),
             max_body: 16 << 20,
             retry: RetrySettings::default(),
             handler: None,
@@ -117,7 +117,7 @@ impl Default for RetrySettings {
         Self {
             max_attempts: 5,
             min: Duration::from_secs(1),
-            max: Duration::from_secs(300),
+            max: Duration::from_mins(5),
         }
     }
 }

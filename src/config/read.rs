@@ -18,9 +18,9 @@ mod handler;
 mod node;
 mod pem;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 const SECTIONS: [&str; 7] = [
     "broker",
@@ -102,25 +102,34 @@ fn drain(section: &Section<'_>) -> DrainSettings {
 fn heartbeat(section: &Section<'_>) -> HeartbeatSettings {
     let mut heartbeat = HeartbeatSettings::default();
     let bounds = value::duration(Duration::from_secs(1), HOUR);
-    section.set(&mut heartbeat.busy, "busy", &bounds);
-    section.set(&mut heartbeat.idle, "idle", &bounds);
-    ordered(section, ("busy", heartbeat.busy), ("idle", heartbeat.idle));
+    let (busy, idle) = (&mut heartbeat.busy, &mut heartbeat.idle);
+    ordered(section, ("busy", busy), ("idle", idle), &bounds);
     heartbeat
 }
 
-/// Notes that `short` is longer than `long`, at the key that was given.
-fn ordered(section: &Section<'_>, short: (&str, Duration), long: (&str, Duration)) {
-    if short.1 <= long.1 {
+/// Sets two durations, and notes, at a key that was given, where `short` is longer than `long`.
+fn ordered(
+    section: &Section<'_>,
+    (short, shorter): (&str, &mut Duration),
+    (long, longer): (&str, &mut Duration),
+    parse: &dyn Fn(&Tree) -> Result<Duration, Rule>,
+) {
+    let sound = section.set(shorter, short, parse) & section.set(longer, long, parse);
+    if !sound || shorter <= longer {
         return;
     }
-    if section.has(short.0) {
-        let limit = value::words(long.1);
-        let rule = format!("must not be longer than {}, which is {limit}", long.0);
-        section.refuse(short.0, rule);
+    if section.has(short) {
+        let limit = value::words(*longer);
+        section.refuse(
+            short,
+            format!("must not be longer than {long}, which is {limit}"),
+        );
     } else {
-        let limit = value::words(short.1);
-        let rule = format!("must not be shorter than {}, which is {limit}", short.0);
-        section.refuse(long.0, rule);
+        let limit = value::words(*shorter);
+        section.refuse(
+            long,
+            format!("must not be shorter than {short}, which is {limit}"),
+        );
     }
 }
 
@@ -128,9 +137,9 @@ fn status(section: &Section<'_>) -> StatusSettings {
     let mut status = StatusSettings::default();
     let exchange = |tree: &Tree| value::bytes(1, 127)(tree).and_then(value::not_reserved);
     section.set(&mut status.enabled, "enabled", value::boolean);
-    section.set(&mut status.exchange, "exchange", exchange);
-    section.set(&mut status.control, "control", exchange);
-    if status.exchange == status.control {
+    let sound = section.set(&mut status.exchange, "exchange", exchange)
+        & section.set(&mut status.control, "control", exchange);
+    if sound && status.exchange == status.control {
         let (key, other) = if section.has("control") {
             ("control", "exchange")
         } else {

@@ -123,16 +123,20 @@ impl<'t> Section<'t> {
         self.field(key)?.secret(parse)
     }
 
-    /// Replaces `target` by the value at `key`, where it is there and right.
+    /// Replaces `target` by the value at `key`, where it is there and right. False where it is there and wrong:
+    /// rules that compare it with others then say nothing.
     pub(super) fn set<T>(
         &self,
         target: &mut T,
         key: &str,
         parse: impl FnOnce(&Tree) -> Result<T, Rule>,
-    ) {
-        if let Some(value) = self.read(key, parse) {
+    ) -> bool {
+        let value = self.read(key, parse);
+        let sound = value.is_some() || !self.has(key);
+        if let Some(value) = value {
             *target = value;
         }
+        sound
     }
 
     /// Notes that `key` breaks a rule by what else is given; at this table where the key is absent.
@@ -180,12 +184,11 @@ impl<'t> Field<'t> {
 
     /// As [`Field::table`], with any keys.
     pub(super) fn open(&self) -> Section<'t> {
-        let (entries, sound) = match &self.tree.kind {
-            Kind::Table(entries) => (entries.as_slice(), true),
-            _ => {
-                self.refuse_kind("a table");
-                (&[][..], false)
-            }
+        let (entries, sound) = if let Kind::Table(entries) = &self.tree.kind {
+            (entries.as_slice(), true)
+        } else {
+            self.refuse_kind("a table");
+            (&[][..], false)
         };
         Section {
             entries,
@@ -247,8 +250,7 @@ impl<'t> Field<'t> {
     }
 
     fn error(&self, rule: impl Into<Rule>) -> ConfigError {
-        ConfigError::at(self.path.clone(), rule, self.tree.order)
-            .from_variable(self.tree.variable())
+        ConfigError::at(self.path.clone(), rule, self.tree.order).of_variable(self.tree.variable())
     }
 
     fn note(&self, error: ConfigError) {

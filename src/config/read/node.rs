@@ -157,8 +157,7 @@ fn retry(section: &Section<'_>) -> RetrySettings {
     let attempts = value::integer(1, 1_000);
     let delays = value::duration(Duration::from_millis(10), DAY);
     section.set(&mut retry.max_attempts, "max_attempts", attempts);
-    section.set(&mut retry.min, "min", &delays);
-    section.set(&mut retry.max, "max", &delays);
-    ordered(section, ("min", retry.min), ("max", retry.max));
+    let (min, max) = (&mut retry.min, &mut retry.max);
+    ordered(section, ("min", min), ("max", max), &delays);
     retry
 }
