@@ -68,7 +68,9 @@ pub(super) fn overlay(
 fn by_place(a: &[String], b: &[String]) -> Ordering {
     let part = |a: &String, b: &String| match (a.parse::<usize>(), b.parse::<usize>()) {
         (Ok(a), Ok(b)) => a.cmp(&b),
-        _ => a.to_ascii_lowercase().cmp(&b.to_ascii_lowercase()),
+        (Ok(_), Err(_)) => Ordering::Less,
+        (Err(_), Ok(_)) => Ordering::Greater,
+        (Err(_), Err(_)) => a.to_ascii_lowercase().cmp(&b.to_ascii_lowercase()),
     };
     let differing = a.iter().zip(b).map(|(a, b)| part(a, b));
     differing

@@ -105,7 +105,7 @@ impl Default for HeartbeatSettings {
     fn default() -> Self {
         Self {
             busy: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
         }
     }
 }

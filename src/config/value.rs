@@ -122,7 +122,9 @@ pub(super) fn words(duration: Duration) -> String {
     units
         .into_iter()
         .find(|(_, unit)| {
-            ms >= *unit && ms.is_multiple_of(*unit) && duration.subsec_nanos() % 1_000_000 == 0
+            ms >= *unit
+                && ms.is_multiple_of(*unit)
+                && duration.subsec_nanos().is_multiple_of(1_000_000)
         })
         .map_or_else(
             || humantime::format_duration(duration).to_string(),

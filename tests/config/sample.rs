@@ -13,7 +13,7 @@ fn sample() -> PathBuf {
 
 /// The sample with every commented key uncommented, and without the lines that start with one of `but`.
 fn uncommented(but: &[&str]) -> String {
-    let text = std::fs::read_to_string(sample()).unwrap();
+    let text = std::fs::read_to_string(sample()).expect("the sample");
     let lines = text.lines().filter_map(|line| {
         let line = match line.strip_prefix("# ") {
             Some(comment) if is_key(comment) => comment,
@@ -23,7 +23,7 @@ fn uncommented(but: &[&str]) -> String {
         (!but.iter().any(|but| line.starts_with(but))).then_some(line)
     });
     lines.fold(String::new(), |mut text, line| {
-        writeln!(text, "{line}").unwrap();
+        writeln!(text, "{line}").expect("a string takes all");
         text
     })
 }

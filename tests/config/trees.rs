@@ -90,6 +90,16 @@ fn table(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
         .prop_map(|entries| Value::Object(entries.into_iter().collect::<Map<_, _>>()))
 }
 
+/// The name of a variable.
+fn parts() -> impl Strategy<Value = String> {
+    let part = prop_oneof![key(), "[0-9]{1,2}", "[0-9]{1,2}[a-z]", "_?[a-zé]{0,3}"];
+    prop::collection::vec(part, 0..5).prop_map(|parts| format!("TIDEGATE__{}", parts.join("__")))
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), value().prop_map(|value| value.to_string())]
+}
+
 /// One scalar of the right sort for some key, in a right configuration.
 fn right_but(pointer: &str, scalar: Value) -> Value {
     let mut tree = json!({
@@ -117,13 +127,13 @@ proptest! {
     #[test]
     fn no_tree_and_no_variable_panics(
         tree in table(value()),
-        parts in prop::collection::vec(prop_oneof![key(), "[0-9]{1,3}", "_?[a-zé]{0,3}"], 0..6),
-        text in prop_oneof![any::<String>(), value().prop_map(|value| value.to_string())],
+        variables in prop::collection::vec((parts(), text()), 0..24),
     ) {
         let place = Place::new();
         let path = place.file("tree.json", &tree.to_string());
-        let name = format!("TIDEGATE__{}", parts.join("__"));
-        let said = load_with(&path, &[(&name, &text)]);
+        let variables: Vec<(&str, &str)> =
+            variables.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let said = load_with(&path, &variables);
         // Such a tree may be right by luck; else everything that is said is one line.
         for line in errors(said) {
             prop_assert!(!line.contains('\n'));
