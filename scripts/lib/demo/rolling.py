@@ -17,6 +17,7 @@ from progress import Progress
 BATCH = 2500  # messages per publishing: small enough to show progress
 TOP_UPS = 40  # batches published at most beyond those asked for, when the queue would run empty before the last restart
 RESERVE = 500  # messages waiting below which the next batch is published
+FULL = 100  # messages waiting at least when a replica is restarted: more than all of them have fetched
 WARM = 24  # requests that a replica must have made since its start before it is restarted again
 PUBLISH_LIMIT = 300  # seconds for one batch
 STALL_LIMIT = 90  # seconds without any message finished
@@ -105,7 +106,7 @@ class Rolling:
             if len(self.ledger.finished) < after or self.ledger.started_by[replica.label] < warm:
                 return False
             self.ledger.read()
-            return waiting > 0 and self.ledger.running_at(replica.label) > 0
+            return waiting >= FULL and self.ledger.running_at(replica.label) > 0
 
         self.wait_while_moving(under_load, "%s to work under load" % replica.name)
         self.running_at_signal.append(self.ledger.running_at(replica.label))
