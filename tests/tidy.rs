@@ -1,6 +1,8 @@
 //! The project's habits as far as a program can check them: sizes, names, boundaries, promises in the docs.
 //! What the compiler and clippy check already is not repeated here.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

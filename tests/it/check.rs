@@ -103,11 +103,17 @@ async fn a_check_tells_what_is_there_and_changes_nothing() {
     let later = "not there yet; the worker declares it, of type quorum";
     assert_eq!(report.about("later"), ("ok", later));
     let (level, message) = report.about("exchange tidegate.status");
-    assert_eq!((level, message), ("ok", "not there yet; the worker declares it"));
+    assert_eq!(
+        (level, message),
+        ("ok", "not there yet; the worker declares it")
+    );
     assert_eq!(vhost.facts("later").await, None);
     let taken = vhost.take_all("orders").await;
     assert_eq!(taken.len(), 3);
-    assert!(taken.iter().all(|message| !message.redelivered), "{taken:?}");
+    assert!(
+        taken.iter().all(|message| !message.redelivered),
+        "{taken:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +127,10 @@ async fn a_queue_that_differs_or_is_missing_is_an_error() {
     assert_eq!(report.code, Some(1), "{}", report.output);
     let (level, message) = report.about("classic");
     assert_eq!(level, "error");
-    assert!(message.contains("406") && message.contains("x-queue-type"), "{message}");
+    assert!(
+        message.contains("406") && message.contains("x-queue-type"),
+        "{message}"
+    );
     let (level, message) = report.about("missing");
     assert_eq!(level, "error");
     assert!(message.contains("declare = false"), "{message}");
@@ -143,7 +152,10 @@ async fn a_single_active_consumer_that_only_the_broker_knows_of_is_told() {
     let told = findings.iter().any(|finding| {
         finding["level"] == "warning"
             && finding["subject"] == "ordered"
-            && finding["message"].as_str().unwrap().contains("single active consumer")
+            && finding["message"]
+                .as_str()
+                .unwrap()
+                .contains("single active consumer")
     });
     assert!(told, "{}", report.output);
 }
@@ -151,13 +163,18 @@ async fn a_single_active_consumer_that_only_the_broker_knows_of_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_binding_to_an_exchange_that_is_missing_is_an_error() {
     let vhost = Vhost::new().await;
-    let bind = "bind = [{ exchange = 'nowhere', key = 'a' }, { exchange = 'amq.topic', key = 'b' }]";
+    let bind =
+        "bind = [{ exchange = 'nowhere', key = 'a' }, { exchange = 'amq.topic', key = 'b' }]";
 
     let report = check(vhost.url(), &node("bound", bind)).await;
 
     assert_eq!(report.code, Some(1), "{}", report.output);
     assert_eq!(report.json["errors"], 1, "{}", report.output);
-    assert!(report.output.contains("cannot be bound to nowhere"), "{}", report.output);
+    assert!(
+        report.output.contains("cannot be bound to nowhere"),
+        "{}",
+        report.output
+    );
     assert_eq!(vhost.facts("bound").await, None);
 }
 
@@ -170,8 +187,12 @@ async fn a_status_exchange_of_another_type_is_a_warning() {
         ..ExchangeDeclareOptions::default()
     };
     let name = "tidegate.status";
-    let declare =
-        channel.exchange_declare(name.into(), ExchangeKind::Direct, options, FieldTable::default());
+    let declare = channel.exchange_declare(
+        name.into(),
+        ExchangeKind::Direct,
+        options,
+        FieldTable::default(),
+    );
     within("exchange.declare", declare).await.unwrap();
 
     let report = check(vhost.url(), &node("orders", "")).await;
@@ -189,7 +210,11 @@ async fn a_wrong_password_and_a_missing_virtual_host_are_told_without_the_passwo
     wrong.set_password(Some("s3cret-word")).unwrap();
     let report = check(&wrong, &node("orders", "")).await;
     assert_eq!(report.code, Some(1), "{}", report.output);
-    assert!(report.output.contains("wrong user or password"), "{}", report.output);
+    assert!(
+        report.output.contains("wrong user or password"),
+        "{}",
+        report.output
+    );
     assert!(!report.output.contains("s3cret-word"), "{}", report.output);
 
     let mut missing = vhost.url().clone();

@@ -1,5 +1,8 @@
 //! Tests of the whole: the real program against a real broker, each test in a virtual host of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod check;
 mod deadline;
 mod dedicated;
 mod drain;
