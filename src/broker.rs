@@ -31,10 +31,14 @@ pub use link::{Link, LinkState, Negotiated, connect};
 pub use publish::{Confirm, Message, Publisher};
 pub use runtime::AmqpRuntime;
 pub use session::{Session, SessionState};
-pub use topology::{QueueFacts, declare_topic_exchange, ensure_queue};
+pub use topology::{QueueFacts, check_exchange, check_queue, declare_topic_exchange, ensure_queue};
 
 /// How long one synchronous AMQP method (declare, bind, consume, qos, open) may take.
 pub const RPC_LIMIT: Duration = Duration::from_secs(10);
+
+/// The log directive that quiets the client library: what it logs of its own handling of errors, its callers
+/// are told anyway.
+pub const LIBRARY_LOG: &str = "lapin=off";
 
 /// Awaits `future` for at most `limit`; `what` names the operation in errors.
 async fn bounded<T>(

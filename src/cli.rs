@@ -11,6 +11,7 @@ use crate::telemetry;
 
 mod check;
 mod health;
+pub mod publish;
 pub mod schema;
 mod worker;
 
@@ -58,6 +59,8 @@ enum Command {
     Worker(ConfigArgs),
     /// Say what would go wrong: configuration, shutdown budget, broker, queues; starts nothing
     Check(check::CheckArgs),
+    /// Send messages to a queue, each confirmed by the broker
+    Publish(publish::PublishArgs),
     /// Print the JSON Schemas of the status messages
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -125,6 +128,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Worker(args) => worker::run(args).await,
+            Command::Publish(args) => publish::run(args).await,
             Command::Health(args) => health::run(&args),
             Command::Check(args) => check::run(args).await,
             Command::Schema(args) => schema::run(&args),

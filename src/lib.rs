@@ -70,6 +70,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod metrics;
 pub mod node;
+pub mod publish;
 pub mod retry;
 pub mod settlement;
 pub mod status;

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::TryInitError;
 
+use crate::broker::LIBRARY_LOG;
 use crate::cli::LogFormat;
 
 /// Starts logging for the whole process: `filter` is a level or directives, as [`EnvFilter`] reads them.
@@ -12,13 +13,12 @@ use crate::cli::LogFormat;
 /// # Errors
 /// Where `filter` cannot be read, or logging has been started before.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
-    // The client library logs its own handling of errors that are told to us anyway.
     let filter = EnvFilter::try_new(filter)
         .map_err(|source| TelemetryError::Filter {
             filter: filter.to_owned(),
             source,
         })?
-        .add_directive("lapin=off".parse().expect("the directive is well formed"));
+        .add_directive(LIBRARY_LOG.parse().expect("the directive is well formed"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -111,6 +111,39 @@ async fn bind(channel: &Channel, node: &NodeSettings) -> Result<(), BrokerError>
     Ok(())
 }
 
+/// Checks that the queue `name` is there (`queue.declare` passive).
+///
+/// # Errors
+/// [`BrokerError::Refused`] with 404 where it is not, 405 where it is another connection's alone.
+pub async fn check_queue(link: &Link, name: &str) -> Result<(), BrokerError> {
+    let channel = link.channel().await?;
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let name = convert::short("queue", name)?;
+    let declare = channel.queue_declare(name, options, FieldTable::default());
+    bounded("queue.declare", RPC_LIMIT, declare).await?;
+    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
+}
+
+/// Checks that the exchange `name` is there (`exchange.declare` passive), whatever its type.
+///
+/// # Errors
+/// [`BrokerError::Refused`] with 404 where it is not.
+pub async fn check_exchange(link: &Link, name: &str) -> Result<(), BrokerError> {
+    let channel = link.channel().await?;
+    let options = ExchangeDeclareOptions {
+        passive: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let name = convert::short("exchange", name)?;
+    let declare =
+        channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
+    bounded("exchange.declare", RPC_LIMIT, declare).await?;
+    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
+}
+
 /// Declares a durable topic exchange.
 ///
 /// # Errors

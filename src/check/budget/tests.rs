@@ -1,3 +1,5 @@
+//! What a drain needs against what platforms leave for it.
+
 use super::*;
 
 const GRACE: Duration = Duration::from_secs(25);

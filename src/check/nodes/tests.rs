@@ -1,3 +1,5 @@
+//! Nodes and pools that would surprise.
+
 use super::*;
 use crate::check::Level;
 use crate::check::testing::{node, settings};

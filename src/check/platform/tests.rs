@@ -1,3 +1,5 @@
+//! What platforms say they allow, and what is read of it.
+
 use super::*;
 
 fn one(content: &str) -> Limit {

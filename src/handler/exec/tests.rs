@@ -208,7 +208,7 @@ async fn a_child_sees_the_delivery_and_no_secret_of_the_worker() {
         .insert("TIDEGATE_TYPE".into(), SecretString::from("ours"));
     let workers_own = [
         ("PATH", std::env::var("PATH").unwrap()),
-        ("HOME", "/home/worker".into()),
+        ("HOME", "/srv/worker".into()),
         ("TIDEGATE__BROKER__URL", "amqp://user:hush@broker".into()),
         ("tidegate__broker__password", "hush".into()),
     ]
@@ -223,7 +223,7 @@ async fn a_child_sees_the_delivery_and_no_secret_of_the_worker() {
     let seen = fs::read_to_string(directory.path().join("seen")).unwrap();
     let lines: Vec<_> = seen.lines().collect();
     for expected in [
-        "HOME=/home/worker",
+        "HOME=/srv/worker",
         "API_KEY=configured",
         "TIDEGATE_TYPE=ours",
         "TIDEGATE_QUEUE=orders",

@@ -41,7 +41,10 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn received(&self) -> Vec<Received> {
-        self.received.lock().unwrap().clone()
+        self.received
+            .lock()
+            .expect("no test panics with it")
+            .clone()
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -68,13 +71,15 @@ pub(super) fn response(status: &str, headers: &[&str], body: &str) -> Answer {
 
 /// Serves plain HTTP on a free port of 127.0.0.1, until the runtime ends.
 pub(super) async fn serve(answer: Answer) -> (SocketAddr, Record) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback works");
+    let address = listener.local_addr().expect("loopback works");
     let record = Record::default();
     let seen = record.clone();
     tokio::spawn(async move {
         loop {
-            let (stream, _) = listener.accept().await.unwrap();
+            let (stream, _) = listener.accept().await.expect("loopback works");
             tokio::spawn(converse(stream, answer.clone(), seen.clone()));
         }
     });
@@ -84,13 +89,15 @@ pub(super) async fn serve(answer: Answer) -> (SocketAddr, Record) {
 /// Serves HTTPS with a certificate for `localhost`.
 pub(super) async fn serve_tls(answer: Answer, authority: &Authority) -> (SocketAddr, Record) {
     let acceptor = TlsAcceptor::from(Arc::new(authority.server(&[b"http/1.1"])));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback works");
+    let address = listener.local_addr().expect("loopback works");
     let record = Record::default();
     let seen = record.clone();
     tokio::spawn(async move {
         loop {
-            let (stream, _) = listener.accept().await.unwrap();
+            let (stream, _) = listener.accept().await.expect("loopback works");
             let (acceptor, answer, seen) = (acceptor.clone(), answer.clone(), seen.clone());
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(stream).await {
@@ -107,10 +114,10 @@ pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     pub(super) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        let mut params = CertificateParams::new(Vec::new()).expect("loopback works");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        Self(CertifiedIssuer::self_signed(params, key).unwrap())
+        let key = KeyPair::generate().expect("loopback works");
+        Self(CertifiedIssuer::self_signed(params, key).expect("loopback works"))
     }
 
     pub(super) fn pem(&self) -> String {
@@ -119,17 +126,17 @@ impl Authority {
 
     /// The configuration of a server named `localhost` that speaks `protocols`.
     pub(super) fn server(&self, protocols: &[&[u8]]) -> ServerConfig {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let key = KeyPair::generate().expect("loopback works");
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("loopback works");
+        let certificate = params.signed_by(&key, &self.0).expect("loopback works");
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .unwrap()
+            .expect("loopback works")
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
+            .expect("loopback works");
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         config
     }
@@ -138,11 +145,15 @@ impl Authority {
 async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: Answer, record: Record) {
     record.connections.fetch_add(1, Ordering::SeqCst);
     while let Some(request) = receive(&mut stream).await {
-        record.received.lock().unwrap().push(request);
+        record
+            .received
+            .lock()
+            .expect("no test panics with it")
+            .push(request);
         match &answer {
             Answer::Bytes(bytes) => {
-                stream.write_all(bytes).await.unwrap();
-                stream.flush().await.unwrap();
+                stream.write_all(bytes).await.expect("loopback works");
+                stream.flush().await.expect("loopback works");
             }
             Answer::Endless(head) => {
                 let mut more = stream.write_all(head).await;
@@ -164,14 +175,14 @@ async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Option<Received> {
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
-    let head = String::from_utf8(head).unwrap();
+    let head = String::from_utf8(head).expect("loopback works");
     let mut lines = head.trim_end().lines().map(str::to_owned);
     let request_line = lines.next()?;
     let headers: Vec<String> = lines.collect();
     let length = headers
         .iter()
         .find_map(|line| line.strip_prefix("content-length: "))
-        .map_or(0, |length| length.parse().unwrap());
+        .map_or(0, |length| length.parse().expect("loopback works"));
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
     Some(Received {

@@ -1,0 +1,23 @@
+//! Publishing many messages with confirms, so that a run which fails can go on where it stopped.
+//!
+//! The life of a message: a [`Source`] yields its body, [`Pace`] says when it is due, a [`Plan`] gives it a
+//! destination and properties, [`send()`] writes it while at most [`WINDOW`] messages are under way, and
+//! [`Confirms`] enters the broker's answer. The [`Report`] says what is certain.
+
+mod confirms;
+mod pace;
+mod payload;
+mod plan;
+mod report;
+mod send;
+mod source;
+
+pub use confirms::{Answer, Confirms};
+pub use pace::Pace;
+pub use payload::payload;
+pub use plan::Plan;
+pub use report::{Outcome, Report};
+pub use send::{
+    STALL_LIMIT, STOP_LIMIT, Stop, Tally, WINDOW, WINDOW_BYTES, check_destination, send,
+};
+pub use source::{BODY_LIMIT, Extent, Source, SourceError};
