@@ -10,7 +10,7 @@ RUN cargo build --locked --bin tidegate --profile "$PROFILE" \
 FROM debian:trixie-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin tidegate
 COPY --from=build /usr/local/bin/tidegate /usr/local/bin/tidegate
 USER 10001
