@@ -96,6 +96,7 @@ async fn traffic_is_recorded_in_order_and_unaltered() {
             "connection.close",
         ]
     );
+    assert!(log.methods().iter().all(|event| event.is(&event.name())));
     assert_eq!(log.events()[0].name(), "opened");
     assert_eq!(log.events()[1].name(), "protocol-header");
     assert!(
@@ -118,6 +119,11 @@ async fn traffic_is_recorded_in_order_and_unaltered() {
 
     let published = log.published();
     assert_eq!(published.len(), 1);
+    assert_eq!(
+        (published[0].connection, published[0].channel),
+        (1, channel.id())
+    );
+    assert_eq!(published[0].exchange, "");
     assert_eq!(published[0].routing_key, "q");
     assert_eq!(
         published[0]

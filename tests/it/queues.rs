@@ -27,6 +27,9 @@ async fn messages_and_consumers_are_counted_and_taken() {
         assert_eq!(redelivered.len(), 1);
         assert_eq!(redelivered[0].id, "0");
         assert_eq!(redelivered[0].body, b"0");
+        assert_eq!(redelivered[0].exchange, "");
+        assert_eq!(redelivered[0].routing_key, kind);
+        assert_eq!(*redelivered[0].properties.delivery_mode(), Some(2));
         vhost.delete(kind).await;
         assert_eq!(vhost.facts(kind).await, None);
     }

@@ -18,6 +18,7 @@ async fn a_worker_works_off_its_queue_and_drains() {
         .name("smoke")
         .http_node("orders", &gate.url(), "concurrency = 2\nprefetch = 4");
     let mut worker = Worker::ready(&config).await;
+    vhost.until_consumers("orders", 1).await;
     tap.state("running").await;
     gate.started(2).await;
     gate.release_id("0");
@@ -42,12 +43,17 @@ async fn a_worker_works_off_its_queue_and_drains() {
         phases.ends_with(&["running".into(), "draining".into()]),
         "{phases:?}"
     );
-    let log = proxy.log();
-    let cancel = log.first("cancel", |event| event.is("basic.cancel"));
-    let close = log.first("close", |event| {
-        event.is("channel.close") && event.seq > cancel.seq
-    });
-    assert!(cancel.seq < close.seq, "{log}");
-    let left = vhost.take_all("orders").await;
-    assert_eq!(left.len(), 2);
+    let sent = proxy.log().sent(proxy.log().connection_named("consume"));
+    let cancel = sent.iter().position(|name| name == "basic.cancel");
+    let close = sent.iter().rposition(|name| name == "channel.close");
+    assert!(cancel.is_some() && cancel < close, "{sent:?}");
+    assert_eq!(vhost.take_all("orders").await.len(), 2);
+
+    assert!(gate.last_answer().is_some_and(|last| last < ended.at));
+    let first = &gate.requests()[0];
+    assert_eq!((first.attempt, first.redelivered), (1, false));
+    assert_eq!(first.headers["tidegate-queue"], "orders");
+    assert!(Some(first.came) <= first.answered);
+    let quiet = worker.log().log().iter().all(|line| line.level() == "INFO");
+    assert!(quiet && worker.stdout().text().is_empty());
 }

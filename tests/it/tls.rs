@@ -109,10 +109,14 @@ fn amqps(vhost: &Vhost, address: SocketAddr) -> Url {
 }
 
 fn lines(files: &Files, ca: &str, identity: bool) -> String {
-    let mut lines = format!("ca = {:?}", files.path(ca));
+    let mut lines = format!("ca = '{}'", files.path(ca).display());
     if identity {
         let (cert, key) = (files.path("client.pem"), files.path("client.key"));
-        lines = format!("{lines}\ncert = {cert:?}\nkey = {key:?}");
+        lines = format!(
+            "{lines}\ncert = '{}'\nkey = '{}'",
+            cert.display(),
+            key.display()
+        );
     }
     lines
 }

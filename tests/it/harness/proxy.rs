@@ -20,8 +20,8 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-pub use event::{Direction, Event, Side, What, method_name};
-pub use log::{Log, Published};
+pub use event::{Direction, Event, Side, What};
+pub use log::Log;
 
 use super::wait::eventually;
 use control::{Control, Gate};

@@ -1,7 +1,6 @@
 //! Everything that workers of a virtual host say of themselves.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use lapin::options::{
@@ -27,8 +26,6 @@ pub struct StatusMessage {
     pub properties: BasicProperties,
     /// The JSON.
     pub json: Value,
-    /// When it came here.
-    pub came: Instant,
 }
 
 impl StatusMessage {
@@ -159,7 +156,6 @@ async fn listen(mut consumer: lapin::Consumer, messages: Arc<Mutex<Vec<StatusMes
             routing_key: delivery.routing_key.to_string(),
             json: serde_json::from_slice(&delivery.data).unwrap_or_else(|_not_json| text()),
             properties: delivery.properties,
-            came: Instant::now(),
         };
         locked(&messages).push(message);
     }

@@ -93,11 +93,6 @@ impl Vhost {
         &self.url
     }
 
-    /// The server it is on.
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-
     /// The HTTP API.
     pub fn management(&self) -> Management {
         self.server.management()

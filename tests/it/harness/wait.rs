@@ -66,10 +66,8 @@ pub async fn eventually_within<T>(
 /// Where the limit passes; `what` completes "waiting for …".
 pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T {
     let limit = limit();
-    match tokio::time::timeout(limit, future).await {
-        Ok(value) => value,
-        Err(_elapsed) => panic!("waited {limit:?} for {what}"),
-    }
+    let waited = tokio::time::timeout(limit, future).await;
+    waited.unwrap_or_else(|_elapsed| panic!("waited {limit:?} for {what}"))
 }
 
 #[cfg(test)]

@@ -161,7 +161,11 @@ impl Worker {
     }
 
     /// Sends `signal`.
+    ///
+    /// # Panics
+    /// Where its end has been awaited: its process id may be another's by now.
     pub fn signal(&self, signal: Signal) {
+        assert!(self.exit.is_none(), "the worker has ended");
         kill(self.pid, signal).expect("the worker runs");
     }
 
@@ -178,7 +182,10 @@ impl Worker {
 
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
-        self.exit.is_some() || matches!(self.child.try_wait(), Ok(Some(_)))
+        if let Ok(Some(status)) = self.child.try_wait() {
+            self.exit = Some(status);
+        }
+        self.exit.is_some()
     }
 
     /// Waits for its end, twice as long as for other things.
@@ -190,10 +197,9 @@ impl Worker {
     pub async fn ended_within(&mut self, limit: Duration) -> Ended {
         let waited = tokio::time::timeout(limit, self.child.wait()).await;
         let at = Instant::now();
-        let status = match waited {
-            Ok(status) => status.expect("a child can be waited for"),
-            Err(_elapsed) => panic!("the worker has not ended after {limit:?}"),
-        };
+        let status = waited
+            .unwrap_or_else(|_elapsed| panic!("the worker has not ended after {limit:?}"))
+            .expect("a child can be waited for");
         self.exit = Some(status);
         // A child of its own that outlives it may keep a stream open; that is for the test to find.
         eventually_within(limit, "its output is read", async || {

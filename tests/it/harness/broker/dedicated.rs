@@ -14,6 +14,9 @@ use crate::harness::wait::{eventually_within, expect_that, stretched};
 const AT_A_TIME: usize = 2;
 /// How long a test may wait for its turn.
 const TURN_LIMIT: Duration = Duration::from_secs(600);
+/// Seconds that a broker outlives its test: the engine may still be making the container of a test that was
+/// killed, and what is not there yet cannot be removed.
+const QUIET: u32 = 5;
 /// Seconds that the broker has for its own orderly stop.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
@@ -41,7 +44,7 @@ impl DedicatedBroker {
         std::fs::write(&lock, &name).expect("target/ can be written");
         let using = Lock::exclusive(&lock).await;
         let broker = Self {
-            server: super::start(&name, &lock, 0, &lock, true).await,
+            server: super::start(&name, &lock, QUIET, &lock, true).await,
             _using: using,
             _turn: turn,
         };

@@ -78,6 +78,9 @@ pub(super) async fn run(
     }
 }
 
+/// A channel's frames in order, each with the gate that holds it.
+type Waiting = VecDeque<(Option<Arc<Gate>>, Frame)>;
+
 /// One direction.
 struct Pump<'a> {
     connection: &'a Connection<'a>,
@@ -85,7 +88,7 @@ struct Pump<'a> {
     write: WriteHalf<'a>,
     injections: Option<mpsc::Receiver<Frame>>,
     /// Per channel: a frame that a gate holds, and everything behind it.
-    held: BTreeMap<u16, VecDeque<(Option<Arc<Gate>>, Frame)>>,
+    held: BTreeMap<u16, Waiting>,
 }
 
 impl<'a> Pump<'a> {

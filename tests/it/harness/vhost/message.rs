@@ -1,9 +1,6 @@
 //! A message taken out of a queue.
 
-use std::collections::BTreeMap;
-
 use lapin::message::Delivery;
-use lapin::types::AMQPValue;
 
 /// A message taken out of a queue.
 #[derive(Debug, Clone)]
@@ -16,9 +13,7 @@ pub struct Taken {
     pub exchange: String,
     /// Routing key it was published with.
     pub routing_key: String,
-    /// Headers.
-    pub headers: BTreeMap<String, AMQPValue>,
-    /// All properties.
+    /// Properties and headers.
     pub properties: lapin::BasicProperties,
     /// Body.
     pub body: Vec<u8>,
@@ -28,15 +23,11 @@ impl From<Delivery> for Taken {
     fn from(delivery: Delivery) -> Self {
         let properties = delivery.properties;
         let id = properties.message_id().as_ref();
-        let headers = properties.headers().iter().flat_map(|table| table.inner());
         Self {
             id: id.map(ToString::to_string).unwrap_or_default(),
             redelivered: delivery.redelivered,
             exchange: delivery.exchange.to_string(),
             routing_key: delivery.routing_key.to_string(),
-            headers: headers
-                .map(|(name, value)| (name.to_string(), value.clone()))
-                .collect(),
             body: delivery.data,
             properties,
         }
