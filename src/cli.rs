@@ -1,5 +1,6 @@
 //! The command line: arguments, and one module for each command.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -146,5 +147,10 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
 
 /// Reads the configuration that `args` names, and what the environment says beside it.
 fn load(args: &ConfigArgs) -> Result<Settings, ConfigErrors> {
-    crate::config::load(&args.config, std::env::vars(), HandlersFrom::Configuration)
+    // A variable that is not text cannot be one of ours.
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    let variables = std::env::vars_os().filter_map(text);
+    crate::config::load(&args.config, variables, HandlersFrom::Configuration)
 }

@@ -16,7 +16,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The next wait: between [`SHORTEST`] and a ceiling that doubles from [`FIRST`] to [`LONGEST`].
+    /// The next wait: between `SHORTEST` and a ceiling that doubles from `FIRST` to `LONGEST`.
     /// `unit` is a random number in `[0, 1)`; jitter keeps a fleet from reconnecting in step.
     pub fn next(&mut self, unit: f64) -> Duration {
         let ceiling = FIRST
