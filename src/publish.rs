@@ -9,6 +9,7 @@ mod pace;
 mod payload;
 mod plan;
 mod report;
+mod run;
 mod send;
 mod source;
 
@@ -17,7 +18,6 @@ pub use pace::Pace;
 pub use payload::payload;
 pub use plan::Plan;
 pub use report::{Outcome, Report};
-pub use send::{
-    STALL_LIMIT, STOP_LIMIT, Stop, Tally, WINDOW, WINDOW_BYTES, check_destination, send,
-};
+pub use run::{STALL_LIMIT, STOP_LIMIT, Tally, WINDOW, WINDOW_BYTES};
+pub use send::{Stop, check_destination, send};
 pub use source::{BODY_LIMIT, Extent, Source, SourceError};

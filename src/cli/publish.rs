@@ -63,11 +63,15 @@ async fn publish(
     plan: &Plan,
     stop: &Stop,
 ) -> anyhow::Result<Report> {
-    // The input first: a file that is not there needs no broker.
-    let source = args.source().await?;
     let runtime = AmqpRuntime::start().context("cannot start the AMQP thread")?;
-    let link = tokio::select! {
-        link = connect(settings, plan, &runtime) => link?,
+    let prepared = async {
+        // The input first: a file that is not there needs no broker.
+        let source = args.source().await?;
+        let link = connect(settings, plan, &runtime).await?;
+        anyhow::Ok((source, link))
+    };
+    let (source, link) = tokio::select! {
+        prepared = prepared => prepared?,
         () = stop.sending.cancelled() => anyhow::bail!("stopped by a signal"),
     };
     let report = publish_on(&link, args, plan, source, stop).await;

@@ -102,8 +102,8 @@ impl fmt::Display for Report {
         let Self {
             sent, confirmed, ..
         } = self;
-        let noun = if *sent == 1 { "message" } else { "messages" };
         if self.outcome == Outcome::Complete {
+            let noun = if *sent == 1 { "message" } else { "messages" };
             let seconds = Duration::from_millis(self.duration_ms).as_secs_f64();
             return write!(
                 f,
@@ -119,7 +119,7 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "{confirmed} of {sent} {noun} sent to {} are confirmed",
+            "{confirmed} of {sent} messages sent to {} are confirmed",
             self.destination
         )?;
         if self.beyond > 0 {
@@ -134,11 +134,11 @@ impl fmt::Display for Report {
             "; {} refused, {} without an answer",
             self.refused, self.unknown
         )?;
-        write!(
-            f,
-            "to go on, skip the first {} (--skip {}): nothing is lost, ",
-            self.resume_skip, self.resume_skip
-        )?;
+        match self.resume_skip {
+            0 => f.write_str("to go on, begin again")?,
+            skip => write!(f, "to go on, leave out the first {skip} (--skip {skip})")?,
+        }
+        f.write_str(": nothing is lost, ")?;
         match self.beyond + self.unknown {
             0 => f.write_str("nothing is repeated"),
             repeats => write!(f, "at most {repeats} may be repeated"),
@@ -197,7 +197,7 @@ mod tests {
             "message 103: no\n\
              3 of 6 messages sent to queue \"orders\" are confirmed, 2 from the first on and 1 beyond a gap; \
              1 refused, 2 without an answer\n\
-             to go on, skip the first 102 (--skip 102): nothing is lost, at most 3 may be repeated"
+             to go on, leave out the first 102 (--skip 102): nothing is lost, at most 3 may be repeated"
         );
     }
 

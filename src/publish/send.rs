@@ -8,40 +8,20 @@ use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt as _};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Confirms, Outcome, Pace, Plan, Report, Source, SourceError};
-use crate::broker::{
-    BrokerError, Link, LinkState, Message, Publisher, check_exchange, check_queue,
-};
+use super::run::Run;
+use super::{Pace, Plan, Report, Source, SourceError, Tally};
+use crate::broker::{BrokerError, Link, Message, Publisher, check_exchange, check_queue};
 
-/// How many messages may be under way.
-pub const WINDOW: usize = 1_000;
-/// How many bytes of bodies may be under way; the message that crosses it still goes.
-pub const WINDOW_BYTES: usize = 64 << 20;
-/// How long to wait without any answer, while the broker does not say that it blocks publishers.
-pub const STALL_LIMIT: Duration = Duration::from_secs(60);
-/// How long to wait for the answers still under way once sending has ended early.
-pub const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How often the connection is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a run is told to end early.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
-    /// Send no more, and wait for the answers under way, for at most [`STOP_LIMIT`].
+    /// Send no more, and wait for the answers under way, for at most [`STOP_LIMIT`](super::STOP_LIMIT).
     pub sending: CancellationToken,
     /// Do not even wait.
     pub waiting: CancellationToken,
-}
-
-/// How a run is getting on.
-#[derive(Debug)]
-pub struct Tally<'a> {
-    /// The messages' account so far.
-    pub confirms: &'a Confirms,
-    /// Bytes of input used up.
-    pub input_bytes: u64,
-    /// The broker's reason, while it does not read from publishers.
-    pub blocked: Option<String>,
 }
 
 /// Checks that the destination of `plan` is there, before anything is sent to it.
@@ -92,7 +72,7 @@ pub async fn send(
             biased;
             Some((number, size, answer)) = under_way.next(), if !under_way.is_empty() => {
                 run.answered(number, size, answer);
-                observe(&run.tally(link));
+                observe(&run.tally(link.state()));
             }
             () = stop.waiting.cancelled() => break,
             () = stop.sending.cancelled(), if !run.stopping => run.stop(),
@@ -101,7 +81,7 @@ pub async fn send(
                 break;
             }
             () = sleep_until(run.deadline) => {
-                if run.out_of_time(link) {
+                if run.out_of_time(link.is_blocked()) {
                     break;
                 }
             }
@@ -116,10 +96,10 @@ pub async fn send(
                 Some(Err(error)) => run.fail(error.to_string()),
                 None => run.input_ended = true,
             },
-            _ = look.tick() => observe(&run.tally(link)),
+            _ = look.tick() => observe(&run.tally(link.state())),
         }
     }
-    observe(&run.tally(link));
+    observe(&run.tally(link.state()));
     run.report()
 }
 
@@ -155,139 +135,4 @@ async fn publish(
         Err(error) => Err(error),
     };
     (number, size, answer)
-}
-
-/// The state of a run; no I/O.
-struct Run<'a> {
-    plan: &'a Plan,
-    confirms: Confirms,
-    /// Everything has been sent.
-    input_ended: bool,
-    /// No more is sent, and the deadline moves no more.
-    stopping: bool,
-    /// The first failure.
-    error: Option<String>,
-    bytes_under_way: usize,
-    body_bytes: u64,
-    input_bytes: u64,
-    begin: Instant,
-    last_answer: Instant,
-    deadline: Instant,
-}
-
-impl<'a> Run<'a> {
-    fn new(plan: &'a Plan) -> Self {
-        let now = Instant::now();
-        Self {
-            plan,
-            confirms: Confirms::default(),
-            input_ended: false,
-            stopping: false,
-            error: None,
-            bytes_under_way: 0,
-            body_bytes: 0,
-            input_bytes: 0,
-            begin: now,
-            last_answer: now,
-            deadline: now + STALL_LIMIT,
-        }
-    }
-
-    fn is_sending(&self) -> bool {
-        !self.input_ended && !self.stopping
-    }
-
-    fn has_room(&self, under_way: usize) -> bool {
-        under_way < WINDOW && self.bytes_under_way < WINDOW_BYTES
-    }
-
-    fn sent(&mut self, size: usize, used: u64, is_only: bool) -> u64 {
-        if is_only {
-            self.deadline = Instant::now() + STALL_LIMIT;
-        }
-        self.bytes_under_way += size;
-        self.body_bytes += size as u64;
-        self.input_bytes += used;
-        self.confirms.send()
-    }
-
-    fn answered(&mut self, number: u64, size: usize, answer: Result<(), BrokerError>) {
-        self.bytes_under_way -= size;
-        self.last_answer = Instant::now();
-        if !self.stopping {
-            self.deadline = self.last_answer + STALL_LIMIT;
-        }
-        let answer = match answer {
-            Ok(()) => Answer::Confirmed,
-            Err(error) => {
-                let place = self.plan.skip + number + 1;
-                let to = self.plan.destination();
-                self.fail(format!("message {place} to {to}: {error}"));
-                if matches!(error, BrokerError::NotAccepted { .. }) {
-                    Answer::Refused
-                } else {
-                    Answer::Unknown
-                }
-            }
-        };
-        self.confirms.enter(number, answer);
-    }
-
-    /// Ends the sending; the answers under way have [`STOP_LIMIT`] to come.
-    fn stop(&mut self) {
-        if !self.stopping {
-            self.stopping = true;
-            self.deadline = Instant::now() + STOP_LIMIT;
-        }
-    }
-
-    /// Stops for `error`; the first one stands.
-    fn fail(&mut self, error: String) {
-        self.stop();
-        self.error.get_or_insert(error);
-    }
-
-    /// Whether the deadline, which has passed, ends the run. Nothing awaited (a slow input or pace) and a
-    /// broker that says it reads nothing are no reason to.
-    fn out_of_time(&mut self, link: &Link) -> bool {
-        if !self.stopping {
-            if link.is_blocked() || self.confirms.unknown() == 0 {
-                self.deadline = Instant::now() + STALL_LIMIT;
-                return false;
-            }
-            self.fail(format!(
-                "the broker has confirmed nothing for {STALL_LIMIT:?}"
-            ));
-        }
-        true
-    }
-
-    fn tally(&self, link: &Link) -> Tally<'_> {
-        Tally {
-            confirms: &self.confirms,
-            input_bytes: self.input_bytes,
-            blocked: match link.state() {
-                LinkState::Blocked { reason } => Some(reason),
-                LinkState::Up | LinkState::Lost { .. } => None,
-            },
-        }
-    }
-
-    fn report(self) -> Report {
-        let outcome = if self.error.is_some() {
-            Outcome::Failed
-        } else if self.input_ended && self.confirms.all_confirmed() {
-            Outcome::Complete
-        } else {
-            Outcome::Stopped
-        };
-        Report::new(
-            self.plan,
-            outcome,
-            self.error,
-            &self.confirms,
-            self.body_bytes,
-            self.last_answer - self.begin,
-        )
-    }
 }

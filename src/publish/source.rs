@@ -1,7 +1,7 @@
 //! Where the bodies come from: one body, the lines of a file, or bodies made to measure.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -50,12 +50,12 @@ pub enum Extent {
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// The input cannot be read.
-    #[error("cannot read {name}: {source}")]
+    #[error("cannot read {name}: {cause}")]
     Read {
         /// The file, or standard input.
         name: String,
         /// What the operating system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A body is larger than any broker takes.
     #[error("{name} is larger than {BODY_LIMIT} bytes, more than any broker takes as one message")]
@@ -89,8 +89,8 @@ impl Source {
         let (name, reader, _) = open(path).await?;
         let mut body = Vec::new();
         let mut reader = reader.take(BODY_LIMIT as u64 + 1);
-        if let Err(source) = reader.read_to_end(&mut body).await {
-            return Err(SourceError::Read { name, source });
+        if let Err(cause) = reader.read_to_end(&mut body).await {
+            return Err(SourceError::Read { name, cause });
         }
         if body.len() > BODY_LIMIT {
             return Err(SourceError::TooLarge { name });
@@ -189,9 +189,9 @@ impl Lines {
         // Two more for the end of the line.
         let mut reader = (&mut self.reader).take(BODY_LIMIT as u64 + 2);
         let read = reader.read_until(b'\n', &mut line).await;
-        let bytes = read.map_err(|source| SourceError::Read {
+        let bytes = read.map_err(|cause| SourceError::Read {
             name: format!("line {} of {}", self.line, self.name),
-            source,
+            cause,
         })?;
         if bytes == 0 {
             return Ok(None);
@@ -219,9 +219,9 @@ async fn open(path: &Path) -> Result<Opened, SourceError> {
         let input = Box::new(tokio::io::stdin());
         return Ok(("standard input".to_owned(), input, None));
     }
-    let named = |source| SourceError::Read {
-        name: PathBuf::from(path).display().to_string(),
-        source,
+    let named = |cause| SourceError::Read {
+        name: path.display().to_string(),
+        cause,
     };
     let file = File::open(path).await.map_err(named)?;
     let metadata = file.metadata().await.map_err(named)?;

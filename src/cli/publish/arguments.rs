@@ -1,7 +1,6 @@
 //! The arguments of `tidegate publish`.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
@@ -23,6 +22,7 @@ const DEFAULT_URL: &str = "amqp://guest:guest@localhost:5672/%2f";
                   TIDEGATE__BROKER__URL, else amqp://guest:guest@localhost:5672/%2f.\n\
                   Exit status: 0 every message is confirmed, 1 not so, 2 wrong usage, 78 bad configuration."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct PublishArgs {
     /// The queue; it must be there
     #[arg(required_unless_present = "exchange", value_parser = name)]
@@ -40,7 +40,7 @@ pub struct PublishArgs {
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// How large each of them is, such as 512, 4KiB or 1MB
-    #[arg(long, requires = "count", default_value = "256B", value_parser = size)]
+    #[arg(long, conflicts_with_all = ["body", "file", "lines"], default_value = "256B", value_parser = size)]
     size: ByteSize,
     /// Leave out the first N lines or messages, which an earlier run has sent
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["body", "file"])]
@@ -54,8 +54,8 @@ pub struct PublishArgs {
     /// The routing key for the exchange; by default the queue's name
     #[arg(long, value_name = "KEY", requires = "exchange")]
     routing_key: Option<String>,
-    /// The broker's URL, such as amqps://user:password@host:5671/vhost
-    #[arg(long, value_parser = secret, conflicts_with = "config")]
+    /// The broker's URL, such as <amqps://user:password@host:5671/vhost>
+    #[arg(long, conflicts_with = "config")]
     url: Option<SecretString>,
     /// Take the broker from this configuration file
     #[arg(short, long, value_name = "FILE")]
@@ -72,7 +72,7 @@ pub struct PublishArgs {
     /// The MIME type of the bodies, such as application/json
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
-    /// Give the messages no message_id (by default each gets a ULID)
+    /// Give the messages no identifier (by default each gets a ULID)
     #[arg(long)]
     no_message_id: bool,
     /// Print the summary as one JSON object
@@ -185,8 +185,4 @@ fn header(text: &str) -> Result<(String, String), String> {
         Some((header, value)) => Ok((name(header)?, value.to_owned())),
         None => Err("must be NAME=VALUE".to_owned()),
     }
-}
-
-fn secret(text: &str) -> Result<SecretString, Infallible> {
-    Ok(text.into())
 }
