@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use ::config::{Config, File, FileFormat};
+use ::config::{File, FileFormat, Source as _, Value};
 
 use super::error::ConfigError;
 use super::tree::Tree;
@@ -16,11 +16,12 @@ pub(super) fn read(path: &Path) -> Result<Tree, ConfigError> {
     let format = format(path)?;
     let text =
         text(path).map_err(|cause| ConfigError::of_file(format!("cannot be read: {cause}")))?;
-    let config = Config::builder()
-        .add_source(File::from_str(&text, format))
-        .build()
+    // Not through a builder: that takes every key of the top level for a path, where `node[9999999]` makes a
+    // list of as many elements.
+    let sections = File::from_str(&text, format)
+        .collect()
         .map_err(|error| ConfigError::of_file(syntax(&error, format, &text)))?;
-    Ok(Tree::of_file(config.cache))
+    Ok(Tree::of_file(Value::new(None, sections)))
 }
 
 /// The text of a file of at most [`FILE_LIMIT`]; on failure, the cause in words.

@@ -150,3 +150,27 @@ fn text_that_is_not_of_its_format_is_one_error_with_its_place_and_without_its_wo
         "node: at least one is required: a worker consumes at least one queue"
     );
 }
+
+#[test]
+fn a_key_that_looks_like_a_path_is_an_unknown_key() {
+    let place = Place::new();
+    let known = "unknown key; known here: broker, worker, drain, heartbeat, status, pool, node";
+    let rows = [
+        ("a.toml", "\"node[99999999999]\" = 3"),
+        ("b.yaml", "\"node[99999999999]\": 3"),
+        ("c.json", "{\"node[99999999999]\": 3}"),
+    ];
+    for (name, text) in rows {
+        let said = errors(load_with(&place.file(name, text), &[]));
+        let wanted = format!("\"node[99999999999]\": {known}");
+        assert!(said.contains(&wanted), "of {name}: {said:?}");
+    }
+    let dotted = errors(load_with(
+        &place.file("d.toml", "\"drain.grace\" = \"3s\""),
+        &[],
+    ));
+    assert!(
+        dotted.contains(&format!("\"drain.grace\": {known}")),
+        "{dotted:?}"
+    );
+}
