@@ -46,6 +46,18 @@ fn a_url_in_a_file_is_never_shown() {
     assert_eq!(errors(toml(&text, &[])), [message]);
 }
 
+#[test]
+fn a_url_where_its_file_belongs_is_not_shown() {
+    let message =
+        "broker.url_file: must name the file that holds the URL; the URL itself goes to url";
+    for lines in [
+        "broker.url_file = \"amqp://u:hidden@h\"",
+        "broker.url_file = \"amqp://u:hidden@h\"\nbroker.url = \"amqp://h\"",
+    ] {
+        assert_eq!(errors(toml(&super::with(lines), &[])), [message]);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -59,6 +59,13 @@ pub(super) fn read(section: &Section<'_>) -> Option<BrokerSettings> {
 
 fn url(section: &Section<'_>) -> Option<BrokerSettings> {
     let parse = |url: &str| BrokerSettings::from_url(url).map_err(|error| error.to_string());
+    if let Some(field) = section.field("url_file")
+        && value::text(field.tree).is_ok_and(|text| text.contains("://"))
+    {
+        // Not shown: what was meant for `url` may hold a password.
+        field.refuse_unshown("must name the file that holds the URL; the URL itself goes to url");
+        return None;
+    }
     match (section.has("url"), section.has("url_file")) {
         (true, true) => {
             section.refuse("url_file", "url is given too: only one of the two can be");
