@@ -147,9 +147,12 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
 
 /// Reads the configuration that `args` names, and what the environment says beside it.
 fn load(args: &ConfigArgs) -> Result<Settings, ConfigErrors> {
-    // A variable that is not text cannot be one of ours.
+    // What is not UTF-8 is wrong, and is to be refused by the key's rule or the broker, not left out in silence.
     let text = |(name, value): (OsString, OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
+        Some((
+            name.into_string().ok()?,
+            value.to_string_lossy().into_owned(),
+        ))
     };
     let variables = std::env::vars_os().filter_map(text);
     crate::config::load(&args.config, variables, HandlersFrom::Configuration)

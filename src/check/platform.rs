@@ -126,21 +126,24 @@ pub fn limits(content: &str) -> Result<Vec<Limit>, ManifestError> {
     Ok(limits)
 }
 
-/// Whether an image and the words of a command are those of a worker: `worker` is among the words, or the
-/// program is named and no other of its commands is.
+/// Whether an image and the words of a command are those of a worker: the program is named, by the image or
+/// the command, and no other of its commands is; or the command begins with `worker`, as arguments of an image
+/// whose entry point is the program do. Other programs have workers too: `celery -A app worker` is none of ours.
 fn runs_worker<'a>(image: &str, words: impl IntoIterator<Item = &'a str>) -> bool {
     let mut named = image.contains("tidegate");
+    let mut worker = false;
     let mut other_command = false;
-    for word in words {
+    for (place, word) in words.into_iter().enumerate() {
         match word {
-            "worker" => return true,
+            "worker" if place == 0 => return true,
+            "worker" => worker = true,
             "fleet" | "status" | "publish" | "check" | "dead" | "drain" | "pause" | "resume" => {
                 other_command = true;
             }
             _ => named |= word.rsplit('/').next() == Some("tidegate"),
         }
     }
-    named && !other_command
+    named && (worker || !other_command)
 }
 
 #[cfg(test)]

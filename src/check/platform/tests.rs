@@ -167,4 +167,5 @@ fn a_program_is_the_workers_by_its_command_or_its_image() {
     assert!(runs_worker("debian", ["/usr/bin/tidegate"]));
     assert!(!runs_worker("tidegate:0.1", ["fleet", "-c", "x"]));
     assert!(!runs_worker("rabbitmq:4", []));
+    assert!(!runs_worker("acme/shop", ["celery", "-A", "app", "worker"]));
 }
