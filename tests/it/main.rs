@@ -10,6 +10,7 @@ mod harness;
 mod library;
 mod loss;
 mod proxy;
+mod publish;
 mod queues;
 mod refusals;
 mod smoke;
