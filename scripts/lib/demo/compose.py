@@ -6,6 +6,7 @@ and nothing else.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import shutil
 import subprocess
@@ -91,7 +92,11 @@ class Compose:
         self.environment = clean_environment(TIDEGATE_AMQP_PORT="0", TIDEGATE_MANAGEMENT_PORT="0")
         self.url = ""
         bridge = json.loads(need(["docker", "network", "inspect", "bridge"], COMMAND_LIMIT))[0]
-        gateways = [subnet["Gateway"] for subnet in bridge["IPAM"]["Config"] if "Gateway" in subnet]
+        # Not every engine names the gateway; it is the network's first address then.
+        gateways = [
+            subnet.get("Gateway") or str(ipaddress.ip_network(subnet["Subnet"])[1])
+            for subnet in bridge["IPAM"]["Config"]
+        ]
         # Where Docker runs in a machine of its own (a desktop's), the bridge is not ours: loopback is then forwarded.
         self.service_hosts = [*gateways[:1], "127.0.0.1"]
 
