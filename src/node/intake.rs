@@ -1,13 +1,15 @@
 //! From the broker to a slot: the consumer's life, and what it delivers.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use super::command::interruption;
 use super::opening::{Opened, open, reopen};
 use super::run::{Start, start};
 use super::task::{NodeState, Task, next_intake};
@@ -18,6 +20,10 @@ use crate::settlement::Ledger;
 
 /// How long a drain waits for a consumer that is on its way.
 const OPENING_LIMIT: Duration = Duration::from_secs(2);
+/// How long a broker that answers gets for a cancel although what runs is to be interrupted now.
+const LAST_CHANCE: Duration = Duration::from_millis(100);
+/// How long taking in what is in memory may take.
+const REST_LIMIT: Duration = Duration::from_secs(1);
 /// How long the broker may take to cancel a consumer.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -28,11 +34,10 @@ impl Task {
         let Some(opening) = self.opening.take() else {
             return;
         };
-        let limit = self.commands.borrow().within(OPENING_LIMIT);
-        let opening = tokio::time::timeout(limit, opening);
-        match self.meanwhile(opening).await {
-            Ok(opened) => self.opened(opened),
-            Err(_elapsed) => info!(queue = %self.queue, "the consumer on its way is given up"),
+        if let Some(opened) = self.unless_interrupted(OPENING_LIMIT, opening).await {
+            self.opened(opened);
+        } else {
+            info!(queue = %self.queue, "the consumer on its way is given up");
         }
     }
 
@@ -53,21 +58,60 @@ impl Task {
         else {
             return;
         };
-        let limit = self.commands.borrow().within(CANCEL_LIMIT);
-        let cancel = channel.cancel(limit);
-        if let Err(error) = self.meanwhile(cancel).await {
-            warn!(queue = %self.queue, %error, "the consumer could not be cancelled in order");
-            if let Some(channel) = &mut self.channel {
-                channel.detach();
+        let cancel = channel.cancel(CANCEL_LIMIT);
+        match self.unless_interrupted(CANCEL_LIMIT, cancel).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                warn!(queue = %self.queue, %error, "the consumer could not be cancelled in order");
+                self.detach();
             }
-            return;
+            None => {
+                warn!(queue = %self.queue, "the consumer's cancel is not awaited any longer");
+                self.detach();
+            }
         }
-        while self
-            .channel
-            .as_ref()
-            .is_some_and(ConsumeChannel::is_consuming)
-        {
-            self.turn().await;
+        // What came before cancel-ok is in memory; the limit guards against a stream that never ends.
+        let rest = async {
+            while self
+                .channel
+                .as_ref()
+                .is_some_and(ConsumeChannel::is_consuming)
+            {
+                self.turn().await;
+            }
+        };
+        if timeout(REST_LIMIT, rest).await.is_err() {
+            self.detach();
+        }
+    }
+
+    /// Awaits `future` while the node's work goes on, for at most `limit`, and little longer than until what
+    /// runs is to be interrupted: nothing may keep the node from doing that.
+    async fn unless_interrupted<T>(
+        &mut self,
+        limit: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        let commands = self.commands.clone();
+        let given_up = async move {
+            tokio::select! {
+                () = sleep(limit) => {}
+                () = interruption(commands) => sleep(LAST_CHANCE).await,
+            }
+        };
+        let either = async {
+            tokio::select! {
+                biased;
+                value = future => Some(value),
+                () = given_up => None,
+            }
+        };
+        self.meanwhile(either).await
+    }
+
+    fn detach(&mut self) {
+        if let Some(channel) = &mut self.channel {
+            channel.detach();
         }
     }
 

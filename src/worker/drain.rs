@@ -12,7 +12,7 @@ use super::supervise::Supervisor;
 use super::{Command, DrainReport};
 use crate::broker::{BrokerError, Session};
 use crate::handler::AnyHandler;
-use crate::lifecycle::{ABORT_LIMIT, Event, Phase};
+use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT, Event, Phase};
 use crate::node::{self, Node, NodeDrain};
 use crate::status::Status;
 
@@ -51,7 +51,8 @@ impl Supervisor {
         let release = Instant::now();
         let mut cut = Cut {
             commands: self.commands,
-            aborted,
+            end: aborted.map_or(deadline + CLOSING_LIMIT, |at| at + ABORT_LIMIT),
+            aborted: aborted.is_some(),
         };
         cut.short(release_handlers(self.handlers, deadline)).await;
         let (duration, release) = (begun.elapsed(), release.elapsed());
@@ -122,25 +123,28 @@ async fn next_abort(commands: &mut mpsc::Receiver<Command>) -> Instant {
     }
 }
 
-/// What is left of a drain after its nodes, to be cut short by a second signal.
+/// What is left of a drain after its nodes: it ends in time, and a second signal cuts it short.
 struct Cut {
     commands: mpsc::Receiver<Command>,
-    aborted: Option<Instant>,
+    end: Instant,
+    aborted: bool,
 }
 
 impl Cut {
-    /// Awaits `step`; once the drain is aborted, no longer than [`ABORT_LIMIT`] from then.
+    /// Awaits `step` until the end at most, which an abort moves to [`ABORT_LIMIT`] from then.
     async fn short<T>(&mut self, step: impl Future<Output = T>) -> Option<T> {
         let mut step = pin!(step);
-        if self.aborted.is_none() {
+        if !self.aborted {
             tokio::select! {
                 biased;
-                value = &mut step => return Some(value),
-                at = next_abort(&mut self.commands) => self.aborted = Some(at),
+                value = timeout_at(self.end, &mut step) => return value.ok(),
+                at = next_abort(&mut self.commands) => {
+                    self.aborted = true;
+                    self.end = self.end.min(at + ABORT_LIMIT);
+                }
             }
         }
-        let end = self.aborted.unwrap_or_else(Instant::now) + ABORT_LIMIT;
-        timeout_at(end, step).await.ok()
+        timeout_at(self.end, step).await.ok()
     }
 }
 

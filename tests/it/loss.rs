@@ -10,7 +10,7 @@ use crate::harness::broker::DedicatedBroker;
 use crate::harness::gate::Gate;
 use crate::harness::proxy::{Direction, Event, Proxy};
 use crate::harness::vhost::Vhost;
-use crate::harness::wait::{eventually, expect_that};
+use crate::harness::wait::{eventually, expect_that, stretched};
 use crate::harness::worker::{Worker, WorkerConfig};
 
 const LOST: &str = "the connection to the broker is lost";
@@ -187,6 +187,25 @@ async fn a_broker_that_freezes_while_draining_does_not_keep_the_worker() {
         expect_that((2..=4).contains(&ready), || format!("{ready} ready"))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_broker_delays_neither_the_deadline_nor_the_end_after_it() {
+    let (vhost, proxy, gate, config) = scene(4, "concurrency = 2\nprefetch = 2").await;
+    let mut worker = Worker::ready(&config.grace("1s")).await;
+    gate.started(2).await;
+    proxy.freeze(Direction::ToClient, true);
+    worker.terminate();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(3));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.number("interrupted"), 2);
+    // Grace, closing limit, and a second for a machine that is slow: far from the sum of all single limits.
+    let duration = Duration::from_millis(report.number("duration_ms"));
+    assert!(duration >= Duration::from_secs(1), "{duration:?}");
+    assert!(duration < stretched(Duration::from_secs(5)), "{duration:?}");
+    proxy.cut();
+    vhost.until_ready("orders", 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
