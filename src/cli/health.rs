@@ -1,6 +1,6 @@
 //! `tidegate health`: asks a running worker whether it is ready, for images that hold no other HTTP client.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use url::Url;
 
 use super::Exit;
 
-/// How much of the answer is read: the status line is at its beginning.
+/// How long the answer's status line may be, in bytes.
 const ANSWER_LIMIT: u64 = 1024;
 
 /// Asks a running worker whether it is ready
@@ -31,6 +31,10 @@ pub struct HealthArgs {
 /// # Errors
 /// When there is no answer: the address is wrong, nobody listens, or nothing comes in time.
 pub fn run(args: &HealthArgs) -> anyhow::Result<Exit> {
+    ensure!(
+        args.url.username().is_empty() && args.url.password().is_none(),
+        "a user or password in the URL is of no use here"
+    );
     let status =
         ask(&args.url, args.timeout).with_context(|| format!("no answer from {}", args.url))?;
     println!("{status}");
@@ -63,19 +67,22 @@ fn ask(url: &Url, timeout: Duration) -> anyhow::Result<u16> {
         stream,
         "GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n"
     )?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_LIMIT).read_to_end(&mut answer)?;
-    status(&answer)
+    // The status line is enough: a server may keep the connection open although it was asked not to.
+    let mut line = Vec::new();
+    BufReader::new(stream.take(ANSWER_LIMIT))
+        .read_until(b'\n', &mut line)
+        .map_err(|error| match error.kind() {
+            // What a read that timed out is called differs between systems.
+            ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
+            _ => error,
+        })?;
+    status(&line)
 }
 
-/// The status code of an HTTP/1 answer (RFC 9112, section 4).
-fn status(answer: &[u8]) -> anyhow::Result<u16> {
-    let line = answer
-        .split(|byte| *byte == b'\r')
-        .next()
-        .unwrap_or_default();
+/// The status code in the first line of an HTTP/1 answer (RFC 9112, section 4).
+fn status(line: &[u8]) -> anyhow::Result<u16> {
     let line = String::from_utf8_lossy(line);
-    let mut words = line.split(' ');
+    let mut words = line.split_whitespace();
     match (words.next(), words.next().map(str::parse)) {
         (Some(version), Some(Ok(code))) if version.starts_with("HTTP/1.") => Ok(code),
         _ => bail!("the answer is not HTTP"),
@@ -84,7 +91,6 @@ fn status(answer: &[u8]) -> anyhow::Result<u16> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::BufRead as _;
     use std::net::TcpListener;
     use std::thread;
 
@@ -96,7 +102,7 @@ mod tests {
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = String::new();
-            let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
             reader.read_line(&mut request).unwrap();
             assert_eq!(request, "GET /readyz?verbose HTTP/1.1\r\n");
             while request != "\r\n" {
@@ -104,6 +110,8 @@ mod tests {
                 reader.read_line(&mut request).unwrap();
             }
             stream.write_all(answer.as_bytes()).unwrap();
+            // It keeps the connection open, as a server may, until the client has gone.
+            std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
         });
         url.parse().unwrap()
     }
@@ -130,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_http_is_an_error_that_names_the_url() {
-        let url = answering("AMQP\0\0\x09\x01");
+        let url = answering("220 mail.example ESMTP\r\n");
         let expected = format!("no answer from {url}: the answer is not HTTP");
         assert_eq!(format!("{:#}", health(url).unwrap_err()), expected);
     }
@@ -143,6 +151,30 @@ mod tests {
             .unwrap();
         drop(listener);
         assert!(health(url).is_err());
+    }
+
+    #[test]
+    fn silence_is_an_error_when_the_time_is_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url: Url = format!("http://{}/", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let timeout = Duration::from_millis(20);
+        let error = run(&HealthArgs {
+            url: url.clone(),
+            timeout,
+        });
+        let expected = format!("no answer from {url}: timed out");
+        assert_eq!(format!("{:#}", error.unwrap_err()), expected);
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_refused_and_not_shown() {
+        let error = health("http://user:secret@localhost/".parse().unwrap()).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "a user or password in the URL is of no use here"
+        );
     }
 
     #[test]

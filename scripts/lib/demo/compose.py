@@ -42,6 +42,14 @@ def unavailable_images() -> list:
     ]
 
 
+def bridge_addresses() -> list:
+    """What `host-gateway` means to a container: this machine's address on Docker's default bridge."""
+    bridge = json.loads(need(["docker", "network", "inspect", "bridge"], COMMAND_LIMIT))[0]
+    subnets = [config for config in bridge["IPAM"]["Config"] if ":" not in config["Subnet"]]
+    # Not every engine names the gateway; it is the network's first address then.
+    return [its.get("Gateway") or str(next(ipaddress.ip_network(its["Subnet"]).hosts())) for its in subnets[:1]]
+
+
 class Container:
     def __init__(self, container: str):
         self.container = container
@@ -91,14 +99,8 @@ class Compose:
         ]
         self.environment = clean_environment(TIDEGATE_AMQP_PORT="0", TIDEGATE_MANAGEMENT_PORT="0")
         self.url = ""
-        bridge = json.loads(need(["docker", "network", "inspect", "bridge"], COMMAND_LIMIT))[0]
-        # Not every engine names the gateway; it is the network's first address then.
-        gateways = [
-            subnet.get("Gateway") or str(ipaddress.ip_network(subnet["Subnet"])[1])
-            for subnet in bridge["IPAM"]["Config"]
-        ]
         # Where Docker runs in a machine of its own (a desktop's), the bridge is not ours: loopback is then forwarded.
-        self.service_hosts = [*gateways[:1], "127.0.0.1"]
+        self.service_hosts = [*bridge_addresses(), "127.0.0.1"]
 
     def build(self) -> None:
         print("building the worker's image (minutes the first time)", flush=True)
@@ -116,6 +118,11 @@ class Compose:
         found = need(["docker", "ps", "--quiet", *self.filters("worker")], COMMAND_LIMIT).split()
         if len(found) != count:
             raise DemoFailed("%d workers were asked for, and %d run" % (count, len(found)))
+        service = self.environment["TIDEGATE_DEMO_SERVICE"]
+        try:
+            need(["docker", "exec", found[0], "tidegate", "health", service], COMMAND_LIMIT)
+        except DemoFailed as why:
+            raise DemoFailed("the containers do not reach this machine: is there a firewall in between?\n%s" % why) from None
         return [Container(container) for container in found]
 
     def start(self, replicas: list) -> None:

@@ -108,7 +108,10 @@ class Rolling:
             self.ledger.read()
             return waiting >= FULL and self.ledger.running_at(replica.label) > 0
 
-        self.wait_while_moving(under_load, "%s to work under load" % replica.name)
+        try:
+            self.wait_while_moving(under_load, "%s to work under load" % replica.name)
+        except DemoFailed as why:
+            raise DemoFailed("%s\n%s" % (why, replica.tail())) from None
         self.running_at_signal.append(self.ledger.running_at(replica.label))
         self.progress.doing = "restarting " + replica.name
         drain = replica.stop()

@@ -96,6 +96,9 @@ class Connection(asyncio.Protocol):
         if len(rest) < length:
             return
         body, self.buffer = rest[:length], rest[length:]
+        if line.startswith("GET "):
+            self.finish(200, "here")
+            return
         Connection.requests += 1
         self.request = Connection.requests
         replica = line.split(" ")[1].strip("/") or self.peer
