@@ -25,6 +25,7 @@ mod trace;
 pub use error::HandlerError;
 pub use exec::ExecHandler;
 pub use http::HttpHandler;
+pub(crate) use http::RESERVED_HEADERS;
 pub use json::json;
 pub use log::LogHandler;
 pub use outcome::{ERROR_LIMIT, Outcome, Reason};

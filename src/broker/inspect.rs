@@ -2,10 +2,10 @@
 //!
 //! Each look gets a channel of its own, for a refusal closes its channel.
 
-use lapin::ExchangeKind;
 use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::topology::declare_exchange;
 use super::{BrokerError, Link, QueueFacts, RPC_LIMIT, bounded, convert};
 
 /// Looks for a queue (`queue.declare` passive). Whether it has a single active consumer does not show.
@@ -34,16 +34,11 @@ pub async fn find_queue(link: &Link, name: &str) -> Result<QueueFacts, BrokerErr
 /// # Errors
 /// [`BrokerError::Refused`] with 404 where there is none.
 pub async fn find_exchange(link: &Link, name: &str) -> Result<(), BrokerError> {
-    let channel = link.channel().await?;
     let options = ExchangeDeclareOptions {
         passive: true,
         ..ExchangeDeclareOptions::default()
     };
-    let name = convert::short("exchange", name)?;
-    let declare =
-        channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
-    bounded("exchange.declare", RPC_LIMIT, declare).await?;
-    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
+    declare_exchange(link, name, options).await
 }
 
 /// Whether the user may consume from the queue.

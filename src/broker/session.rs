@@ -134,6 +134,7 @@ impl Keeper {
                     warn!(purpose = self.purpose, %cause, "the connection to the broker is lost");
                 }
                 Err(error) if error.is_refusal() && !connected_before => {
+                    warn!(purpose = self.purpose, %error, "the broker refuses the connection");
                     self.state.send_replace(SessionState::Refused(error));
                     return;
                 }

@@ -6,6 +6,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, ExchangeKind};
 
+use super::inspect::find_queue;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 use crate::config::NodeSettings;
 
@@ -29,24 +30,24 @@ pub struct QueueFacts {
 /// # Errors
 /// [`BrokerError::Refused`] with 404 (no such queue or exchange), 406 (other arguments), 403 (no permission).
 pub async fn ensure_queue(link: &Link, node: &NodeSettings) -> Result<QueueFacts, BrokerError> {
-    let mut single_active_consumer = node.single_active_consumer;
-    let declared = match declare(link, node, single_active_consumer).await {
+    if !node.declare {
+        let found = find_queue(link, &node.queue).await?;
+        return Ok(QueueFacts {
+            single_active_consumer: node.single_active_consumer,
+            ..found
+        });
+    }
+    match declare(link, node, node.single_active_consumer).await {
         Err(BrokerError::Refused {
             code: 406, text, ..
-        }) if node.declare
-            && !single_active_consumer
+        }) if !node.single_active_consumer
             && text.contains("'x-single-active-consumer'")
             && text.contains("current is the value 'true'") =>
         {
-            single_active_consumer = true;
             declare(link, node, true).await
         }
-        other => other,
-    }?;
-    Ok(QueueFacts {
-        single_active_consumer,
-        ..declared
-    })
+        declared => declared,
+    }
 }
 
 async fn declare(
@@ -56,28 +57,19 @@ async fn declare(
 ) -> Result<QueueFacts, BrokerError> {
     let channel = link.channel().await?;
     let options = QueueDeclareOptions {
-        passive: !node.declare,
         durable: true,
         ..QueueDeclareOptions::default()
     };
-    let arguments = if node.declare {
-        arguments(node, single_active_consumer)
-    } else {
-        FieldTable::default()
-    };
     let name = convert::short("queue", &node.queue)?;
-    let declare = channel.queue_declare(name, options, arguments);
+    let declare = channel.queue_declare(name, options, arguments(node, single_active_consumer));
     let queue = bounded("queue.declare", RPC_LIMIT, declare).await?;
-    if node.declare {
-        bind(&channel, node).await?;
-    }
-    let facts = QueueFacts {
+    bind(&channel, node).await?;
+    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await?;
+    Ok(QueueFacts {
         messages: queue.message_count(),
         consumers: queue.consumer_count(),
         single_active_consumer,
-    };
-    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await?;
-    Ok(facts)
+    })
 }
 
 fn arguments(node: &NodeSettings, single_active_consumer: bool) -> FieldTable {
@@ -111,49 +103,25 @@ async fn bind(channel: &Channel, node: &NodeSettings) -> Result<(), BrokerError>
     Ok(())
 }
 
-/// Checks that the queue `name` is there (`queue.declare` passive).
-///
-/// # Errors
-/// [`BrokerError::Refused`] with 404 where it is not, 405 where it is another connection's alone.
-pub async fn check_queue(link: &Link, name: &str) -> Result<(), BrokerError> {
-    let channel = link.channel().await?;
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    let name = convert::short("queue", name)?;
-    let declare = channel.queue_declare(name, options, FieldTable::default());
-    bounded("queue.declare", RPC_LIMIT, declare).await?;
-    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
-}
-
-/// Checks that the exchange `name` is there (`exchange.declare` passive), whatever its type.
-///
-/// # Errors
-/// [`BrokerError::Refused`] with 404 where it is not.
-pub async fn check_exchange(link: &Link, name: &str) -> Result<(), BrokerError> {
-    let channel = link.channel().await?;
-    let options = ExchangeDeclareOptions {
-        passive: true,
-        ..ExchangeDeclareOptions::default()
-    };
-    let name = convert::short("exchange", name)?;
-    let declare =
-        channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
-    bounded("exchange.declare", RPC_LIMIT, declare).await?;
-    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
-}
-
 /// Declares a durable topic exchange.
 ///
 /// # Errors
 /// [`BrokerError::Refused`] with 406 where it exists with another type, 403 without permission.
 pub async fn declare_topic_exchange(link: &Link, name: &str) -> Result<(), BrokerError> {
-    let channel = link.channel().await?;
     let options = ExchangeDeclareOptions {
         durable: true,
         ..ExchangeDeclareOptions::default()
     };
+    declare_exchange(link, name, options).await
+}
+
+/// `exchange.declare` on a channel of its own.
+pub(super) async fn declare_exchange(
+    link: &Link,
+    name: &str,
+    options: ExchangeDeclareOptions,
+) -> Result<(), BrokerError> {
+    let channel = link.channel().await?;
     let name = convert::short("exchange", name)?;
     let declare =
         channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());

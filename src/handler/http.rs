@@ -34,9 +34,10 @@ const DRAIN_LIMIT: usize = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Headers that belong to the connection, or that follow from the body: the client sets them.
-const RESERVED: [&str; 8] = [
+pub(crate) const RESERVED_HEADERS: [&str; 9] = [
     "connection",
     "content-length",
+    "host",
     "keep-alive",
     "proxy-connection",
     "te",
@@ -119,7 +120,7 @@ fn configured(settings: &HttpSettings) -> Result<HeaderMap, HandlerError> {
         };
         let key = HeaderName::try_from(name.as_str())
             .map_err(|_unspecific| refused("is not a header name"))?;
-        if RESERVED.contains(&key.as_str()) {
+        if RESERVED_HEADERS.contains(&key.as_str()) {
             return Err(refused("is set by the client itself"));
         }
         let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_unspecific| {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::Run;
 use super::{Pace, Plan, Report, Source, SourceError, Tally};
-use crate::broker::{BrokerError, Link, Message, Publisher, check_exchange, check_queue};
+use crate::broker::{BrokerError, Link, Message, Publisher, find_exchange, find_queue};
 
 /// How often the connection is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,11 +34,11 @@ pub async fn check_destination(link: &Link, plan: &Plan) -> Result<(), String> {
         _ => format!("cannot look up the {what} {name:?}: {error}"),
     };
     if let Some(queue) = &plan.queue {
-        let checked = check_queue(link, queue).await;
+        let checked = find_queue(link, queue).await.map(drop);
         checked.map_err(|error| missing("queue", queue, error))?;
     }
     if !plan.exchange.is_empty() {
-        let checked = check_exchange(link, &plan.exchange).await;
+        let checked = find_exchange(link, &plan.exchange).await;
         checked.map_err(|error| missing("exchange", &plan.exchange, error))?;
     }
     Ok(())

@@ -11,21 +11,9 @@ use super::super::section::{Field, Rule, Section};
 use super::super::tree::Tree;
 use super::super::{HandlersFrom, file, value};
 use super::pem;
+use crate::handler::RESERVED_HEADERS;
 
 const KINDS: [&str; 3] = ["http", "exec", "log"];
-
-/// Headers that say how the message is sent: the client sets them itself.
-const RESERVED: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 pub(super) fn read(node: &Section<'_>, handlers: HandlersFrom) -> Option<HandlerSettings> {
     if !node.has("handler") {
@@ -104,7 +92,7 @@ fn headers(section: &Section<'_>) -> BTreeMap<String, SecretString> {
             Some("is not the name of an HTTP header".to_owned())
         } else if lower.starts_with("tidegate-") {
             Some("names that begin with tidegate- are those of the worker itself".to_owned())
-        } else if RESERVED.contains(&lower.as_str()) {
+        } else if RESERVED_HEADERS.contains(&lower.as_str()) {
             Some("the HTTP client sets this header itself".to_owned())
         } else if headers.keys().any(|other| other.eq_ignore_ascii_case(name)) {
             Some("is there twice, in upper and lower case".to_owned())
