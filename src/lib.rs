@@ -75,4 +75,5 @@ pub mod retry;
 pub mod settlement;
 pub mod status;
 pub mod telemetry;
+mod wait;
 pub mod worker;

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::worker::DrainReport;
+use crate::status::wire::DrainReport;
 
 /// Upper bounds of handler durations, in seconds.
 const HANDLER_BUCKETS: [f64; 14] = [
@@ -213,7 +213,7 @@ impl Metrics {
     pub fn drained(&self, report: &DrainReport) {
         let outcome = report.outcome.as_str();
         let drains = self.0.drains.get_or_create(&DrainLabels { outcome });
-        drains.observe(report.duration.as_secs_f64());
+        drains.observe(Duration::from_millis(report.duration_ms).as_secs_f64());
         let steps = report.steps;
         for (step, millis) in [
             ("cancel", steps.cancel_ms),
@@ -274,7 +274,7 @@ mod tests {
         DrainReport {
             reason: "SIGTERM".into(),
             outcome: DrainOutcome::Clean,
-            duration: Duration::from_millis(12),
+            duration_ms: 12,
             steps: DrainSteps {
                 cancel_ms: 2,
                 ..DrainSteps::default()

@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-pub use report::DrainReport;
+pub use crate::status::wire::DrainReport;
 
 use crate::broker::{AmqpRuntime, BrokerError};
 use crate::config::Settings;
@@ -47,6 +47,14 @@ pub enum WorkerError {
         queue: String,
         /// The pool.
         pool: String,
+    },
+    /// Settings that cannot work.
+    #[error("{subject} {rule}")]
+    Settings {
+        /// What they are of.
+        subject: String,
+        /// What is wrong.
+        rule: &'static str,
     },
     /// A handler could not be made.
     #[error("the handler of node {queue:?}: {source}")]

@@ -69,8 +69,11 @@ impl StepTimes {
 
 impl NodeDrain {
     /// The channel is lost: what was settled on it since the drain began may not have arrived.
-    pub(super) fn channel_lost(&mut self) {
-        self.unconfirmed += std::mem::take(&mut self.unproven);
+    /// How much that is.
+    pub(super) fn channel_lost(&mut self) -> u64 {
+        let unproven = std::mem::take(&mut self.unproven);
+        self.unconfirmed += unproven;
+        unproven
     }
 
     /// Adds another node's drain to this one.
@@ -107,7 +110,8 @@ impl Task {
         let mut steps = StepTimes::default();
 
         if !self.single_active_consumer {
-            self.cancel_consumer().await;
+            // A cancel that failed is logged; what came before it is settled all the same.
+            let _ = self.cancel_consumer().await;
             steps.cancel = clock.lap();
             self.hand_back_unstarted();
             self.written().await;
@@ -197,7 +201,8 @@ impl Task {
         }
     }
 
-    async fn close(&mut self) {
+    /// Writes the last settlements and closes the channel.
+    pub(super) async fn close(&mut self) {
         self.written().await;
         let Some(channel) = self.channel.take() else {
             return;
@@ -207,18 +212,19 @@ impl Task {
         let unstarted = self.ready.len() as u64;
         self.ready.clear();
         self.metrics.handed_back.inc_by(unstarted);
-        let drain = self.drain.get_or_insert_default();
+        if let Err(error) = &closed {
+            warn!(
+                queue = %self.queue,
+                %error,
+                "the channel did not close in order: the last settlements may not have arrived"
+            );
+        }
+        let Some(drain) = &mut self.drain else { return };
         drain.handed_back += unstarted;
         match closed {
             Ok(()) => drain.unproven = 0,
-            Err(error) => {
-                drain.channel_lost();
-                self.metrics.unconfirmed.inc_by(drain.unconfirmed);
-                warn!(
-                    queue = %self.queue,
-                    %error,
-                    "the channel did not close in order: the last settlements may not have arrived"
-                );
+            Err(_) => {
+                self.metrics.unconfirmed.inc_by(drain.channel_lost());
             }
         }
     }

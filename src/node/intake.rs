@@ -13,7 +13,7 @@ use super::command::interruption;
 use super::opening::{Opened, open, reopen};
 use super::run::{Start, start};
 use super::task::{NodeState, Task, next_intake};
-use crate::broker::{BrokerError, ConsumeChannel, Intake};
+use crate::broker::{BrokerError, Intake};
 use crate::delivery::Delivery;
 use crate::handler::{Context, Outcome, Reason};
 use crate::settlement::Ledger;
@@ -50,39 +50,36 @@ impl Task {
 
     /// Cancels the consumer and takes in what the broker sent before cancel-ok: after it, the set of
     /// deliveries is final.
-    pub(super) async fn cancel_consumer(&mut self) {
+    ///
+    /// # Errors
+    /// Where the cancel is not known to have arrived; deliveries that still come are not taken.
+    pub(super) async fn cancel_consumer(&mut self) -> Result<(), BrokerError> {
         let Some(channel) = self
             .channel
             .as_ref()
             .filter(|channel| channel.is_consuming())
         else {
-            return;
+            return Ok(());
         };
         let cancel = channel.cancel(CANCEL_LIMIT);
-        match self.unless_interrupted(CANCEL_LIMIT, cancel).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                warn!(queue = %self.queue, %error, "the consumer could not be cancelled in order");
-                self.detach();
-            }
-            None => {
-                warn!(queue = %self.queue, "the consumer's cancel is not awaited any longer");
-                self.detach();
-            }
+        let cancelled = self.unless_interrupted(CANCEL_LIMIT, cancel).await;
+        let what = "basic.cancel";
+        let limit = CANCEL_LIMIT;
+        if let Err(error) = cancelled.unwrap_or(Err(BrokerError::TimedOut { what, limit })) {
+            warn!(queue = %self.queue, %error, "the consumer could not be cancelled in order");
+            self.detach();
+            return Err(error);
         }
         // What came before cancel-ok is in memory; the limit guards against a stream that never ends.
         let rest = async {
-            while self
-                .channel
-                .as_ref()
-                .is_some_and(ConsumeChannel::is_consuming)
-            {
+            while self.is_consuming() {
                 self.turn().await;
             }
         };
         if timeout(REST_LIMIT, rest).await.is_err() {
             self.detach();
         }
+        Ok(())
     }
 
     /// Awaits `future` while the node's work goes on, for at most `limit`, and little longer than until what
@@ -116,11 +113,7 @@ impl Task {
     }
 
     pub(super) fn seek_consumer(&mut self) {
-        if self
-            .channel
-            .as_ref()
-            .is_some_and(ConsumeChannel::is_consuming)
-        {
+        if self.is_consuming() {
             return;
         }
         let refused = matches!(*self.state.borrow(), NodeState::Refused(_));
@@ -134,10 +127,9 @@ impl Task {
                 let tag = self.consumer_tag.clone();
                 self.opening = Some(open(link, settings, Arc::clone(&self.queue), tag));
             }
-            Some(channel) if !channel.is_consuming() => {
+            Some(channel) => {
                 self.opening = Some(reopen(link, Arc::clone(&self.settings), channel));
             }
-            Some(_) => {}
         }
     }
 
@@ -197,20 +189,26 @@ impl Task {
             return;
         }
         self.opening = None;
-        self.ready.clear();
-        self.held.clear();
         self.waiting = None;
         let unwritten = self.writes.len() as u64;
-        self.writes.clear();
-        self.ledger = Ledger::new();
-        self.metrics.unconfirmed.inc_by(unwritten);
-        if let Some(drain) = &mut self.drain {
-            drain.channel_lost();
-        }
+        self.forget_channel();
+        let unproven = match &mut self.drain {
+            Some(drain) => drain.channel_lost(),
+            None => unwritten,
+        };
+        self.metrics.unconfirmed.inc_by(unproven);
         warn!(queue = %self.queue, %error, running = self.running.len(), "the channel is lost");
         if self.is_running() {
             self.try_again();
         }
+    }
+
+    /// Forgets what belonged to a channel that is gone: it is the broker's again.
+    pub(super) fn forget_channel(&mut self) {
+        self.ready.clear();
+        self.held.clear();
+        self.writes.clear();
+        self.ledger = Ledger::new();
     }
 
     pub(super) fn take(&mut self, intake: Intake) {

@@ -68,8 +68,8 @@ impl Task {
 
     /// Does what follows from an outcome of a delivery of the present channel.
     pub(super) fn follow(&mut self, tag: u64, delivery: &Delivery, outcome: &Outcome) {
-        let delay = retry::delay(&self.settings.retry, delivery.attempt, rand::random());
-        match decide(outcome, delay, retry::LONGEST_HELD) {
+        let policy_delay = || retry::delay(&self.settings.retry, delivery.attempt, rand::random());
+        match decide(outcome, policy_delay, retry::LONGEST_HELD) {
             Decision::Now(settlement) => self.settle(tag, settlement),
             // A drain does not wait for retries: somebody else may run them.
             Decision::After(_, settlement) if self.drain.is_some() => self.settle(tag, settlement),

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::command::Command;
-use super::opening::{Opened, Opening, reopen};
+use super::opening::{Opened, Opening};
 use super::run::{Completion, Run};
 use super::{NodeDrain, NodeParts};
 use crate::broker::{Backoff, BrokerError, ConsumeChannel, Intake, Link, SessionState, Write};
@@ -21,6 +21,7 @@ use crate::handler::AnyHandler;
 use crate::lifecycle::DrainSignal;
 use crate::metrics::NodeMetrics;
 use crate::settlement::{Call, Ledger, Settlement};
+use crate::wait;
 
 /// How a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +132,9 @@ impl Task {
                 Command::Pause => self.pause().await,
                 Command::Drain { .. } | Command::Abort { .. } => return self.drain().await,
             }
+            if command == Command::Pause {
+                self.hand_over().await;
+            }
             loop {
                 tokio::select! {
                     biased;
@@ -141,29 +145,54 @@ impl Task {
                     },
                     () = self.turn() => {}
                 }
+                if command == Command::Pause {
+                    self.hand_over().await;
+                }
             }
         }
     }
 
     fn resume(&mut self) {
-        if let (Some(channel), Some(link)) = (&self.channel, self.link())
-            && !channel.is_consuming()
-        {
-            self.opening = Some(reopen(link, Arc::clone(&self.settings), channel));
+        if matches!(*self.state.borrow(), NodeState::Refused(_)) {
+            return;
         }
-        if !matches!(*self.state.borrow(), NodeState::Refused(_)) {
-            self.state.send_replace(NodeState::Opening);
-        }
+        // The next turn seeks a consumer where there is none.
+        let state = if self.is_consuming() {
+            NodeState::Consuming
+        } else {
+            NodeState::Opening
+        };
+        self.state.send_replace(state);
     }
 
     async fn pause(&mut self) {
         self.finish_opening().await;
         self.stop_intake();
         if !self.single_active_consumer {
-            self.cancel_consumer().await;
-            self.hand_back_unstarted();
+            match self.cancel_consumer().await {
+                Ok(()) => self.hand_back_unstarted(),
+                // Its tag may be taken still, so that the channel cannot be consumed on again.
+                Err(error) => self.lose(&error),
+            }
         }
         self.state.send_replace(NodeState::Paused);
+    }
+
+    /// In a pause a queue with a single active consumer goes over to another as in a drain: by the end of
+    /// the channel, once nothing of it runs here.
+    async fn hand_over(&mut self) {
+        if self.single_active_consumer && self.channel.is_some() && self.running.is_empty() {
+            self.stop_intake();
+            self.close().await;
+            self.forget_channel();
+        }
+    }
+
+    /// Whether a consumer is there.
+    pub(super) fn is_consuming(&self) -> bool {
+        self.channel
+            .as_ref()
+            .is_some_and(ConsumeChannel::is_consuming)
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -193,21 +222,18 @@ impl Task {
         self.seek_consumer();
         let next_due = self.held.first_key_value().map(|((due, _), _)| *due);
         let due = next_due.into_iter().chain(self.reopen_at).min();
-        let consuming = self
-            .channel
-            .as_ref()
-            .is_some_and(ConsumeChannel::is_consuming);
+        let consuming = self.is_consuming();
         let happening = tokio::select! {
             biased;
             Some(completion) = self.completions.recv() => Happening::Completed(completion),
             Some(written) = self.writes.next(), if !self.writes.is_empty() => {
                 Happening::Written(written)
             }
-            slot = pending_or(self.waiting.as_mut()) => Happening::Slot(slot),
+            slot = wait::some(self.waiting.as_mut()) => Happening::Slot(slot),
             intake = next_intake(self.channel.as_mut()), if consuming => Happening::Intake(intake),
-            opened = pending_or(self.opening.as_mut()) => Happening::Opened(opened),
-            () = link_changed(&mut self.session), if !consuming => Happening::Link,
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Happening::Due,
+            opened = wait::some(self.opening.as_mut()) => Happening::Opened(opened),
+            () = wait::changed(&mut self.session), if !consuming => Happening::Link,
+            () = wait::reached(due) => Happening::Due,
         };
         match happening {
             Happening::Completed(completion) => {
@@ -247,20 +273,6 @@ impl Task {
         for call in self.calls.drain(..) {
             self.writes.push(channel.settle(call));
         }
-    }
-}
-
-async fn pending_or<F: Future + Unpin>(future: Option<F>) -> F::Output {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn link_changed(session: &mut watch::Receiver<SessionState>) {
-    if session.changed().await.is_err() {
-        // The session has ended for good: there will be no other link.
-        std::future::pending::<()>().await;
     }
 }
 

@@ -24,13 +24,17 @@ pub enum Decision {
 /// | `retry` | hand back after the delay | the message is delivered again, to any worker; until then it counts against the prefetch |
 /// | `dead` | discard | the message leaves the queue: to the queue's dead-letter exchange, where it has one |
 ///
-/// `default_delay` stands where a retry names no delay; `longest_delay` bounds what it may name, for a delivery that is
+/// `default_delay` is asked where a retry names no delay; `longest_delay` bounds what it may name, for a delivery that is
 /// kept counts against the broker's acknowledgement time-out.
-pub fn decide(outcome: &Outcome, default_delay: Duration, longest_delay: Duration) -> Decision {
+pub fn decide(
+    outcome: &Outcome,
+    default_delay: impl FnOnce() -> Duration,
+    longest_delay: Duration,
+) -> Decision {
     match outcome {
         Outcome::Done => Decision::Now(Settlement::Ack),
         Outcome::Retry { delay, .. } => {
-            let delay = delay.unwrap_or(default_delay).min(longest_delay);
+            let delay = delay.unwrap_or_else(default_delay).min(longest_delay);
             Decision::After(delay, Settlement::HandBack)
         }
         Outcome::Dead { .. } => Decision::Now(Settlement::Discard),
@@ -57,7 +61,7 @@ mod tests {
 
     #[test]
     fn done_is_acknowledged() {
-        let decision = decide(&Outcome::Done, SECOND, MINUTE);
+        let decision = decide(&Outcome::Done, || SECOND, MINUTE);
         assert_eq!(decision, Decision::Now(Settlement::Ack));
     }
 
@@ -65,16 +69,16 @@ mod tests {
     fn a_retry_is_handed_back_after_its_delay() {
         let hand_back = |delay| Decision::After(delay, Settlement::HandBack);
         assert_eq!(
-            decide(&Outcome::retry("no"), SECOND, MINUTE),
+            decide(&Outcome::retry("no"), || SECOND, MINUTE),
             hand_back(SECOND)
         );
         let long = Outcome::retry_after(MINUTE * 5, "no");
-        assert_eq!(decide(&long, SECOND, MINUTE), hand_back(MINUTE));
+        assert_eq!(decide(&long, || SECOND, MINUTE), hand_back(MINUTE));
     }
 
     #[test]
     fn a_dead_message_is_discarded() {
-        let decision = decide(&Outcome::dead("no"), SECOND, MINUTE);
+        let decision = decide(&Outcome::dead("no"), || SECOND, MINUTE);
         assert_eq!(decision, Decision::Now(Settlement::Discard));
     }
 

@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
-use super::wire::{APP_ID, Drain, Head, Kind, State, StateNode, VERSION, rfc3339};
+use super::wire::{
+    APP_ID, Drain, DrainReport, Head, Kind, State, StateNode, VERSION, millis, rfc3339,
+};
 use crate::broker::{
     Backoff, BrokerError, Link, Message, Publisher, SessionState, declare_topic_exchange,
 };
@@ -18,6 +20,7 @@ use crate::config::{HeartbeatSettings, StatusSettings};
 use crate::delivery::Properties;
 use crate::lifecycle::{CLOSING_LIMIT, Phase};
 use crate::metrics::Metrics;
+use crate::wait;
 
 /// How long the broker may take to confirm a status message.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
@@ -82,7 +85,7 @@ pub struct Status {
 
 #[derive(Debug)]
 enum Request {
-    Report(Box<Drain>, oneshot::Sender<Result<(), BrokerError>>),
+    Report(Box<DrainReport>, oneshot::Sender<Result<(), BrokerError>>),
     Close(Duration, oneshot::Sender<()>),
 }
 
@@ -106,18 +109,18 @@ impl Status {
     }
 
     /// Publishes the drain report and awaits its confirm, for at most `limit`. Nothing else is published
-    /// after it. The report's head is filled in.
+    /// after it.
     ///
     /// # Errors
     /// Where the broker did not confirm it in time.
-    pub async fn report(&self, drain: Drain, limit: Duration) -> Result<(), BrokerError> {
+    pub async fn report(&self, report: DrainReport, limit: Duration) -> Result<(), BrokerError> {
         let (reply, answer) = oneshot::channel();
         let gone = || BrokerError::Lost {
             what: "publishing the drain report",
             cause: "the status publisher has ended".to_owned(),
         };
         let asked = async {
-            let request = Request::Report(Box::new(drain), reply);
+            let request = Request::Report(Box::new(report), reply);
             self.requests.send(request).await.map_err(|_full| gone())?;
             answer.await.map_err(|_dropped| gone())?
         };
@@ -161,11 +164,12 @@ struct Task {
 impl Task {
     async fn run(mut self) {
         let mut said: Option<Snapshot> = None;
-        let mut renew_at = Instant::now();
+        let mut renew_at = None;
         loop {
             // The newest is said; what it replaced is not.
             let snapshot = self.parts.snapshot.borrow_and_update().clone();
-            let due = said.as_ref() != Some(&snapshot) || Instant::now() >= renew_at;
+            let renew = renew_at.is_some_and(|at| at <= Instant::now());
+            let due = renew || said.as_ref() != Some(&snapshot);
             let may_try = self.retry_at.is_none_or(|at| at <= Instant::now());
             if due
                 && may_try
@@ -173,7 +177,7 @@ impl Task {
             {
                 match self.say(&link, &snapshot).await {
                     Ok(()) => {
-                        renew_at = Instant::now() + self.renewal(snapshot.phase);
+                        renew_at = self.renewal(snapshot.phase);
                         said = Some(snapshot);
                         self.backoff.reset();
                         self.retry_at = None;
@@ -182,12 +186,12 @@ impl Task {
                 }
                 continue;
             }
-            let wake = if due { self.retry_at } else { Some(renew_at) };
+            let wake = if due { self.retry_at } else { renew_at };
             tokio::select! {
                 biased;
                 Some(request) = self.requests.recv() => match request {
-                    Request::Report(drain, reply) => {
-                        let reported = self.report(*drain).await;
+                    Request::Report(report, reply) => {
+                        let reported = self.report(*report).await;
                         // The asker may have stopped waiting.
                         let _ = reply.send(reported);
                         return self.wait_for_close().await;
@@ -197,17 +201,19 @@ impl Task {
                 changed = self.parts.snapshot.changed() => if changed.is_err() {
                     return;
                 },
-                () = link_changed(&mut self.parts.session), if due => {}
-                () = sleep_until(wake.unwrap_or(renew_at)), if wake.is_some() => {}
+                () = wait::changed(&mut self.parts.session), if due => {}
+                () = wait::reached(wake) => {}
             }
         }
     }
 
-    /// After a drain has begun nothing renews a lease: its own covers the silence.
-    fn renewal(&self, phase: Phase) -> Duration {
+    /// When the lease is to be renewed: after a drain has begun nothing does, its own covers the silence.
+    fn renewal(&self, phase: Phase) -> Option<Instant> {
         match phase {
-            Phase::Starting | Phase::Running | Phase::Paused => self.parts.heartbeat.idle,
-            Phase::Draining | Phase::Stopped => Duration::from_hours(24),
+            Phase::Starting | Phase::Running | Phase::Paused => {
+                Some(Instant::now() + self.parts.heartbeat.idle)
+            }
+            Phase::Draining | Phase::Stopped => None,
         }
     }
 
@@ -253,12 +259,15 @@ impl Task {
         self.publish(link, Kind::State, &state).await
     }
 
-    async fn report(&mut self, mut drain: Drain) -> Result<(), BrokerError> {
+    async fn report(&mut self, report: DrainReport) -> Result<(), BrokerError> {
         let link = self.link().ok_or_else(|| BrokerError::Lost {
             what: "publishing the drain report",
             cause: "there is no connection".to_owned(),
         })?;
-        drain.head = self.head(Duration::ZERO);
+        let drain = Drain {
+            head: self.head(Duration::ZERO),
+            report,
+        };
         let reported = self.publish(&link, Kind::Drain, &drain).await;
         if reported.is_err() {
             self.parts
@@ -345,12 +354,6 @@ impl Task {
     }
 }
 
-async fn link_changed(session: &mut watch::Receiver<SessionState>) {
-    if session.changed().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 fn state_node(node: &NodeInfo) -> StateNode {
     StateNode {
         queue: node.queue.clone(),
@@ -360,8 +363,4 @@ fn state_node(node: &NodeInfo) -> StateNode {
         prefetch: node.prefetch,
         phase: node.phase,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

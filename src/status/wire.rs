@@ -1,5 +1,7 @@
 //! The status messages, version 1. Receivers ignore fields that they do not know.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,6 +119,14 @@ pub struct Drain {
     /// What every message begins with.
     #[serde(flatten)]
     pub head: Head,
+    /// What the drain came to.
+    #[serde(flatten)]
+    pub report: DrainReport,
+}
+
+/// What a drain came to: it decides the log line and the exit code, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DrainReport {
     /// The signal or command that began the drain.
     pub reason: String,
     /// How it ended.
@@ -175,6 +185,11 @@ pub struct DrainSteps {
     pub settle_ms: u64,
     /// Releasing handlers.
     pub release_ms: u64,
+}
+
+/// `duration` as status messages carry it.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// `at` as status messages carry it.

@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::supervise::Supervisor;
+use super::report::{log, report};
+use super::supervise::{Supervisor, advance};
 use super::{Command, DrainReport};
 use crate::broker::{BrokerError, Session};
 use crate::handler::AnyHandler;
@@ -40,7 +41,7 @@ impl Supervisor {
     pub(super) async fn drain(mut self, reason: String) -> DrainReport {
         let begun = Instant::now();
         let deadline = begun + self.grace;
-        self.step(Event::Drain);
+        advance(&self.phase, Event::Drain);
         self.drain.begin(deadline);
         self.describe_drain(&reason, deadline);
         info!(reason, grace_ms = self.grace.as_millis(), "drain begins");
@@ -56,15 +57,15 @@ impl Supervisor {
         };
         cut.short(release_handlers(self.handlers, deadline)).await;
         let (duration, release) = (begun.elapsed(), release.elapsed());
-        let report = DrainReport::new(reason, aborted.is_some(), duration, release, drained);
+        let report = report(reason, aborted.is_some(), duration, release, drained);
         self.metrics.drained(&report);
         let published = cut
             .short(publish_report(self.status.as_ref(), &report))
             .await;
-        report.log(published.is_some_and(|published| published));
+        log(&report, published == Some(true));
         cut.short(close(self.status, self.consume, self.publish))
             .await;
-        self.phase.send_replace(Phase::Stopped);
+        advance(&self.phase, Event::Drained);
         report
     }
 
@@ -167,7 +168,7 @@ async fn release_handlers(handlers: Vec<AnyHandler>, deadline: Instant) {
 /// Whether the report was confirmed by the broker, or there is nobody to tell.
 async fn publish_report(status: Option<&Status>, report: &DrainReport) -> bool {
     let Some(status) = status else { return true };
-    match status.report(report.message(), REPORT_LIMIT).await {
+    match status.report(report.clone(), REPORT_LIMIT).await {
         Ok(()) => true,
         Err(error) => {
             warn!(%error, "the drain report could not be published");

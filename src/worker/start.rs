@@ -1,6 +1,7 @@
 //! The start, in order: handlers, HTTP port, connections, nodes.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -24,16 +25,15 @@ pub(super) async fn start(
     settings: Settings,
     mut registered: HashMap<String, AnyHandler>,
 ) -> Result<RunningWorker, WorkerError> {
+    validate(&settings.nodes)?;
     let slots = slots(&settings)?;
     let mut handlers = Vec::with_capacity(settings.nodes.len());
     for node in &settings.nodes {
         handlers.push(make_handler(node, registered.remove(&node.queue))?);
     }
+    let amqp = Arc::new(AmqpRuntime::start().map_err(WorkerError::Runtime)?);
     let listener = match settings.worker.http {
-        Some(address) => {
-            let bound = TcpListener::bind(address).await;
-            Some(bound.map_err(|source| WorkerError::Http { address, source })?)
-        }
+        Some(address) => Some(listen(address, &amqp).await?),
         None => None,
     };
     let address = listener
@@ -42,7 +42,6 @@ pub(super) async fn start(
 
     let id = format!("{}-{}", settings.worker.name, Ulid::new());
     let metrics = Metrics::new();
-    let amqp = Arc::new(AmqpRuntime::start().map_err(WorkerError::Runtime)?);
     let broker = Arc::new(settings.broker);
     let session =
         |purpose| Session::start(Arc::clone(&broker), &id, purpose, &amqp, metrics.clone());
@@ -134,6 +133,40 @@ pub(super) async fn start(
         task: amqp.handle().spawn(supervisor.supervise()),
         _amqp: amqp,
     })
+}
+
+/// What configuration rules out, a program may still put into settings of its own making.
+fn validate(nodes: &[NodeSettings]) -> Result<(), WorkerError> {
+    let wrong = |node: &NodeSettings, rule| WorkerError::Settings {
+        subject: format!("node {:?}", node.queue),
+        rule,
+    };
+    if nodes.is_empty() {
+        let subject = "the worker".to_owned();
+        let rule = "has no node: there is nothing to work on";
+        return Err(WorkerError::Settings { subject, rule });
+    }
+    for (place, node) in nodes.iter().enumerate() {
+        if node.slots == Slots::Own(0) {
+            return Err(wrong(node, "has no slot: nothing would ever run"));
+        }
+        if node.prefetch == 0 {
+            return Err(wrong(node, "has prefetch 0, which AMQP takes for no limit"));
+        }
+        if nodes[..place].iter().any(|other| other.queue == node.queue) {
+            return Err(wrong(node, "is there twice: a queue is one node's"));
+        }
+    }
+    Ok(())
+}
+
+/// Listens on the thread that will serve.
+async fn listen(address: SocketAddr, amqp: &AmqpRuntime) -> Result<TcpListener, WorkerError> {
+    let listening = amqp.handle().spawn(TcpListener::bind(address));
+    let listening = listening
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    listening.map_err(|source| WorkerError::Http { address, source })
 }
 
 fn make_handler(

@@ -15,6 +15,7 @@ use crate::lifecycle::{DrainTrigger, Event, Phase};
 use crate::metrics::Metrics;
 use crate::node::{self, Node, NodeState};
 use crate::status::{Snapshot, Status};
+use crate::wait;
 
 pub(super) struct Supervisor {
     /// Kept so that the thread lives as long as the worker.
@@ -88,20 +89,20 @@ impl Supervisor {
     fn ready(&self, states: &[watch::Receiver<NodeState>]) {
         let all = |state: &NodeState| states.iter().all(|other| *other.borrow() == *state);
         if *self.phase.borrow() == Phase::Starting && all(&NodeState::Consuming) {
-            self.step(Event::Ready);
+            advance(&self.phase, Event::Ready);
             info!("worker running");
         }
     }
 
     fn pause(&mut self) {
-        if self.step(Event::Pause) {
+        if advance(&self.phase, Event::Pause) {
             self.command(node::Command::Pause);
             info!("worker paused");
         }
     }
 
     fn resume(&mut self) {
-        if self.step(Event::Resume) {
+        if advance(&self.phase, Event::Resume) {
             self.command(node::Command::Run);
             info!("worker resumed");
         }
@@ -110,21 +111,6 @@ impl Supervisor {
     pub(super) fn command(&self, command: node::Command) {
         for node in &self.nodes {
             node.command(command);
-        }
-    }
-
-    /// Moves the phase; an event that cannot happen now is logged and changes nothing.
-    pub(super) fn step(&self, event: Event) -> bool {
-        let next = self.phase.borrow().next(event);
-        match next {
-            Ok(next) => {
-                self.phase.send_replace(next);
-                true
-            }
-            Err(illegal) => {
-                warn!(%illegal, "ignored");
-                false
-            }
         }
     }
 
@@ -151,13 +137,26 @@ impl Supervisor {
     }
 }
 
+/// Moves the phase; an event that cannot happen now is logged and changes nothing.
+pub(super) fn advance(phase: &watch::Sender<Phase>, event: Event) -> bool {
+    let next = phase.borrow().next(event);
+    match next {
+        Ok(next) => {
+            phase.send_replace(next);
+            true
+        }
+        Err(illegal) => {
+            warn!(%illegal, "ignored");
+            false
+        }
+    }
+}
+
 async fn any_changed(states: &mut [watch::Receiver<NodeState>]) {
-    let changes = states.iter_mut().map(|state| {
-        Box::pin(async {
-            if state.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        })
-    });
-    select_all(changes).await;
+    select_all(
+        states
+            .iter_mut()
+            .map(|state| Box::pin(wait::changed(state))),
+    )
+    .await;
 }

@@ -128,11 +128,12 @@ async fn a_handler_that_blocks_its_thread_is_handed_back_at_the_deadline() {
             Outcome::Done
         }
     };
-    let settings = settings(
+    let mut settings = settings(
         &vhost,
         vec![node("orders", 2, 2)],
         Duration::from_millis(500),
     );
+    settings.worker.http = Some(([127, 0, 0, 1], 0).into());
     let starting = async move {
         Worker::new(settings)
             .handler("orders", handler)
@@ -145,6 +146,19 @@ async fn a_handler_that_blocks_its_thread_is_handed_back_at_the_deadline() {
         expect_that(count == 2, || format!("{count} run"))
     })
     .await;
+    let address = worker.http().expect("a port was asked for");
+    let answer = tokio::task::spawn_blocking(move || {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /livez HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    });
+    let answer = within("/livez", answer).await.unwrap().unwrap();
+    assert!(
+        answer.contains("200 OK"),
+        "blocked handlers look like death: {answer}"
+    );
     worker.remote().drain("test").await;
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!(report.outcome, DrainOutcome::Interrupted);
@@ -152,6 +166,72 @@ async fn a_handler_that_blocks_its_thread_is_handed_back_at_the_deadline() {
     vhost.until_ready("orders", 2).await;
     drop(release);
     handlers.shutdown_background();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_single_active_consumer_hands_over_when_its_last_delivery_is_settled() {
+    let vhost = Vhost::new().await;
+    let single = [
+        (
+            "x-queue-type",
+            lapin::types::AMQPValue::LongString("quorum".into()),
+        ),
+        (
+            "x-single-active-consumer",
+            lapin::types::AMQPValue::Boolean(true),
+        ),
+    ];
+    vhost.declare_with("ordered", single).await;
+    vhost.publish("ordered", 6).await;
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let gate = Arc::new(Semaphore::new(0));
+    let mut workers = Vec::new();
+    for name in ["first", "second"] {
+        let (started, held) = (started.clone(), Arc::clone(&gate));
+        let handler = move |delivery: Arc<Delivery>, _context: Context| {
+            let (started, held) = (started.clone(), Arc::clone(&held));
+            async move {
+                let id = delivery.properties.message_id.clone().unwrap_or_default();
+                started.send((name, id)).unwrap();
+                held.acquire().await.unwrap().forget();
+                Outcome::Done
+            }
+        };
+        let settings = settings(&vhost, vec![node("ordered", 1, 3)], Duration::from_secs(60));
+        let worker = Worker::new(settings)
+            .handler("ordered", handler)
+            .start()
+            .await
+            .unwrap();
+        phase(&worker, Phase::Running).await;
+        workers.push(worker);
+    }
+    let mut next = async || within("a start", starts.recv()).await.unwrap();
+    assert_eq!(next().await, ("first", "0".to_owned()));
+
+    // Paused and resumed while it still runs: it is the active consumer all along.
+    workers[0].remote().pause().await;
+    phase(&workers[0], Phase::Paused).await;
+    workers[0].remote().resume().await;
+    phase(&workers[0], Phase::Running).await;
+    gate.add_permits(1);
+    assert_eq!(next().await, ("first", "1".to_owned()));
+
+    workers[0].remote().pause().await;
+    phase(&workers[0], Phase::Paused).await;
+    gate.add_permits(1);
+    assert_eq!(next().await, ("second", "2".to_owned()));
+    gate.add_permits(3);
+    for id in ["3", "4", "5"] {
+        assert_eq!(next().await, ("second", id.to_owned()), "order is kept");
+    }
+    gate.add_permits(1);
+    for worker in &mut workers {
+        worker.remote().drain("test").await;
+        let report = within("the end", worker.finished()).await.unwrap();
+        assert_eq!(report.outcome, DrainOutcome::Clean);
+    }
+    assert_eq!(vhost.ready("ordered").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,4 +325,23 @@ async fn a_node_without_a_handler_does_not_start() {
         .await
         .expect_err("nobody handles");
     assert!(matches!(error, WorkerError::NoHandler { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_cannot_work_do_not_start() {
+    let vhost = Vhost::new().await;
+    let cases = [
+        (vec![], "has no node"),
+        (vec![node("q", 0, 1)], "node \"q\" has no slot"),
+        (vec![node("q", 1, 0)], "node \"q\" has prefetch 0"),
+        (
+            vec![node("q", 1, 1), node("q", 1, 1)],
+            "node \"q\" is there twice",
+        ),
+    ];
+    for (nodes, expected) in cases {
+        let settings = settings(&vhost, nodes, Duration::from_secs(1));
+        let error = Worker::new(settings).start().await.expect_err(expected);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }
