@@ -3,6 +3,7 @@
 //! Status is never in the way: it has a connection of its own, everything about it is bounded, and what
 //! cannot be sent now is replaced by what is newer.
 
+pub mod control;
 mod publisher;
 pub mod wire;
 

@@ -19,18 +19,21 @@ pub const APP_ID: &str = "tidegate";
 pub enum Kind {
     /// [`State`]
     State,
+    /// [`Beat`]
+    Beat,
     /// [`Drain`]
     Drain,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::State, Self::Drain];
+    pub const ALL: [Self; 3] = [Self::State, Self::Beat, Self::Drain];
 
     /// The kind's word, the first part of its routing key.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::State => "state",
+            Self::Beat => "beat",
             Self::Drain => "drain",
         }
     }
@@ -39,6 +42,7 @@ impl Kind {
     pub const fn message_type(self) -> &'static str {
         match self {
             Self::State => "tidegate.state.v1",
+            Self::Beat => "tidegate.beat.v1",
             Self::Drain => "tidegate.drain.v1",
         }
     }
@@ -47,6 +51,7 @@ impl Kind {
     pub fn schema(self) -> schemars::Schema {
         match self {
             Self::State => schemars::schema_for!(State),
+            Self::Beat => schemars::schema_for!(Beat),
             Self::Drain => schemars::schema_for!(Drain),
         }
     }
@@ -111,6 +116,42 @@ pub struct StateNode {
     pub prefetch: u16,
     /// Where the node is in its life.
     pub phase: Phase,
+}
+
+/// That a worker is alive, and what it does; transient, and gone with its lease.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Beat {
+    /// What every message begins with.
+    #[serde(flatten)]
+    pub head: Head,
+    /// Deliveries running, as a share of all slots: from 0 to 1.
+    pub load: f64,
+    /// Whether every node is there. In other beats the nodes that have not changed since the last full beat
+    /// are left out.
+    pub full: bool,
+    /// The nodes.
+    pub nodes: Vec<BeatNode>,
+}
+
+/// One node in a [`Beat`]. Counters count from the worker's start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BeatNode {
+    /// The queue's name.
+    pub queue: String,
+    /// Deliveries running now.
+    pub in_flight: u64,
+    /// How long the oldest of them has run; 0 where none does.
+    pub oldest_ms: u64,
+    /// Deliveries whose handler said done.
+    pub done: u64,
+    /// Deliveries whose handler said retry, or failed.
+    pub retried: u64,
+    /// Deliveries that went to the dead letters.
+    pub dead: u64,
+    /// Deliveries handed back without having been started.
+    pub handed_back: u64,
+    /// Deliveries cut off by the deadline of a drain.
+    pub interrupted: u64,
 }
 
 /// How a drain ended; the worker's last message. It stands for the state `stopped`.

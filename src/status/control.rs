@@ -1,0 +1,100 @@
+//! Commands to workers and their replies, version 1. Receivers ignore fields that they do not know.
+//!
+//! A command is published to the control exchange with routing key `worker.<id>`, or `all`; a reply goes to the
+//! command's `reply_to` by the default exchange, with its `correlation_id`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::lifecycle::Phase;
+
+/// The AMQP property `type` of a command.
+pub const COMMAND_TYPE: &str = "tidegate.command.v1";
+/// The AMQP property `type` of a reply.
+pub const REPLY_TYPE: &str = "tidegate.reply.v1";
+/// The routing key that reaches every worker.
+pub const ALL_KEY: &str = "all";
+
+/// The routing key that reaches one worker.
+pub fn worker_key(id: &str) -> String {
+    format!("worker.{id}")
+}
+
+/// The queue that a worker takes commands from. It is exclusive: it exists exactly as long as the
+/// worker's connection, so that a mandatory publish that comes back means that the worker is gone.
+pub fn control_queue(id: &str) -> String {
+    format!("tidegate.control.{id}")
+}
+
+/// What a worker can be told, as JSON: `{"command":"drain","reason":"deploy 42"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Drain, and exit.
+    Drain {
+        /// Why; it appears in the state and in the report.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Consume nothing until told to resume.
+    Pause {
+        /// Why; it appears in the state.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Consume again.
+    Resume,
+    /// Publish the whole state now.
+    Report,
+    /// Send beats no faster than this.
+    Cadence {
+        /// The shortest interval between two beats, in milliseconds.
+        interval_ms: u64,
+        /// How long that holds, in milliseconds; then the worker's own interval does again.
+        for_ms: u64,
+    },
+    /// Say that you are there.
+    Ping,
+}
+
+/// A worker's answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reply {
+    /// Version of the message: 1.
+    pub v: u32,
+    /// The worker's id.
+    pub worker: String,
+    /// The command's word; empty where none could be read.
+    pub command: String,
+    /// Whether the command was carried out, or is being.
+    pub ok: bool,
+    /// The worker's phase after the command.
+    pub phase: Phase,
+    /// Why not, where `ok` is false: it names the field, its value and the rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_look_as_the_protocol_says() {
+        let read = |text: &str| serde_json::from_str::<Command>(text).unwrap();
+        assert_eq!(read(r#"{"v":1,"command":"ping"}"#), Command::Ping);
+        assert_eq!(
+            read(r#"{"command":"drain","reason":"deploy 42"}"#),
+            Command::Drain {
+                reason: Some("deploy 42".into())
+            }
+        );
+        let cadence = Command::Cadence {
+            interval_ms: 30_000,
+            for_ms: 60_000,
+        };
+        let json =
+            serde_json::json!({"command": "cadence", "interval_ms": 30_000, "for_ms": 60_000});
+        assert_eq!(serde_json::to_value(&cadence).unwrap(), json);
+    }
+}
