@@ -1,5 +1,7 @@
 //! What the worker counts and measures, in Prometheus' terms: base units, `tidegate_` prefix.
 
+mod runs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tokio::time::Instant;
+
+pub use runs::Runs;
 
 use crate::status::wire::DrainReport;
 
@@ -190,6 +195,7 @@ impl Metrics {
             in_flight: self.0.in_flight.get_or_create(&labels).clone(),
             flush: self.0.flush.get_or_create(&labels).clone(),
             unconfirmed: self.0.unconfirmed.get_or_create(&labels).clone(),
+            runs: Runs::default(),
         }
     }
 
@@ -263,6 +269,22 @@ pub struct NodeMetrics {
     pub flush: Histogram,
     /// Outcomes whose settlement is not known to have arrived.
     pub unconfirmed: Counter,
+    /// What runs now.
+    pub runs: Runs,
+}
+
+impl NodeMetrics {
+    /// Notes that run `run` begins; numbers of runs grow with time.
+    pub fn run_began(&self, run: u64) {
+        self.in_flight.inc();
+        self.runs.began(run, Instant::now());
+    }
+
+    /// Notes that run `run` is over, however it ended.
+    pub fn run_ended(&self, run: u64) {
+        self.in_flight.dec();
+        self.runs.ended(run, Instant::now());
+    }
 }
 
 #[cfg(test)]

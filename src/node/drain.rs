@@ -160,8 +160,8 @@ impl Task {
                 "handlers ignore that they are cancelled; their deliveries are handed back all the same"
             );
         }
-        for (_, run) in std::mem::take(&mut self.running) {
-            self.metrics.in_flight.dec();
+        for (number, run) in std::mem::take(&mut self.running) {
+            self.metrics.run_ended(number);
             self.interrupted(&run);
         }
     }

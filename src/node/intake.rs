@@ -279,7 +279,7 @@ impl Task {
         };
         let run = self.next_run;
         self.next_run += 1;
-        self.metrics.in_flight.inc();
+        self.metrics.run_began(run);
         let begin = Start {
             run,
             generation: channel.generation(),

@@ -17,7 +17,7 @@ impl Task {
             // It was interrupted, and settled then.
             return;
         };
-        self.metrics.in_flight.dec();
+        self.metrics.run_ended(completion.run);
         self.metrics
             .handler
             .observe(run.started.elapsed().as_secs_f64());
