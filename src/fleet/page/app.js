@@ -1,0 +1,275 @@
+// The fleet page: the stream comes in, is drawn once per animation frame, and the address says what is shown.
+
+import { setAttribute, setHidden, setText, byId } from "./dom.js";
+import { plural, span, time, zone } from "./format.js";
+import { PRESENT, listen, store } from "./store.js";
+import { choices, read, SORTS, written } from "./choices.js";
+import { token } from "./token.js";
+import * as overview from "./overview.js";
+import * as list from "./list.js";
+import * as timeline from "./timeline.js";
+import * as page from "./page.js";
+import * as commands from "./commands.js";
+import * as keys from "./keys.js";
+import * as live from "./live.js";
+
+const THEMES = ["system", "light", "dark"];
+const BY_NUMBER = ["running", "starting", "paused", "draining", "silent", "lost", "stopped"];
+// A screen reader hears of changes together, not one by one.
+const ANNOUNCE_MS = 3000;
+// An outage shorter than this is no banner: it flickers away before it is read.
+const BLINK_MS = 1500;
+
+// Where the list was left, to come back to.
+let place = { hash: "#/", y: 0 };
+
+function route() {
+  const [path, query = ""] = location.hash.slice(1).split("?");
+  const id = /^\/workers\/(.+)$/.exec(path)?.[1];
+  setHidden(byId("worker"), !id);
+  if (id) {
+    let decoded = id;
+    try {
+      decoded = decodeURIComponent(id);
+    } catch {
+      // An address typed by hand; the program says that it knows no such worker.
+    }
+    page.open(decoded, commands.ask);
+    scrollTo(0, 0);
+  } else {
+    page.close();
+    read(query);
+    if (byId("filter").value !== choices.text) byId("filter").value = choices.text;
+  }
+  showMain();
+  if (!id) {
+    list.rechoose();
+    overview.draw(choices);
+    timeline.update(new Set(["drains"]));
+    if (location.hash === place.hash) scrollTo(0, place.y);
+  }
+}
+
+function showMain() {
+  const known = store.summary !== null;
+  const onWorker = page.currentId() !== null;
+  setHidden(byId("fleet"), !known || onWorker);
+  setHidden(byId("worker"), !known || !onWorker);
+  setHidden(byId("waiting"), known);
+}
+
+function rewrite() {
+  history.replaceState(null, "", written());
+  place = { hash: location.hash, y: scrollY };
+  list.rechoose();
+  overview.draw(choices);
+}
+
+function toggleState(state, only = false) {
+  if (only) {
+    const alone = choices.states.size === 1 && choices.states.has(state);
+    choices.states = new Set(alone ? [] : [state]);
+  } else if (!choices.states.delete(state)) {
+    choices.states.add(state);
+  }
+  rewrite();
+}
+
+function sortBy(key) {
+  if (choices.sort === key) choices.turned = !choices.turned;
+  else Object.assign(choices, { sort: key, turned: false });
+  rewrite();
+}
+
+function clearFilter() {
+  choices.states = new Set();
+  choices.text = "";
+  byId("filter").value = "";
+  rewrite();
+}
+
+// The connection: how it is, since when, and what happens next.
+function drawConnection() {
+  const { phase, since, heard, error, retryAt } = store.connection;
+  const known = store.summary !== null;
+  const away = phase !== "live" && known;
+  const stale = away && Date.now() - since > BLINK_MS;
+  document.documentElement.dataset.live = phase === "live" ? "yes" : stale ? "no" : "soon";
+  const words = { live: "Live", connecting: "Connecting", waiting: known ? "Not connected" : "Connecting", unauthorised: "Token needed" };
+  setText(byId("pulse-text"), words[phase]);
+  setText(byId("pulse-time"), phase === "live" && heard ? time(heard) : "");
+  setHidden(byId("stale"), !stale);
+  const next = retryAt === null ? "Trying now…" : `Next try in ${span(Math.max(0, retryAt - Date.now()))}.`;
+  if (stale) {
+    setText(byId("stale-title"), phase === "unauthorised" ? "The fleet program wants a token." : `Not connected since ${time(since)}, for ${span(Date.now() - since)}.`);
+    setText(byId("stale-text"), `What you see is from then. ${error ?? ""}`.trim());
+    setText(byId("stale-next"), phase === "unauthorised" ? "" : next);
+    setText(byId("stale-retry"), phase === "unauthorised" ? "Enter the token" : "Try now");
+  }
+  const brokerless = phase === "live" && store.summary?.broker?.connected === false;
+  setHidden(byId("brokerless"), !brokerless);
+  if (!known) drawWaiting(phase, error, next);
+  setAttribute(byId("token-button"), "data-kept", token() !== null);
+  setAttribute(byId("token-button"), "aria-label", token() === null ? "Token: none in this tab" : "Token: kept in this tab");
+  const off = store.summary && !store.summary.commands;
+  setHidden(byId("commands-off"), !off);
+  if (off) setText(byId("commands-off"), "Commands are off: the fleet program has no token configured.");
+}
+
+function drawWaiting(phase, error, next) {
+  const needsToken = phase === "unauthorised";
+  const failed = error !== null;
+  setText(byId("waiting-title"), needsToken ? "This fleet is shown to those who have its token" : failed ? "The fleet program does not answer" : "Asking the fleet program");
+  setText(byId("waiting-text"), needsToken ? (error ?? "") : failed ? `${error} ${next}` : "The first answer brings the whole fleet.");
+  setHidden(byId("waiting-skeleton"), failed);
+  setHidden(byId("waiting-retry"), !failed || needsToken);
+  setHidden(byId("waiting-token"), !needsToken);
+  document.title = failed ? "No answer · Tidegate" : "Tidegate fleet";
+}
+
+function drawFoot() {
+  const { program, broker } = store.summary;
+  const events = broker?.events ? "broker events show a crash at once" : "without broker events a crash shows when its lease runs out";
+  setText(byId("foot"), `tidegate fleet ${program?.version ?? ""}, ${events}. Times are ${zone}’s.`);
+}
+
+// What changed, said to screen readers.
+let before = null;
+let announced = 0;
+
+function announce() {
+  if (performance.now() - announced < ANNOUNCE_MS || !store.summary) return;
+  const states = new Map([...store.workers.values()].map((worker) => [worker.id, worker.state]));
+  const moved = new Map();
+  if (before) {
+    for (const [id, state] of states) {
+      if (before.get(id) === state || (!before.has(id) && !PRESENT.has(state))) continue;
+      moved.set(state, [...(moved.get(state) ?? []), store.workers.get(id).name]);
+    }
+  }
+  before = states;
+  if (!moved.size) return;
+  announced = performance.now();
+  const parts = [...moved].map(([state, names]) => `${names.length > 2 ? plural(names.length, "worker") : names.join(" and ")} ${state}`);
+  setText(byId("announce"), `${parts.join("; ")}.`);
+}
+
+function theme(next) {
+  const root = document.documentElement;
+  const current = root.dataset.theme ?? "system";
+  const chosen = next ?? THEMES[(THEMES.indexOf(current) + 1) % THEMES.length];
+  if (chosen === "system") delete root.dataset.theme;
+  else root.dataset.theme = chosen;
+  try {
+    if (chosen === "system") localStorage.removeItem("tidegate.theme");
+    else localStorage.setItem("tidegate.theme", chosen);
+  } catch {
+    // It holds until the page is left.
+  }
+  const word = chosen[0].toUpperCase() + chosen.slice(1);
+  setText(byId("theme-text"), word);
+  setAttribute(byId("theme-button"), "aria-label", `Theme: ${word}`);
+  setAttribute(byId("theme-button"), "title", `Theme: ${word} (t)`);
+}
+
+function pressed(key, field) {
+  if (key === "Escape") return escape(field);
+  if (key === "?") return byId("help").showModal() ?? true;
+  if (key === "t") return theme() ?? true;
+  const id = page.currentId() ?? list.selectedId();
+  if (key === "d" && id) return commands.ask("drain", id) ?? true;
+  if (key === "p" && id) return commands.ask(store.workers.get(id)?.state === "paused" ? "resume" : "pause", id) ?? true;
+  if (page.currentId() !== null || byId("fleet").hidden) return false;
+  return onList(key);
+}
+
+function onList(key) {
+  const moves = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 };
+  // Arrows scroll the page until a worker is chosen.
+  if (Object.hasOwn(moves, key) && (key.length === 1 || list.selectedId() !== null)) return list.move(moves[key]) ?? true;
+  if (key === "Home" && list.selectedId()) return list.focusRow(0) ?? true;
+  if (key === "End" && list.selectedId()) return list.focusRow(list.last()) ?? true;
+  if (key === "Enter" && list.selectedId()) return list.openSelected() ?? true;
+  if (key === "x" && list.selectedId()) return list.toggle(list.selectedId()) ?? true;
+  if (key === "/") {
+    byId("filter").focus();
+    byId("filter").select();
+    return true;
+  }
+  if (key === "0") return clearFilter() ?? true;
+  if (/^[1-7]$/.test(key)) return toggleState(BY_NUMBER[Number(key) - 1], true) ?? true;
+  if (key === "s") {
+    const index = SORTS.findIndex(([name]) => name === choices.sort);
+    sortBy(SORTS[(index + 1) % SORTS.length][0]);
+    setText(byId("announce"), `Sorted by ${SORTS[(index + 1) % SORTS.length][1].toLowerCase()}.`);
+    return true;
+  }
+  return false;
+}
+
+function escape(field) {
+  if (field) {
+    field.blur();
+    return true;
+  }
+  if (page.currentId() === null) return false;
+  location.hash = place.hash;
+  return true;
+}
+
+function second() {
+  drawConnection();
+  announce();
+  if (!store.summary || store.connection.phase !== "live") return;
+  if (page.currentId() === null) {
+    overview.draw(choices);
+    list.clock();
+    timeline.clock();
+  } else {
+    page.clock();
+  }
+}
+
+function start() {
+  theme(document.documentElement.dataset.theme ?? "system");
+  overview.build((state) => toggleState(state));
+  list.build(commands.ask, sortBy);
+  timeline.build();
+  commands.build();
+  keys.build();
+  keys.listen(pressed);
+  byId("theme-button").addEventListener("click", () => theme());
+  byId("help-button").addEventListener("click", () => byId("help").showModal());
+  byId("stale-retry").addEventListener("click", () => (store.connection.phase === "unauthorised" ? commands.askToken() : live.retryNow()));
+  byId("waiting-retry").addEventListener("click", live.retryNow);
+  byId("waiting-token").addEventListener("click", commands.askToken);
+  byId("none-clear").addEventListener("click", clearFilter);
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    byId("main").focus();
+  });
+  byId("filter").addEventListener("input", () => {
+    choices.text = byId("filter").value;
+    rewrite();
+  });
+  byId("sort").addEventListener("change", () => sortBy(byId("sort").value));
+  addEventListener("scroll", () => {
+    if (page.currentId() === null) place = { hash: location.hash || "#/", y: scrollY };
+  }, { passive: true });
+  addEventListener("hashchange", route);
+  listen((changes) => {
+    if (changes.has("connection") || changes.has("summary")) drawConnection();
+    if (!store.summary) return;
+    showMain();
+    if (changes.has("summary")) drawFoot();
+    if (page.currentId() !== null) return page.update(changes);
+    if (changes.has("summary") || changes.has("moved")) overview.draw(choices);
+    list.update(changes);
+    timeline.update(changes);
+  });
+  route();
+  setInterval(second, 1000);
+  live.run();
+}
+
+start();

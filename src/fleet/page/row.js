@@ -1,0 +1,154 @@
+// One row of the list of workers: made once, then patched where it differs.
+
+import { el, icon, setAttribute, setHidden, setIcon, setReason, setText } from "./dom.js";
+import { count, duration, plural, rate, short, span, time, utc } from "./format.js";
+import { now, store } from "./store.js";
+import { hindrance } from "./words.js";
+
+// Nodes that an opened row shows; the worker's own page has them all.
+const NODES = 40;
+const ENDED = new Set(["stopped", "lost"]);
+
+export const workerLink = (id) => `#/workers/${encodeURIComponent(id)}`;
+
+const NODE_COLUMNS = ["Queue", "Handler", "Slots", "Rate", "Oldest", "Done", "Retried", "Dead", "Handed back", "Interrupted"];
+
+// Height of an opened row beyond a closed one's.
+export function openHeight(worker, narrow) {
+  const lines = Math.min(worker.nodes.length, NODES);
+  const more = worker.nodes.length > NODES ? 28 : 0;
+  return narrow ? 16 + lines * 50 + more : 46 + lines * 28 + more;
+}
+
+export function make(worker, act) {
+  const cell = (name, ...children) => el("div", { class: `cell ${name}`, role: "cell" }, ...children);
+  const row = { id: worker.id, signature: "" };
+  row.open = el("button", { type: "button", class: "open", on: { click: () => act("open", row.id) } }, icon("more"));
+  row.icon = icon(worker.state);
+  row.word = el("span", { class: "word" });
+  row.since = el("span", { class: "since" });
+  row.link = el("a", { class: "name" });
+  row.where = el("span", { class: "where" });
+  row.queues = el("span", { class: "queues" });
+  row.more = el("span", { class: "more" });
+  row.meter = el("i");
+  row.slots = el("span", { class: "of" });
+  row.rate = cell("rate");
+  row.oldest = cell("oldest");
+  row.lease = el("span");
+  row.left = el("i");
+  row.pause = el("button", { type: "button", class: "quiet act", on: { click: () => act(row.pause.dataset.command, row.id, row.pause) } }, icon("paused"));
+  row.drain = el("button", { type: "button", class: "quiet act", on: { click: () => act("drain", row.id, row.drain) } }, icon("draining"));
+  row.inside = cell("inside");
+  row.inside.hidden = true;
+  row.element = el(
+    "div",
+    { class: "row item", role: "row", tabindex: "-1" },
+    cell("opener", row.open),
+    cell("state-cell", row.icon, el("span", {}, row.word, row.since)),
+    cell("worker", row.link, row.where),
+    cell("nodes", row.queues, row.more),
+    cell("slots", el("span", { class: "meter", "aria-hidden": "true" }, row.meter), row.slots),
+    row.rate,
+    row.oldest,
+    cell("lease", row.lease, el("span", { class: "left", "aria-hidden": "true" }, row.left)),
+    cell("acts", row.pause, row.drain),
+    row.inside,
+  );
+  row.element.dataset.id = worker.id;
+  row.element.addEventListener("dblclick", (event) => {
+    if (!event.target.closest("button, a, .inside")) location.hash = workerLink(row.id);
+  });
+  return row;
+}
+
+export function patch(row, worker, { open, selected }) {
+  row.element.className = `row item ${worker.state}${selected ? " selected" : ""}`;
+  setAttribute(row.element, "tabindex", selected ? "0" : "-1");
+  setAttribute(row.open, "aria-expanded", open ? "true" : "false");
+  setAttribute(row.open, "aria-label", `${open ? "Close" : "Open"} the nodes of ${worker.name}`);
+  setIcon(row.icon, worker.state);
+  setText(row.word, worker.state);
+  setAttribute(row.link, "href", workerLink(worker.id));
+  setText(row.link, worker.name);
+  setAttribute(row.link, "title", worker.id);
+  setText(row.where, worker.host === worker.name ? `pid ${worker.pid}` : `${worker.host} · pid ${worker.pid}`);
+  setText(row.queues, worker.nodes.map((node) => node.queue).join(", ") || "no nodes");
+  setAttribute(row.queues, "title", worker.nodes.length ? row.queues.textContent : null);
+  setText(row.more, plural(worker.nodes.length, "node"));
+  const ended = ENDED.has(worker.state);
+  row.meter.style.inlineSize = `${worker.slots && !ended ? Math.min(100, (100 * worker.inFlight) / worker.slots) : 0}%`;
+  setText(row.slots, ended ? "–" : `${count(worker.inFlight)} / ${count(worker.slots)}`);
+  setText(row.rate, ended ? "–" : rate(worker.rate));
+  setText(row.oldest, ended || !worker.oldest ? "–" : duration(worker.oldest));
+  commands(row, worker);
+  tick(row, worker);
+  setHidden(row.inside, !open);
+  if (open) row.inside.replaceChildren(...nodes(worker));
+  else if (row.inside.firstChild) row.inside.replaceChildren();
+}
+
+function commands(row, worker) {
+  const command = worker.state === "paused" ? "resume" : "pause";
+  row.pause.dataset.command = command;
+  setIcon(row.pause.firstChild, command === "pause" ? "paused" : "resume");
+  const label = command === "pause" ? "Pause" : "Resume";
+  setReason(row.pause, `${label} ${worker.name}`, hindrance(worker, command, store.summary));
+  setReason(row.drain, `Drain ${worker.name}`, hindrance(worker, "drain", store.summary));
+}
+
+// What changes by the clock alone.
+export function tick(row, worker) {
+  setText(row.since, worker.sinceAt === null ? "" : short(now() - worker.sinceAt));
+  setAttribute(row.since, "title", `since ${time(worker.sinceAt)} (${utc(worker.sinceAt)})`);
+  const { text, share, low } = lease(worker);
+  setText(row.lease, text);
+  row.left.style.inlineSize = `${share * 100}%`;
+  setAttribute(row.left.parentElement, "data-low", low);
+}
+
+// The lease as the clock stands: what is left of it, and of a drain what is left to its deadline.
+export function lease(worker) {
+  if (worker.state === "draining" && worker.deadlineAt !== null) {
+    const left = worker.deadlineAt - now();
+    const whole = worker.sinceAt === null ? 1 : Math.max(1, worker.deadlineAt - worker.sinceAt);
+    const text = left > 0 ? `${span(left)} to deadline` : "past its deadline";
+    return { text, share: Math.min(1, Math.max(0, left / whole)), low: left < 5000 };
+  }
+  if (ENDED.has(worker.state) || worker.leaseEnd === null) return { text: "–", share: 0, low: false };
+  const left = worker.leaseEnd - performance.now();
+  if (left <= 0) return { text: `ran out ${short(-left)} ago`, share: 0, low: true };
+  const share = worker.leaseMs ? Math.min(1, left / worker.leaseMs) : 0;
+  return { text: span(left), share, low: share < 0.15 };
+}
+
+export function nodeTable(worker, limit = Infinity) {
+  const ended = ENDED.has(worker.state);
+  const cells = (node) => {
+    const { slots, in_flight: busy } = node;
+    const kind = node.type ? `${node.handler}, ${node.type}` : String(node.handler);
+    return [
+      el("th", { scope: "row", class: "queue", title: node.queue, text: node.queue }),
+      el("td", { class: "handler", text: kind }),
+      ...[
+        ["slots", ended ? "–" : `${count(busy)} / ${count(slots)}`],
+        ["rate", ended ? "–" : rate(node.rate)],
+        ["oldest", ended || !node.oldest_ms ? "–" : duration(node.oldest_ms)],
+        ["done", count(node.done)],
+        ["retried", count(node.retried)],
+        ["dead", count(node.dead)],
+        ["handed", count(node.handed_back)],
+        ["interrupted", count(node.interrupted)],
+      ].map(([name, text]) => el("td", { class: `n ${name}${text === "0" ? " zero" : ""}`, text })),
+    ];
+  };
+  const head = el("thead", {}, el("tr", {}, ...NODE_COLUMNS.map((name, index) => el("th", { scope: "col", class: index > 1 ? "n" : "", text: name }))));
+  const body = el("tbody", {}, ...worker.nodes.slice(0, limit).map((node) => el("tr", {}, ...cells(node))));
+  return el("table", { class: "node-table", "aria-label": `Nodes of ${worker.name}` }, head, body);
+}
+
+function nodes(worker) {
+  const rest = worker.nodes.length - NODES;
+  const more = rest > 0 ? el("p", { class: "more" }, el("a", { href: workerLink(worker.id), text: `${plural(rest, "more node")} on the worker’s page` })) : null;
+  return [nodeTable(worker, NODES), more].filter(Boolean);
+}

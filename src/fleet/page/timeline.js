@@ -1,0 +1,172 @@
+// The timeline of drains: a lane for each, a segment for each step, on the clock or side by side.
+
+import { el, icon, setAttribute, setHidden, setText, byId } from "./dom.js";
+import { duration, plural, tick as tickText, time } from "./format.js";
+import { RANGES, brief, explain, finished, inRange, step, told, underWay } from "./drains.js";
+import { STEPS } from "./words.js";
+import { drain as drainOf, mergeDrains, now, store } from "./store.js";
+import { workerLink } from "./row.js";
+import { headers } from "./token.js";
+
+// Lanes drawn; the sentence above counts them all.
+const LANES = 200;
+// What one request asks for, and how many of them a range may take.
+const PAGE = 500;
+const PAGES = 4;
+const MODES = [
+  ["clock", "On the clock"],
+  ["length", "Side by side"],
+];
+
+let range = "roll";
+let mode = "clock";
+let dirty = true;
+const lanes = new Map();
+const asked = new Set();
+
+export function build() {
+  chooser("ranges", RANGES, () => range, (key) => {
+    range = key;
+    complete();
+  });
+  chooser("modes", MODES, () => mode, (key) => (mode = key));
+  for (const [key, words] of STEPS) byId("legend").append(el("li", {}, el("i", { class: `swatch ${key}` }), el("span", { text: words })));
+  byId("legend").append(el("li", {}, el("i", { class: "swatch ongoing" }), el("span", { text: "under way" })));
+}
+
+function chooser(id, options, current, choose) {
+  const buttons = options.map(([key, words]) => {
+    const button = el("button", { type: "button", text: words, "aria-pressed": key === current() ? "true" : "false" });
+    button.addEventListener("click", () => {
+      choose(key);
+      for (const each of buttons) setAttribute(each, "aria-pressed", each === button ? "true" : "false");
+      draw();
+    });
+    return button;
+  });
+  byId(id).append(...buttons);
+}
+
+// The stream brings the latest drains; a longer range asks for those before them.
+async function complete() {
+  const length = RANGES.find(([key]) => key === range)[2];
+  if (length === null || asked.has(range)) return;
+  asked.add(range);
+  for (let page = 0; page < PAGES; page += 1) {
+    const oldest = store.drains.at(-1);
+    if (!oldest || oldest.endAt < now() - length) return;
+    const known = store.drains.length;
+    try {
+      const response = await fetch(`api/v1/drains?limit=${PAGE}&before=${encodeURIComponent(oldest.at)}`, { headers: headers(), cache: "no-store" });
+      if (!response.ok) throw new Error(String(response.status));
+      const { drains } = await response.json();
+      mergeDrains(drains.map(drainOf));
+    } catch {
+      // It is asked again when the range is chosen again; what is known is shown.
+      asked.delete(range);
+      return;
+    }
+    if (store.drains.length === known) return;
+  }
+}
+
+export function update(changes) {
+  if (changes.has("drains") || changes.has("moved")) draw();
+}
+
+// Bars under way grow once a second.
+export function clock() {
+  if (dirty) draw();
+}
+
+function items() {
+  const at = now();
+  const open = [...store.workers.values()].filter((worker) => worker.state === "draining").map((worker) => underWay(worker, at));
+  open.sort((a, b) => b.start - a.start);
+  dirty = open.length > 0;
+  return inRange([...open, ...store.drains.filter((each) => each.endAt !== null).map(finished)], range, at);
+}
+
+function draw() {
+  if (byId("fleet").hidden) return;
+  const all = items();
+  const word = range === "roll" ? "No drain in the last 7 days." : `No drain in the last ${RANGES.find(([key]) => key === range)[1].replace(/^1 /, "")}.`;
+  const drawn = [...all].sort(mode === "clock" ? (a, b) => b.start - a.start : (a, b) => b.ms - a.ms).slice(0, LANES);
+  const rest = all.length > drawn.length ? ` The chart shows the ${mode === "clock" ? "latest" : "longest"} ${LANES}.` : "";
+  setText(byId("drains-lead"), all.length ? explain(all) + rest : word);
+  setHidden(byId("chart"), all.length === 0);
+  setHidden(byId("chart-foot"), all.length === 0);
+  if (!all.length) return;
+  const domain = mode === "clock" ? [Math.min(...drawn.map((item) => item.start)), Math.max(...drawn.map((item) => item.end))] : [0, Math.max(...drawn.map((item) => item.ms))];
+  if (domain[1] - domain[0] < 100) domain[1] = domain[0] + 100;
+  drawAxis(domain);
+  drawLanes(drawn, domain);
+}
+
+function drawAxis([from, to]) {
+  const length = to - from;
+  const every = step(length);
+  // Marks on the clock fall on round local times.
+  const zone = mode === "clock" ? new Date(from).getTimezoneOffset() * 60_000 : 0;
+  const first = Math.ceil((from - zone) / every) * every + zone;
+  const marks = [];
+  for (let at = first; at <= to; at += every) {
+    const mark = el("span", { text: mode === "clock" ? tickText(at, length) : at === 0 ? "0" : duration(at) });
+    mark.style.insetInlineStart = `${(100 * (at - from)) / length}%`;
+    marks.push(mark);
+  }
+  byId("axis").replaceChildren(el("div", {}, ...marks));
+}
+
+function drawLanes(drawn, [from, to]) {
+  const length = to - from;
+  const keys = new Set(drawn.map((item) => item.key));
+  for (const [key, lane] of lanes) {
+    if (keys.has(key)) continue;
+    lane.element.remove();
+    lanes.delete(key);
+  }
+  let previous = null;
+  for (const item of drawn) {
+    let lane = lanes.get(item.key);
+    if (!lane) lanes.set(item.key, (lane = make(item)));
+    lane.item = item;
+    const start = mode === "clock" ? item.start - from : 0;
+    lane.bar.style.insetInlineStart = `${(100 * start) / length}%`;
+    lane.bar.style.inlineSize = `${(100 * item.ms) / length}%`;
+    if (!item.steps) setText(lane.length, duration(item.ms));
+    const next = previous ? previous.nextSibling : byId("lanes").firstChild;
+    if (lane.element !== next) byId("lanes").insertBefore(lane.element, next);
+    previous = lane.element;
+  }
+}
+
+function make(item) {
+  const lane = { item };
+  const segments = item.steps ? STEPS.map(([key], index) => [key, item.steps[index]]).filter(([, ms]) => ms > 0) : [["ongoing", 1]];
+  lane.bar = el("span", { class: "bar" }, ...segments.map(([key, ms]) => {
+    const segment = el("i", { class: `swatch ${key}` });
+    segment.style.flexGrow = ms;
+    return segment;
+  }));
+  lane.length = el("span", { class: "length", text: duration(item.ms) });
+  const outcome = item.outcome && item.outcome !== "clean" ? icon(item.outcome) : null;
+  const link = el("a", { href: workerLink(item.id), class: `lane ${item.outcome ?? "ongoing"}`, "aria-label": told(item, time) }, el("span", { class: "who", text: brief(item.name) }), el("span", { class: "track" }, lane.bar), lane.length, el("span", { class: "mark" }, outcome));
+  const show = () => setText(byId("drain-detail"), told(lane.item, time));
+  link.addEventListener("pointerenter", show);
+  link.addEventListener("focus", show);
+  lane.element = el("li", {}, link);
+  return lane;
+}
+
+// The steps of one drain, for the worker's page.
+export function bar(drain) {
+  const segments = STEPS.map(([key, words]) => [key, words, drain.steps?.[`${key}_ms`] ?? 0]);
+  const strip = el("div", { class: "bar strip", "aria-hidden": "true" }, ...segments.filter(([, , ms]) => ms > 0).map(([key, , ms]) => {
+    const segment = el("i", { class: `swatch ${key}` });
+    segment.style.flexGrow = ms;
+    return segment;
+  }));
+  const list = el("dl", { class: "steps" }, ...segments.map(([key, words, ms]) => el("div", {}, el("dt", {}, el("i", { class: `swatch ${key}` }), words), el("dd", { text: duration(ms) }))));
+  return el("div", { class: "step-chart", "aria-label": `Steps of the drain, ${plural(segments.length, "step")}` }, strip, list);
+}
