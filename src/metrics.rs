@@ -77,6 +77,7 @@ struct Inner {
     reconnects: Family<PurposeLabels, Counter>,
     status: Family<KindLabels, Counter>,
     status_failures: Family<KindLabels, Counter>,
+    beats_saved: Counter<f64, std::sync::atomic::AtomicU64>,
     drains: Family<DrainLabels, Histogram>,
     drain_steps: Family<StepLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
@@ -104,6 +105,7 @@ impl Metrics {
             reconnects: Family::default(),
             status: Family::default(),
             status_failures: Family::default(),
+            beats_saved: Counter::default(),
             drains,
             drain_steps: Family::default(),
             registry: Registry::default(),
@@ -153,6 +155,11 @@ impl Metrics {
             "status_failures",
             "Status messages that could not be sent",
             inner.status_failures.clone(),
+        );
+        registry.register(
+            "beats_saved",
+            "Pings, one per queue and 30 s, that status messages stood for, less these messages",
+            inner.beats_saved.clone(),
         );
         registry.register_with_unit(
             "drain",
@@ -213,6 +220,11 @@ impl Metrics {
             &self.0.status_failures
         };
         family.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    /// Counts pings that a status message has saved.
+    pub fn pings_saved(&self, pings: f64) {
+        self.0.beats_saved.inc_by(pings);
     }
 
     /// Measures a drain.

@@ -4,7 +4,10 @@
 //! cannot be sent now is replaced by what is newer.
 
 pub mod control;
+mod delta;
+pub mod heartbeat;
 mod publisher;
+mod savings;
 pub mod wire;
 
-pub use publisher::{NodeInfo, Snapshot, Status, StatusParts};
+pub use publisher::{NodeInfo, Snapshot, Status, StatusParts, Voice};

@@ -134,6 +134,13 @@ impl Link {
         }
     }
 
+    /// Resolves when [`state`](Self::state) has changed since this was called. Cancel safe.
+    pub async fn changed(&self) {
+        let mut state = self.0.state.clone();
+        state.mark_unchanged();
+        crate::wait::changed(&mut state).await;
+    }
+
     /// Whether the broker blocks publishes on this link.
     pub fn is_blocked(&self) -> bool {
         matches!(*self.0.state.borrow(), LinkState::Blocked { .. })

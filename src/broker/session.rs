@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
@@ -18,6 +19,7 @@ pub struct Session {
     purpose: &'static str,
     state: watch::Receiver<SessionState>,
     stop: CancellationToken,
+    hurry: Arc<Notify>,
     task: AbortOnDropHandle<()>,
 }
 
@@ -55,6 +57,7 @@ impl Session {
     ) -> Self {
         let (sender, state) = watch::channel(SessionState::Connecting);
         let stop = CancellationToken::new();
+        let hurry = Arc::new(Notify::new());
         let keeper = Keeper {
             settings,
             name: format!("tidegate {worker} {purpose}"),
@@ -62,6 +65,7 @@ impl Session {
             runtime: Arc::downgrade(runtime),
             metrics,
             state: sender,
+            hurry: Arc::clone(&hurry),
         };
         let stopped = stop.clone();
         let task = runtime.handle().spawn(async move {
@@ -71,6 +75,7 @@ impl Session {
             purpose,
             state,
             stop,
+            hurry,
             task: AbortOnDropHandle::new(task),
         }
     }
@@ -78,6 +83,11 @@ impl Session {
     /// Observes the session's state.
     pub fn state(&self) -> watch::Receiver<SessionState> {
         self.state.clone()
+    }
+
+    /// Has the next attempt to connect, where one is being waited for, made at once.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
     }
 
     /// Stops connecting and closes the link there is, awaiting close-ok for at most `limit`.
@@ -104,6 +114,7 @@ struct Keeper {
     runtime: std::sync::Weak<AmqpRuntime>,
     metrics: Metrics,
     state: watch::Sender<SessionState>,
+    hurry: Arc<Notify>,
 }
 
 impl Keeper {
@@ -147,7 +158,8 @@ impl Keeper {
                     );
                 }
             }
-            tokio::time::sleep(backoff.next(rand::random())).await;
+            // A drain that hurries does not wait for another attempt after this.
+            let _ = timeout(backoff.next(rand::random()), self.hurry.notified()).await;
         }
     }
 }

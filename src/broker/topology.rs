@@ -115,6 +115,18 @@ pub async fn declare_topic_exchange(link: &Link, name: &str) -> Result<(), Broke
     declare_exchange(link, name, options).await
 }
 
+/// Declares a durable topic exchange where the user may, and trusts that it is there where not: publishing to it
+/// and binding to it take less permission than declaring it, and say so themselves where it is missing.
+///
+/// # Errors
+/// [`BrokerError::Refused`] with 406 where it exists with another type.
+pub async fn ensure_topic_exchange(link: &Link, name: &str) -> Result<(), BrokerError> {
+    match declare_topic_exchange(link, name).await {
+        Err(BrokerError::Refused { code: 403, .. }) => Ok(()),
+        declared => declared,
+    }
+}
+
 /// `exchange.declare` on a channel of its own.
 pub(super) async fn declare_exchange(
     link: &Link,

@@ -1,29 +1,25 @@
-//! Sends status messages: the newest state whenever it changes, and the drain report.
+//! Sends status messages: the newest state whenever it changes, beats between, and the drain report.
+
+mod figures;
+mod outbox;
+mod task;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::wire::{
-    APP_ID, Drain, DrainReport, Head, Kind, State, StateNode, VERSION, millis, rfc3339,
-};
-use crate::broker::{
-    Backoff, BrokerError, Link, Message, Publisher, SessionState, declare_topic_exchange,
-};
+use super::wire::DrainReport;
+use crate::broker::{BrokerError, SessionState};
 use crate::config::{HeartbeatSettings, StatusSettings};
-use crate::delivery::Properties;
-use crate::lifecycle::{CLOSING_LIMIT, Phase};
-use crate::metrics::Metrics;
-use crate::wait;
+use crate::lifecycle::Phase;
+use crate::metrics::{Metrics, NodeMetrics};
 
-/// How long the broker may take to confirm a status message.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
+/// How many requests may wait for the publisher, which takes each at once.
+const REQUESTS: usize = 16;
 
 /// What the state message says beside the worker's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,12 +62,16 @@ pub struct StatusParts {
     pub host: String,
     /// Where status messages go.
     pub settings: StatusSettings,
-    /// The promise of the next message.
+    /// How often to beat.
     pub heartbeat: HeartbeatSettings,
     /// The connection that publishes.
     pub session: watch::Receiver<SessionState>,
     /// What to say.
     pub snapshot: watch::Receiver<Snapshot>,
+    /// What the nodes count, each with its queue's name.
+    pub nodes: Vec<(String, NodeMetrics)>,
+    /// The slots of all nodes together; those that nodes share count once.
+    pub slots: usize,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -79,51 +79,68 @@ pub struct StatusParts {
 /// The status publisher.
 #[derive(Debug)]
 pub struct Status {
-    requests: mpsc::Sender<Request>,
+    voice: Voice,
     task: AbortOnDropHandle<()>,
 }
 
+/// Asks the publisher for more than it says by itself. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Voice(mpsc::Sender<Request>);
+
 #[derive(Debug)]
 enum Request {
-    Report(Box<DrainReport>, oneshot::Sender<Result<(), BrokerError>>),
+    /// Say everything, though nothing has changed.
+    Renew,
+    /// Beat no faster than this, for so long.
+    Cadence(Duration, Duration),
+    /// Report, waiting for so long for a connection that is not there.
+    Report(
+        Box<DrainReport>,
+        Duration,
+        oneshot::Sender<Result<(), BrokerError>>,
+    ),
+    /// Close the channel, within so long.
     Close(Duration, oneshot::Sender<()>),
 }
 
 impl Status {
     /// Starts the publisher on `runtime`.
     pub fn start(parts: StatusParts, runtime: &Handle) -> Self {
-        let (requests, receiver) = mpsc::channel(1);
-        let task = Task {
-            started_at: rfc3339(Timestamp::now()),
-            parts,
-            requests: receiver,
-            seq: 0,
-            channel: None,
-            backoff: Backoff::default(),
-            retry_at: None,
-        };
+        let (requests, receiver) = mpsc::channel(REQUESTS);
+        let task = task::Task::new(parts, receiver);
         Self {
-            requests,
+            voice: Voice(requests),
             task: AbortOnDropHandle::new(runtime.spawn(task.run())),
         }
     }
 
-    /// Publishes the drain report and awaits its confirm, for at most `limit`. Nothing else is published
-    /// after it.
+    /// Asks the publisher from elsewhere.
+    pub fn voice(&self) -> Voice {
+        self.voice.clone()
+    }
+
+    /// Publishes the drain report and awaits its confirm, for at most `limit`. A connection that is not there
+    /// is waited for before that, for at most `patience`. Nothing else is published after it.
     ///
     /// # Errors
     /// Where the broker did not confirm it in time.
-    pub async fn report(&self, report: DrainReport, limit: Duration) -> Result<(), BrokerError> {
+    pub async fn report(
+        &self,
+        report: DrainReport,
+        patience: Duration,
+        limit: Duration,
+    ) -> Result<(), BrokerError> {
         let (reply, answer) = oneshot::channel();
         let gone = || BrokerError::Lost {
             what: "publishing the drain report",
             cause: "the status publisher has ended".to_owned(),
         };
         let asked = async {
-            let request = Request::Report(Box::new(report), reply);
-            self.requests.send(request).await.map_err(|_full| gone())?;
+            let request = Request::Report(Box::new(report), patience, reply);
+            self.voice.0.send(request).await.map_err(|_ended| gone())?;
             answer.await.map_err(|_dropped| gone())?
         };
+        let limit = patience + limit;
         let what = "publishing the drain report";
         let timed_out = |_elapsed| BrokerError::TimedOut { what, limit };
         timeout(limit, asked).await.map_err(timed_out)?
@@ -133,12 +150,8 @@ impl Status {
     pub async fn close(self, limit: Duration) {
         let (reply, answer) = oneshot::channel();
         let closed = async {
-            if self
-                .requests
-                .send(Request::Close(limit, reply))
-                .await
-                .is_ok()
-            {
+            let request = Request::Close(limit, reply);
+            if self.voice.0.send(request).await.is_ok() {
                 // An error says that the publisher has ended: then its channel is closed too.
                 let _ = answer.await;
             }
@@ -150,217 +163,15 @@ impl Status {
     }
 }
 
-struct Task {
-    parts: StatusParts,
-    started_at: String,
-    requests: mpsc::Receiver<Request>,
-    seq: u64,
-    /// The channel, and the link's generation that it is on.
-    channel: Option<(u64, Publisher)>,
-    backoff: Backoff,
-    retry_at: Option<Instant>,
-}
-
-impl Task {
-    async fn run(mut self) {
-        let mut said: Option<Snapshot> = None;
-        let mut renew_at = None;
-        loop {
-            // The newest is said; what it replaced is not.
-            let snapshot = self.parts.snapshot.borrow_and_update().clone();
-            let renew = renew_at.is_some_and(|at| at <= Instant::now());
-            let due = renew || said.as_ref() != Some(&snapshot);
-            let may_try = self.retry_at.is_none_or(|at| at <= Instant::now());
-            if due
-                && may_try
-                && let Some(link) = self.link()
-            {
-                match self.say(&link, &snapshot).await {
-                    Ok(()) => {
-                        renew_at = self.renewal(snapshot.phase);
-                        said = Some(snapshot);
-                        self.backoff.reset();
-                        self.retry_at = None;
-                    }
-                    Err(error) => self.failed(Kind::State, &error),
-                }
-                continue;
-            }
-            let wake = if due { self.retry_at } else { renew_at };
-            tokio::select! {
-                biased;
-                Some(request) = self.requests.recv() => match request {
-                    Request::Report(report, reply) => {
-                        let reported = self.report(*report).await;
-                        // The asker may have stopped waiting.
-                        let _ = reply.send(reported);
-                        return self.wait_for_close().await;
-                    }
-                    Request::Close(limit, reply) => return self.close(limit, reply).await,
-                },
-                changed = self.parts.snapshot.changed() => if changed.is_err() {
-                    return;
-                },
-                () = wait::changed(&mut self.parts.session), if due => {}
-                () = wait::reached(wake) => {}
-            }
-        }
+impl Voice {
+    /// Has the whole state said now, and after it a full beat, unless the worker drains. Whether that was
+    /// asked for; it is not where too much else is being asked for.
+    pub fn renew(&self) -> bool {
+        self.0.try_send(Request::Renew).is_ok()
     }
 
-    /// When the lease is to be renewed: after a drain has begun nothing does, its own covers the silence.
-    fn renewal(&self, phase: Phase) -> Option<Instant> {
-        match phase {
-            Phase::Starting | Phase::Running | Phase::Paused => {
-                Some(Instant::now() + self.parts.heartbeat.idle)
-            }
-            Phase::Draining | Phase::Stopped => None,
-        }
-    }
-
-    fn lease(&self, snapshot: &Snapshot) -> Duration {
-        match snapshot.deadline {
-            Some(deadline) => {
-                // It reaches past the deadline and what follows it, so that the silence of a drain is not
-                // taken for death.
-                let margin = CLOSING_LIMIT + CONFIRM_LIMIT;
-                deadline.saturating_duration_since(Instant::now()) + margin
-            }
-            None => self.parts.heartbeat.idle * 3,
-        }
-    }
-
-    fn link(&self) -> Option<Link> {
-        self.parts.session.borrow().link().cloned()
-    }
-
-    fn failed(&mut self, kind: Kind, error: &BrokerError) {
-        self.channel = None;
-        self.parts.metrics.status_message(kind.as_str(), false);
-        if self.backoff.attempts() == 0 {
-            warn!(kind = kind.as_str(), %error, "a status message could not be sent; work goes on");
-        }
-        self.retry_at = Some(Instant::now() + self.backoff.next(rand::random()));
-    }
-
-    async fn say(&mut self, link: &Link, snapshot: &Snapshot) -> Result<(), BrokerError> {
-        let state = State {
-            head: self.head(self.lease(snapshot)),
-            phase: snapshot.phase,
-            deadline_ms: snapshot
-                .deadline
-                .map(|deadline| millis(deadline.saturating_duration_since(Instant::now()))),
-            host: self.parts.host.clone(),
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: self.started_at.clone(),
-            reason: snapshot.reason.clone(),
-            nodes: snapshot.nodes.iter().map(state_node).collect(),
-        };
-        self.publish(link, Kind::State, &state).await
-    }
-
-    async fn report(&mut self, report: DrainReport) -> Result<(), BrokerError> {
-        let link = self.link().ok_or_else(|| BrokerError::Lost {
-            what: "publishing the drain report",
-            cause: "there is no connection".to_owned(),
-        })?;
-        let drain = Drain {
-            head: self.head(Duration::ZERO),
-            report,
-        };
-        let reported = self.publish(&link, Kind::Drain, &drain).await;
-        if reported.is_err() {
-            self.parts
-                .metrics
-                .status_message(Kind::Drain.as_str(), false);
-        }
-        reported
-    }
-
-    fn head(&mut self, lease: Duration) -> Head {
-        self.seq += 1;
-        Head {
-            v: VERSION,
-            worker: self.parts.worker.clone(),
-            name: self.parts.name.clone(),
-            seq: self.seq,
-            at: rfc3339(Timestamp::now()),
-            lease_ms: millis(lease),
-        }
-    }
-
-    async fn publish<T: Serialize>(
-        &mut self,
-        link: &Link,
-        kind: Kind,
-        body: &T,
-    ) -> Result<(), BrokerError> {
-        let body = serde_json::to_vec(body).expect("status messages are plain data");
-        let message = Message {
-            exchange: self.parts.settings.exchange.clone(),
-            routing_key: format!("{}.{}", kind.as_str(), self.parts.worker),
-            mandatory: false,
-            properties: Properties {
-                content_type: Some("application/json".to_owned()),
-                delivery_mode: Some(2),
-                kind: Some(kind.message_type().to_owned()),
-                app_id: Some(APP_ID.to_owned()),
-                ..Properties::default()
-            },
-            body: body.into(),
-        };
-        let confirmed = async {
-            let publisher = self.channel(link).await?;
-            publisher.publish(&message).await?.accepted().await
-        };
-        let what = "publishing a status message";
-        let limit = CONFIRM_LIMIT;
-        timeout(limit, confirmed)
-            .await
-            .map_err(|_elapsed| BrokerError::TimedOut { what, limit })??;
-        self.parts.metrics.status_message(kind.as_str(), true);
-        Ok(())
-    }
-
-    async fn channel(&mut self, link: &Link) -> Result<Publisher, BrokerError> {
-        if let Some((generation, publisher)) = &self.channel
-            && *generation == link.generation()
-            && publisher.is_open()
-        {
-            return Ok(publisher.clone());
-        }
-        declare_topic_exchange(link, &self.parts.settings.exchange).await?;
-        let publisher = Publisher::open(link).await?;
-        self.channel = Some((link.generation(), publisher.clone()));
-        Ok(publisher)
-    }
-
-    async fn wait_for_close(mut self) {
-        while let Some(request) = self.requests.recv().await {
-            if let Request::Close(limit, reply) = request {
-                return self.close(limit, reply).await;
-            }
-        }
-    }
-
-    async fn close(self, limit: Duration, reply: oneshot::Sender<()>) {
-        if let Some((_, publisher)) = &self.channel
-            && let Err(error) = publisher.close(limit).await
-        {
-            debug!(%error, "the status channel did not close in order");
-        }
-        // The asker may have stopped waiting.
-        let _ = reply.send(());
-    }
-}
-
-fn state_node(node: &NodeInfo) -> StateNode {
-    StateNode {
-        queue: node.queue.clone(),
-        kind: node.kind.map(str::to_owned),
-        handler: node.handler.to_owned(),
-        slots: node.slots as u64,
-        prefetch: node.prefetch,
-        phase: node.phase,
+    /// Has beats come no faster than `interval`, for `lasting`. Whether that was asked for, as above.
+    pub fn cadence(&self, interval: Duration, lasting: Duration) -> bool {
+        self.0.try_send(Request::Cadence(interval, lasting)).is_ok()
     }
 }

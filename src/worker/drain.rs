@@ -19,6 +19,8 @@ use crate::status::Status;
 
 /// How long all handlers together may take, at least, to release what they hold.
 const RELEASE_LIMIT: Duration = Duration::from_secs(1);
+/// How long the drain report waits for a publish connection that is being made again.
+const COMEBACK_LIMIT: Duration = Duration::from_secs(1);
 /// How long the broker may take to confirm the drain report.
 const REPORT_LIMIT: Duration = Duration::from_secs(1);
 /// How long the broker may take to answer a close.
@@ -44,6 +46,9 @@ impl Supervisor {
         advance(&self.phase, Event::Drain);
         self.drain.begin(deadline);
         self.describe_drain(&reason, deadline);
+        if let Some(publish) = &self.publish {
+            publish.hurry();
+        }
         info!(reason, grace_ms = self.grace.as_millis(), "drain begins");
 
         let nodes = std::mem::take(&mut self.nodes);
@@ -59,9 +64,12 @@ impl Supervisor {
         let (duration, release) = (begun.elapsed(), release.elapsed());
         let report = report(reason, aborted.is_some(), duration, release, drained);
         self.metrics.drained(&report);
-        let published = cut
-            .short(publish_report(self.status.as_ref(), &report))
-            .await;
+        let published = cut.short(publish_report(
+            self.status.as_ref().zip(self.publish.as_ref()),
+            &self.consume,
+            &report,
+        ));
+        let published = published.await;
         log(&report, published == Some(true));
         cut.short(close(self.status, self.consume, self.publish))
             .await;
@@ -166,9 +174,25 @@ async fn release_handlers(handlers: Vec<AnyHandler>, deadline: Instant) {
 }
 
 /// Whether the report was confirmed by the broker, or there is nobody to tell.
-async fn publish_report(status: Option<&Status>, report: &DrainReport) -> bool {
-    let Some(status) = status else { return true };
-    match status.report(report.clone(), REPORT_LIMIT).await {
+///
+/// Where the broker is there, as the consume connection shows, a publish connection that is not is waited for:
+/// without its report the worker would be taken for lost.
+async fn publish_report(
+    status: Option<(&Status, &Session)>,
+    consume: &Session,
+    report: &DrainReport,
+) -> bool {
+    let Some((status, publish)) = status else {
+        return true;
+    };
+    let is_broker_there = consume.state().borrow().link().is_some();
+    let patience = if is_broker_there {
+        publish.hurry();
+        COMEBACK_LIMIT
+    } else {
+        Duration::ZERO
+    };
+    match status.report(report.clone(), patience, REPORT_LIMIT).await {
         Ok(()) => true,
         Err(error) => {
             warn!(%error, "the drain report could not be published");

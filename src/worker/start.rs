@@ -27,6 +27,7 @@ pub(super) async fn start(
 ) -> Result<RunningWorker, WorkerError> {
     validate(&settings.nodes)?;
     let slots = slots(&settings)?;
+    let slots_in_all = slots_in_all(&settings);
     let mut handlers = Vec::with_capacity(settings.nodes.len());
     for node in &settings.nodes {
         handlers.push(make_handler(node, registered.remove(&node.queue))?);
@@ -52,6 +53,7 @@ pub(super) async fn start(
 
     let mut nodes = Vec::with_capacity(settings.nodes.len());
     let mut infos = Vec::with_capacity(settings.nodes.len());
+    let mut figures = Vec::with_capacity(settings.nodes.len());
     for ((node, handler), (slots, count)) in settings.nodes.into_iter().zip(&handlers).zip(slots) {
         infos.push(NodeInfo {
             queue: node.queue.clone(),
@@ -61,8 +63,10 @@ pub(super) async fn start(
             prefetch: node.prefetch,
             phase: Phase::Starting,
         });
+        let node_metrics = metrics.node(&node.queue.as_str().into(), count);
+        figures.push((node.queue.clone(), node_metrics.clone()));
         let parts = NodeParts {
-            metrics: metrics.node(&node.queue.as_str().into(), count),
+            metrics: node_metrics,
             consumer_tag: id.clone(),
             settings: node,
             handler: handler.clone(),
@@ -89,6 +93,8 @@ pub(super) async fn start(
             heartbeat: settings.heartbeat,
             session: session.state(),
             snapshot: snapshot.subscribe(),
+            nodes: figures,
+            slots: slots_in_all,
             metrics: metrics.clone(),
         };
         Status::start(parts, amqp.handle())
@@ -184,6 +190,18 @@ fn make_handler(
         }
         (None, None) => Err(WorkerError::NoHandler { queue: queue() }),
     }
+}
+
+/// All slots; those of a pool count once, where a node has it.
+fn slots_in_all(settings: &Settings) -> usize {
+    let nodes = || settings.nodes.iter();
+    let own = nodes().map(|node| match node.slots {
+        Slots::Own(count) => count,
+        Slots::Pool(_) => 0,
+    });
+    let used = |name: &str| nodes().any(|node| node.slots == Slots::Pool(name.to_owned()));
+    let pools = settings.pools.iter().filter(|(name, _)| used(name));
+    own.sum::<usize>() + pools.map(|(_, pool)| pool.slots).sum::<usize>()
 }
 
 /// The slots of each node, in their order, and how many they are.

@@ -1,45 +1,11 @@
 //! What a worker says of itself: status messages, health, metrics.
 
-use tidegate::status::wire::Kind;
-
 use crate::harness::gate::Gate;
-use crate::harness::proxy::Proxy;
-use crate::harness::status::{StatusMessage, StatusTap};
+use crate::harness::proxy::{Direction, Event, Proxy};
+use crate::harness::status::{BEATS, StatusMessage, StatusTap};
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that};
 use crate::harness::worker::{Worker, WorkerConfig};
-
-fn obeys_its_schema(message: &StatusMessage) {
-    let kind = Kind::ALL
-        .into_iter()
-        .find(|kind| kind.as_str() == message.kind());
-    let kind = kind.unwrap_or_else(|| panic!("an unknown kind: {}", message.kind()));
-    let schema = serde_json::to_value(kind.schema()).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<_> = validator
-        .iter_errors(&message.json)
-        .map(|e| e.to_string())
-        .collect();
-    assert!(errors.is_empty(), "{errors:?} in {}", message.json);
-    let properties = &message.properties;
-    let text = |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
-    assert_eq!(
-        text(properties.content_type()).as_deref(),
-        Some("application/json")
-    );
-    assert_eq!(text(properties.app_id()).as_deref(), Some("tidegate"));
-    assert_eq!(
-        text(properties.kind()).as_deref(),
-        Some(kind.message_type())
-    );
-    assert_eq!(
-        *properties.delivery_mode(),
-        Some(2),
-        "it outlives a restart of the broker"
-    );
-    let worker = message.json["worker"].as_str().unwrap();
-    assert_eq!(message.routing_key, format!("{}.{worker}", kind.as_str()));
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_says_what_it_is_and_what_becomes_of_it() {
@@ -74,7 +40,7 @@ async fn a_worker_says_what_it_is_and_what_becomes_of_it() {
     let drain = tap.drain().await.json;
     assert_eq!(drain["lease_ms"], 0, "it will not be heard from again");
     let messages = tap.messages();
-    messages.iter().for_each(obeys_its_schema);
+    messages.iter().for_each(StatusMessage::obeys_its_schema);
     let sequence: Vec<_> = messages
         .iter()
         .map(|m| m.json["seq"].as_u64().unwrap())
@@ -190,4 +156,51 @@ async fn health_and_metrics_tell_the_truth() {
         .map(|m| m.id)
         .collect();
     assert_eq!(left, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_waits_for_a_status_connection_that_is_coming_back() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    let tap = StatusTap::start(&vhost).await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node("orders", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    tap.state("running").await;
+    let hold = proxy.hold(Direction::ToBroker, |event| event.connects_as("publish"));
+    let begun = proxy.now();
+    proxy.cut();
+    worker.logged("the channel is lost").await;
+    worker.until_ready().await;
+    hold.holds_one().await;
+    worker.terminate();
+    // The consume channel is closed: all that is left of the drain is its report.
+    let closed = |event: &Event| event.seq > begun && event.is("channel.close-ok");
+    proxy.seen("the consume channel's close-ok", closed).await;
+    hold.release();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.0["published"], true);
+    tap.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_status_connection_work_goes_on_and_a_drain_ends() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 3).await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let _hold = proxy.hold(Direction::ToBroker, |event| event.connects_as("publish"));
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(&proxy.url(vhost.url()))
+        .tables(BEATS)
+        .http_node("orders", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    gate.finished(3).await;
+    let report = worker.drained().await;
+    assert_eq!(report.number("unconfirmed"), 0);
+    assert_eq!(report.0["published"], false);
+    assert_eq!(vhost.ready("orders").await, 0);
 }

@@ -9,11 +9,14 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ExchangeKind};
 use serde_json::Value;
+use tidegate::status::wire::Kind;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::vhost::{Vhost, connect};
 use super::wait::{eventually, within};
 
+/// Tables of a configuration with which a worker beats every second, or nearly so.
+pub const BEATS: &str = "[heartbeat]\nbusy = \"1s\"\nidle = \"1s\"";
 /// The exchange that status messages go to.
 const EXCHANGE: &str = "tidegate.status";
 
@@ -32,6 +35,46 @@ impl StatusMessage {
     /// `state`, `beat` or `drain`: the routing key's first word.
     pub fn kind(&self) -> &str {
         self.routing_key.split('.').next().unwrap_or_default()
+    }
+
+    /// Checks it against its kind's schema and rules.
+    ///
+    /// # Panics
+    /// Where it breaks one.
+    pub fn obeys_its_schema(&self) {
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == self.kind());
+        let kind = kind.unwrap_or_else(|| panic!("an unknown kind: {}", self.kind()));
+        let schema = serde_json::to_value(kind.schema()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let errors: Vec<_> = validator
+            .iter_errors(&self.json)
+            .map(|e| e.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{errors:?} in {}", self.json);
+        let properties = &self.properties;
+        let text =
+            |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
+        assert_eq!(
+            text(properties.content_type()).as_deref(),
+            Some("application/json")
+        );
+        assert_eq!(text(properties.app_id()).as_deref(), Some("tidegate"));
+        assert_eq!(
+            text(properties.kind()).as_deref(),
+            Some(kind.message_type())
+        );
+        let lease = self.json["lease_ms"].to_string();
+        let (mode, expiration) = match kind {
+            Kind::Beat => (1, Some(lease.as_str())),
+            // They outlive a restart of the broker.
+            Kind::State | Kind::Drain => (2, None),
+        };
+        assert_eq!(*properties.delivery_mode(), Some(mode));
+        assert_eq!(text(properties.expiration()).as_deref(), expiration);
+        let worker = self.json["worker"].as_str().unwrap();
+        assert_eq!(self.routing_key, format!("{}.{worker}", kind.as_str()));
     }
 
     /// The phase of a `state`; empty in others.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use amq_protocol::frame::{AMQPContentHeader, AMQPFrame};
-use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::{AMQPClass, connection};
+use amq_protocol::types::AMQPValue;
 
 use super::frames::Frame;
 
@@ -103,6 +104,24 @@ impl Event {
     pub fn is(&self, name: &str) -> bool {
         self.method()
             .is_some_and(|class| method_name(class) == name)
+    }
+
+    /// Whether it is the client saying who it is, with a connection name that contains `part`.
+    pub fn connects_as(&self, part: &str) -> bool {
+        self.connection_name()
+            .is_some_and(|name| name.contains(part))
+    }
+
+    /// The connection's own name, where this is the method that says it.
+    pub fn connection_name(&self) -> Option<String> {
+        let AMQPClass::Connection(connection::AMQPMethod::StartOk(start)) = self.method()? else {
+            return None;
+        };
+        match start.client_properties.inner().get("connection_name")? {
+            AMQPValue::LongString(name) => Some(name.to_string()),
+            AMQPValue::ShortString(name) => Some(name.to_string()),
+            _ => None,
+        }
     }
 
     /// The method with its arguments.

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use amq_protocol::protocol::basic::AMQPProperties;
-use amq_protocol::protocol::{AMQPClass, basic, connection};
-use amq_protocol::types::AMQPValue;
+use amq_protocol::protocol::{AMQPClass, basic};
 
 use super::event::{Direction, Event, Side, What};
 
@@ -101,17 +100,10 @@ impl Log {
 
     /// The connections' own names (client property `connection_name`), where they gave one.
     pub fn connection_names(&self) -> BTreeMap<u32, String> {
-        let named = self.0.iter().filter_map(|event| match event.method()? {
-            AMQPClass::Connection(connection::AMQPMethod::StartOk(start)) => {
-                let name = start.client_properties.inner().get("connection_name")?;
-                match name {
-                    AMQPValue::LongString(name) => Some((event.connection, name.to_string())),
-                    AMQPValue::ShortString(name) => Some((event.connection, name.to_string())),
-                    _ => None,
-                }
-            }
-            _ => None,
-        });
+        let named = self
+            .0
+            .iter()
+            .filter_map(|event| Some((event.connection, event.connection_name()?)));
         named.collect()
     }
 

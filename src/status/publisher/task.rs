@@ -1,0 +1,345 @@
+//! The publisher's task: what is said next.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::figures::Figures;
+use super::outbox::{CONFIRM_LIMIT, Outbox, Sending, send};
+use super::{NodeInfo, Request, Snapshot, StatusParts};
+use crate::broker::{BrokerError, Message, Publisher};
+use crate::delivery::Properties;
+use crate::lifecycle::{CLOSING_LIMIT, Phase};
+use crate::status::delta::{Delta, Encoded};
+use crate::status::heartbeat::{Heartbeat, Promise};
+use crate::status::savings::Savings;
+use crate::status::wire::{
+    APP_ID, Beat, Drain, DrainReport, Head, Kind, State, StateNode, VERSION, millis, rfc3339,
+};
+use crate::wait;
+
+pub(super) struct Task {
+    parts: StatusParts,
+    started_at: String,
+    requests: mpsc::Receiver<Request>,
+    seq: u64,
+    outbox: Outbox,
+    /// The generation of the link that the last channel was on.
+    generation: u64,
+    figures: Figures,
+    heartbeat: Heartbeat,
+    delta: Delta,
+    savings: Savings,
+    /// What the broker has taken.
+    said: Option<Snapshot>,
+    /// A full beat is owed, however long ago the last one was.
+    beat_asked: bool,
+    /// At most one state and one beat are on their way.
+    state: Option<OnItsWay<Snapshot>>,
+    beat: Option<OnItsWay<Encoded>>,
+}
+
+struct OnItsWay<T> {
+    what: T,
+    promise: Promise,
+    sending: Sending,
+}
+
+enum Happening {
+    Request(Option<Request>),
+    Snapshot(bool),
+    State(Result<(), BrokerError>),
+    Beat(Result<(), BrokerError>),
+    Outbox,
+    Time,
+}
+
+impl Task {
+    pub(super) fn new(parts: StatusParts, requests: mpsc::Receiver<Request>) -> Self {
+        Self {
+            started_at: rfc3339(Timestamp::now()),
+            outbox: Outbox::new(parts.settings.exchange.clone(), parts.session.clone()),
+            figures: Figures::new(parts.nodes.clone(), parts.slots),
+            heartbeat: Heartbeat::new(&parts.heartbeat),
+            parts,
+            requests,
+            seq: 0,
+            generation: 0,
+            delta: Delta::default(),
+            savings: Savings::default(),
+            said: None,
+            beat_asked: false,
+            state: None,
+            beat: None,
+        }
+    }
+
+    /// Says what is new until told to close. Nothing is awaited but what comes up next: neither a broker that
+    /// does not confirm nor one that is gone keeps the newest from being said, or a drain from its report.
+    pub(super) async fn run(mut self) {
+        loop {
+            let wake = self.speak();
+            let happening = tokio::select! {
+                biased;
+                request = self.requests.recv() => Happening::Request(request),
+                changed = self.parts.snapshot.changed() => Happening::Snapshot(changed.is_ok()),
+                sent = arrival(&mut self.state) => Happening::State(sent),
+                sent = arrival(&mut self.beat) => Happening::Beat(sent),
+                () = self.outbox.changed() => Happening::Outbox,
+                () = wait::reached(wake) => Happening::Time,
+            };
+            match happening {
+                Happening::Request(Some(Request::Renew)) => {
+                    self.said = None;
+                    self.beat_asked = true;
+                    self.delta.renew();
+                }
+                Happening::Request(Some(Request::Cadence(interval, lasting))) => {
+                    self.heartbeat.limit(interval, lasting, Instant::now());
+                }
+                Happening::Request(Some(Request::Report(report, patience, reply))) => {
+                    let reported = self.report(*report, patience).await;
+                    // The asker may have stopped waiting.
+                    let _ = reply.send(reported);
+                    return self.wait_for_close().await;
+                }
+                Happening::Request(Some(Request::Close(limit, reply))) => {
+                    return self.close(limit, reply).await;
+                }
+                // Nobody is left to speak for.
+                Happening::Request(None) | Happening::Snapshot(false) => return,
+                Happening::State(sent) => self.state_sent(&sent),
+                Happening::Beat(sent) => self.beat_sent(&sent),
+                Happening::Snapshot(true) | Happening::Outbox | Happening::Time => {}
+            }
+        }
+    }
+
+    /// Begins to send what is due, and says when to look again.
+    fn speak(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        // The newest is said; what it replaced is not.
+        let snapshot = self.parts.snapshot.borrow_and_update().clone();
+        let beating = matches!(
+            snapshot.phase,
+            Phase::Starting | Phase::Running | Phase::Paused
+        );
+        if beating {
+            if let Some(load) = self.figures.recent_load(now) {
+                self.heartbeat.observe(load);
+            }
+        } else {
+            self.heartbeat.end();
+            self.beat_asked = false;
+        }
+        let look = beating.then(|| self.figures.next_look());
+        let Some((generation, publisher)) = self.outbox.ready() else {
+            return look;
+        };
+        self.new_channel(generation);
+        if self.state.is_some() {
+            return look;
+        }
+        if self.said.as_ref() != Some(&snapshot) {
+            self.state = Some(self.say(publisher, snapshot));
+            return look;
+        }
+        // A state counts as a beat, so that none is due while one is on its way.
+        if self.beat.is_some() {
+            return look;
+        }
+        let due = self.heartbeat.due(now);
+        if self.beat_asked || due.is_some_and(|due| due <= now) {
+            self.beat_asked = false;
+            self.beat = Some(self.pulse(publisher));
+            return look;
+        }
+        due.into_iter().chain(look).min()
+    }
+
+    /// On another connection one current beat is due, and a full one: the receivers may have missed others.
+    fn new_channel(&mut self, generation: u64) {
+        if generation != self.generation {
+            self.generation = generation;
+            self.heartbeat.renew();
+            self.delta.renew();
+            self.savings.disconnected();
+        }
+    }
+
+    fn say(&mut self, publisher: Publisher, snapshot: Snapshot) -> OnItsWay<Snapshot> {
+        let now = Instant::now();
+        let promise = self.heartbeat.promise(now, rand::random());
+        let left = |deadline: Instant| deadline.saturating_duration_since(now);
+        // In a drain it reaches past the deadline and what follows it, so that the silence is not taken for death.
+        let lease = snapshot.deadline.map_or(promise.lease, |deadline| {
+            left(deadline) + CLOSING_LIMIT + CONFIRM_LIMIT
+        });
+        let state = State {
+            head: self.head(lease),
+            phase: snapshot.phase,
+            deadline_ms: snapshot.deadline.map(|deadline| millis(left(deadline))),
+            host: self.parts.host.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.started_at.clone(),
+            reason: snapshot.reason.clone(),
+            nodes: snapshot.nodes.iter().map(state_node).collect(),
+        };
+        let message = self.message(Kind::State, &state, None);
+        OnItsWay {
+            what: snapshot,
+            promise,
+            sending: send(publisher, message),
+        }
+    }
+
+    fn state_sent(&mut self, sent: &Result<(), BrokerError>) {
+        let Some(state) = self.state.take() else {
+            return;
+        };
+        if self.arrived(Kind::State, sent) {
+            self.heartbeat.sent(state.promise);
+            self.said = Some(state.what);
+        }
+    }
+
+    fn pulse(&mut self, publisher: Publisher) -> OnItsWay<Encoded> {
+        let now = Instant::now();
+        let promise = self.heartbeat.promise(now, rand::random());
+        let encoded = self.delta.encode(self.figures.nodes(now));
+        let beat = Beat {
+            head: self.head(promise.lease),
+            load: self.figures.load(),
+            full: encoded.full,
+            nodes: encoded.nodes.clone(),
+        };
+        // No queue keeps it longer than it is true.
+        let message = self.message(Kind::Beat, &beat, Some(promise.lease));
+        OnItsWay {
+            what: encoded,
+            promise,
+            sending: send(publisher, message),
+        }
+    }
+
+    fn beat_sent(&mut self, sent: &Result<(), BrokerError>) {
+        let Some(beat) = self.beat.take() else {
+            return;
+        };
+        if self.arrived(Kind::Beat, sent) {
+            self.heartbeat.sent(beat.promise);
+            self.delta.sent(beat.what);
+        } else {
+            self.delta.renew();
+        }
+    }
+
+    fn arrived(&mut self, kind: Kind, sent: &Result<(), BrokerError>) -> bool {
+        let metrics = &self.parts.metrics;
+        metrics.status_message(kind.as_str(), sent.is_ok());
+        if let Err(error) = sent {
+            self.outbox.failed(kind.as_str(), error);
+            return false;
+        }
+        self.outbox.succeeded();
+        metrics.pings_saved(self.savings.sent(self.figures.count(), Instant::now()));
+        true
+    }
+
+    /// Publishes the report as soon as there is a channel, which is waited for while there is a connection,
+    /// and for `patience` where there is none.
+    async fn report(&mut self, report: DrainReport, patience: Duration) -> Result<(), BrokerError> {
+        let given_up = Instant::now() + patience;
+        let publisher = loop {
+            if let Some((_, publisher)) = self.outbox.ready() {
+                break publisher;
+            }
+            let limit = (!self.outbox.is_connected()).then_some(given_up);
+            tokio::select! {
+                biased;
+                () = self.outbox.changed() => {}
+                () = wait::reached(limit) => {
+                    self.parts.metrics.status_message(Kind::Drain.as_str(), false);
+                    return Err(BrokerError::Lost {
+                        what: "publishing the drain report",
+                        cause: "there is no connection that the broker reads from".to_owned(),
+                    });
+                }
+            }
+        };
+        let drain = Drain {
+            head: self.head(Duration::ZERO),
+            report,
+        };
+        let message = self.message(Kind::Drain, &drain, None);
+        let reported = send(publisher, message).await;
+        self.arrived(Kind::Drain, &reported);
+        reported
+    }
+
+    fn head(&mut self, lease: Duration) -> Head {
+        self.seq += 1;
+        Head {
+            v: VERSION,
+            worker: self.parts.worker.clone(),
+            name: self.parts.name.clone(),
+            seq: self.seq,
+            at: rfc3339(Timestamp::now()),
+            lease_ms: millis(lease),
+        }
+    }
+
+    /// A message is persistent, or a transient one that expires.
+    fn message<T: Serialize>(&self, kind: Kind, body: &T, expires: Option<Duration>) -> Message {
+        let body = serde_json::to_vec(body).expect("status messages are plain data");
+        Message {
+            exchange: self.parts.settings.exchange.clone(),
+            routing_key: format!("{}.{}", kind.as_str(), self.parts.worker),
+            mandatory: false,
+            properties: Properties {
+                content_type: Some("application/json".to_owned()),
+                delivery_mode: Some(if expires.is_some() { 1 } else { 2 }),
+                expiration: expires.map(|expires| millis(expires).to_string()),
+                kind: Some(kind.message_type().to_owned()),
+                app_id: Some(APP_ID.to_owned()),
+                ..Properties::default()
+            },
+            body: body.into(),
+        }
+    }
+
+    async fn wait_for_close(mut self) {
+        while let Some(request) = self.requests.recv().await {
+            if let Request::Close(limit, reply) = request {
+                return self.close(limit, reply).await;
+            }
+        }
+    }
+
+    async fn close(self, limit: Duration, reply: oneshot::Sender<()>) {
+        self.outbox.close(limit).await;
+        // The asker may have stopped waiting.
+        let _ = reply.send(());
+    }
+}
+
+/// Resolves when what is on its way has arrived or failed; never where nothing is. Cancel safe.
+async fn arrival<T>(on_its_way: &mut Option<OnItsWay<T>>) -> Result<(), BrokerError> {
+    let sending = on_its_way.as_mut().map(|message| message.sending.as_mut());
+    wait::some(sending).await
+}
+
+fn state_node(node: &NodeInfo) -> StateNode {
+    StateNode {
+        queue: node.queue.clone(),
+        kind: node.kind.map(str::to_owned),
+        handler: node.handler.to_owned(),
+        slots: node.slots as u64,
+        prefetch: node.prefetch,
+        phase: node.phase,
+    }
+}
