@@ -5,6 +5,7 @@ import { plural, span, time, zone } from "./format.js";
 import { PRESENT, listen, store } from "./store.js";
 import { choices, read, SORTS, written } from "./choices.js";
 import { token } from "./token.js";
+import { IN_ROW } from "./words.js";
 import * as overview from "./overview.js";
 import * as list from "./list.js";
 import * as timeline from "./timeline.js";
@@ -14,7 +15,6 @@ import * as keys from "./keys.js";
 import * as live from "./live.js";
 
 const THEMES = ["system", "light", "dark"];
-const BY_NUMBER = ["running", "starting", "paused", "draining", "silent", "lost", "stopped"];
 // A screen reader hears of changes together, not one by one.
 const ANNOUNCE_MS = 3000;
 // An outage shorter than this is no banner: it flickers away before it is read.
@@ -130,7 +130,7 @@ function drawWaiting(phase, error, next) {
 function drawFoot() {
   const { program, broker } = store.summary;
   const events = broker?.events ? "broker events show a crash at once" : "without broker events a crash shows when its lease runs out";
-  setText(byId("foot"), `tidegate fleet ${program?.version ?? ""}, ${events}. Times are ${zone}’s.`);
+  setText(byId("foot"), `tidegate fleet ${program?.version ?? ""}, ${events}. Times are in ${zone}.`);
 }
 
 // What changed, said to screen readers.
@@ -197,7 +197,7 @@ function onList(key) {
     return true;
   }
   if (key === "0") return clearFilter() ?? true;
-  if (/^[1-7]$/.test(key)) return toggleState(BY_NUMBER[Number(key) - 1], true) ?? true;
+  if (/^[1-7]$/.test(key)) return toggleState(IN_ROW[Number(key) - 1], true) ?? true;
   if (key === "s") {
     const index = SORTS.findIndex(([name]) => name === choices.sort);
     sortBy(SORTS[(index + 1) % SORTS.length][0]);

@@ -1,6 +1,7 @@
 // Drain, pause and resume: asked for, confirmed, sent with the token, and their answers told.
 
 import { el, setHidden, setText, setAttribute, byId } from "./dom.js";
+import { sentence } from "./format.js";
 import { store, touch } from "./store.js";
 import { consequence, hindrance } from "./words.js";
 import { headers, keepToken, refused, token } from "./token.js";
@@ -117,10 +118,7 @@ async function post(command, id, reason) {
       body: JSON.stringify(reason ? { reason } : {}),
       signal: AbortSignal.timeout(PATIENCE_MS),
     });
-    if (!response.ok) {
-      const refusal = await failure(response);
-      return { ...refusal, message: sentence(refusal.message) };
-    }
+    if (!response.ok) return await failure(response);
     const answer = await response.json();
     if (answer.ok === false) return { message: sentence(answer.error ?? "the worker refused") };
     return { ok: true, phase: answer.phase };
@@ -129,8 +127,6 @@ async function post(command, id, reason) {
     return { message: late ? "No answer came. The command may have been carried out: watch the worker." : "The fleet program cannot be reached. The command may not have arrived: watch the worker." };
   }
 }
-
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
 
 export function askToken() {
   const has = token() !== null;

@@ -92,10 +92,10 @@ export function explain(items) {
   return said.join(" ");
 }
 
-// Round marks for an axis of `length` ms: at most about seven.
-export function step(length) {
+// The distance of round marks on an axis of `length` ms, for at most `marks` of them.
+export function step(length, marks) {
   const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000, 21_600_000, 43_200_000, 86_400_000];
-  return steps.find((each) => length / each <= 7) ?? 86_400_000;
+  return steps.find((each) => length / each <= marks) ?? 86_400_000;
 }
 
 // A drain in one line of text, for a screen reader and for the line below the chart.

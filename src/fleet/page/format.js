@@ -85,6 +85,8 @@ export const utc = (at) => (known(at) ? new Date(at).toISOString() : "");
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
+export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
+
 // Names may hold control and direction characters that would disturb what stands beside them.
 export function visible(text) {
   return String(text ?? "").replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, "\ufffd");

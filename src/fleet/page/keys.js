@@ -1,8 +1,7 @@
 // The keyboard, and the help that lists it.
 
 import { el, icon, byId } from "./dom.js";
-import { MEANINGS } from "./words.js";
-import { STATES } from "./store.js";
+import { IN_ROW, MEANINGS } from "./words.js";
 
 const KEYS = [
   [["/"], "filter by text"],
@@ -24,7 +23,7 @@ export function build() {
   for (const [keys, words] of KEYS) {
     byId("keys").append(el("div", {}, el("dt", {}, ...keys.map((key) => (key === "…" ? " to " : el("kbd", { text: key })))), el("dd", { text: words })));
   }
-  for (const state of [...STATES].reverse()) {
+  for (const state of IN_ROW) {
     byId("meanings").append(el("div", { class: state }, el("dt", {}, icon(state), state), el("dd", { text: MEANINGS[state] })));
   }
 }

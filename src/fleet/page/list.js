@@ -18,6 +18,8 @@ const COLUMNS = [
   ["Commands", null],
 ];
 const BEYOND = 6;
+// Rows out of sight that are kept to be used again.
+const SPARE = 60;
 // Orders by value are taken anew this often; rows must not dance.
 const RESORT_MS = 2000;
 // After the last movement over the rows their order holds, so that nothing slips from under a finger.
@@ -26,6 +28,7 @@ const HOLD_MS = 5000;
 const narrow = matchMedia("(max-width: 759px)");
 const opened = new Set();
 const rows = new Map();
+const spare = [];
 let shown = [];
 let tops = new Float64Array(1);
 let selected = null;
@@ -75,6 +78,7 @@ export function update(changes) {
 }
 
 function arrange() {
+  for (const id of opened) if (!store.workers.has(id)) opened.delete(id);
   const next = chosen();
   if (performance.now() < holdUntil) {
     const still = new Map(next.map((worker) => [worker.id, worker]));
@@ -91,7 +95,8 @@ function layout() {
   const height = rowHeight();
   tops = new Float64Array(shown.length + 1);
   for (const [index, id] of shown.entries()) {
-    const more = opened.has(id) ? openHeight(store.workers.get(id), narrow.matches) : 0;
+    const worker = store.workers.get(id);
+    const more = worker && opened.has(id) ? openHeight(worker, narrow.matches) : 0;
     tops[index + 1] = tops[index] + height + more;
   }
   byId("rows").style.blockSize = `${tops[shown.length]}px`;
@@ -113,8 +118,9 @@ function headings() {
   setHidden(byId("none"), !none);
   if (!none) return;
   setHidden(byId("none-clear"), total === 0);
+  setHidden(byId("none-command"), total > 0);
   setText(byId("none-title"), total === 0 ? "Waiting for the first worker" : "No worker matches");
-  setText(byId("none-text"), total === 0 ? "A worker appears here as soon as it has started on the broker and status exchange that the fleet program listens to: tidegate worker --config worker.toml" : `${choices.text.trim() ? `Nothing contains “${choices.text.trim()}”` : "No worker"}${choices.states.size ? ` in state ${[...choices.states].join(" or ")}` : ""}; ${plural(total, "worker")} in all.`);
+  setText(byId("none-text"), total === 0 ? "A worker appears here as soon as it has started on the broker and status exchange that the fleet program listens to:" : `${choices.text.trim() ? `Nothing contains “${choices.text.trim()}”` : "No worker"}${choices.states.size ? ` in state ${[...choices.states].join(" or ")}` : ""}; ${plural(total, "worker")} in all.`);
 }
 
 // The first row whose end lies below `y`.
@@ -145,9 +151,19 @@ function render() {
     if (ids.has(id)) continue;
     row.element.remove();
     rows.delete(id);
+    if (spare.length < SPARE) spare.push(row);
   }
   let before = null;
   for (const index of [...wanted].sort((a, b) => a - b)) before = place(container, index, before);
+}
+
+// A row for another worker: one that is out of sight, or a new one.
+function renew(worker) {
+  const row = spare.pop() ?? make(act);
+  row.id = worker.id;
+  row.element.dataset.id = worker.id;
+  row.drawn = null;
+  return row;
 }
 
 function place(container, index, before) {
@@ -157,7 +173,7 @@ function place(container, index, before) {
   let row = rows.get(id);
   const open = opened.has(id);
   const isSelected = id === selected;
-  if (!row) rows.set(id, (row = make(worker, act)));
+  if (!row) rows.set(id, (row = renew(worker)));
   // Screen readers follow the order in the document.
   const next = before ? before.nextSibling : container.firstChild;
   if (row.element !== next && !row.element.contains(document.activeElement)) container.insertBefore(row.element, next);

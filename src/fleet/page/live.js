@@ -2,6 +2,7 @@
 // would hide why it failed. It reconnects for ever, with waits that grow, and says what it waits for.
 
 import { store, receive, touch } from "./store.js";
+import { sentence } from "./format.js";
 import { headers, refused } from "./token.js";
 
 // The program says something at least every 15 s; this long without a byte means that nobody is there.
@@ -105,7 +106,7 @@ export async function failure(response) {
   let message = `The fleet program answered ${response.status} ${response.statusText}`.trim();
   try {
     const body = await response.json();
-    if (typeof body?.error?.message === "string") message = body.error.message;
+    if (typeof body?.error?.message === "string") message = sentence(body.error.message);
   } catch {
     // A proxy in between answers in its own words; the status says enough.
   }

@@ -2,18 +2,16 @@
 
 import { el, icon, setText, setAttribute, setHidden, byId } from "./dom.js";
 import { count, duration, percent, plural, rate, short, span } from "./format.js";
-import { MEANINGS } from "./words.js";
+import { IN_ROW, MEANINGS } from "./words.js";
 import { brief } from "./drains.js";
 import { now, store } from "./store.js";
 
-// As the water stands in the gate: what works left, what leaves and what is missing right.
-const ORDER = ["running", "starting", "paused", "draining", "silent", "lost", "stopped"];
 const parts = new Map();
 const buttons = new Map();
 const figures = new Map();
 
 export function build(toggle) {
-  for (const state of ORDER) {
+  for (const state of IN_ROW) {
     // What has stopped has left through the gate.
     if (state !== "stopped") {
       const part = el("span", { class: `part ${state}` });
@@ -53,8 +51,8 @@ export function draw(filter) {
   const { summary } = store;
   if (!summary) return;
   const states = summary.workers;
-  const total = ORDER.reduce((sum, state) => sum + (states[state] ?? 0), 0);
-  for (const state of ORDER) {
+  const total = IN_ROW.reduce((sum, state) => sum + (states[state] ?? 0), 0);
+  for (const state of IN_ROW) {
     const number = states[state] ?? 0;
     const part = parts.get(state);
     if (part) {
@@ -66,13 +64,17 @@ export function draw(filter) {
     setAttribute(button, "data-none", number === 0);
     setAttribute(button, "aria-pressed", filter.states.has(state) ? "true" : "false");
   }
-  setAttribute(byId("gate"), "aria-label", ORDER.map((state) => `${count(states[state] ?? 0)} ${state}`).join(", "));
+  setAttribute(byId("gate"), "aria-label", IN_ROW.map((state) => `${count(states[state] ?? 0)} ${state}`).join(", "));
   setAttribute(byId("gate"), "data-empty", total === 0);
   const { title, more, alarm } = verdict(states, total);
   setText(byId("verdict"), title);
   setText(byId("verdict-more"), more);
   setAttribute(byId("verdict"), "data-alarm", alarm);
   document.title = `${tab(states)} · Tidegate`;
+  // An empty fleet has no figures yet, and nothing to draw.
+  const fresh = total === 0 && summary.week.drains === 0;
+  setHidden(byId("figures-block"), fresh);
+  setHidden(byId("drains"), fresh);
   numbers(summary);
 }
 
@@ -97,7 +99,7 @@ export function verdict(states, total) {
     const others = [...rest, are(states.running, "running")];
     return { title: `${trouble.join(" and ")}.`, more: `${sentence(others)} ${worst()}`.trim(), alarm: states.lost ? "lost" : "silent" };
   }
-  if (total === 0) return { title: "No worker has reported yet.", more: "" };
+  if (total === 0) return { title: "No worker has reported yet.", more: "The gate is open, and the fleet program listens." };
   if (present === 0) return { title: "Every worker has stopped.", more: `${plural(states.stopped, "worker")} ended with a report. Nothing takes deliveries.` };
   if (states.draining) {
     const title = `${count(states.draining)} of ${plural(present, "worker")} ${states.draining === 1 ? "is" : "are"} draining.`;

@@ -88,9 +88,10 @@ function draw() {
   setReason(head.pause, command === "pause" ? "Pause" : "Resume", noPause);
   setReason(head.drain, "Drain", noDrain);
   setText(head.why, noDrain ? `No commands: ${noDrain}.` : "");
-  setText(facts.slots, worker.state === "stopped" || worker.state === "lost" ? "–" : `${count(worker.inFlight)} of ${count(worker.slots)}`);
-  setText(facts.rate, worker.rate === null ? "–" : `${rate(worker.rate)} per second`);
-  setText(facts.oldest, worker.oldest ? duration(worker.oldest) : "–");
+  const ended = worker.state === "stopped" || worker.state === "lost";
+  setText(facts.slots, ended ? "–" : `${count(worker.inFlight)} of ${count(worker.slots)}`);
+  setText(facts.rate, ended || worker.rate === null ? "–" : `${rate(worker.rate)} per second`);
+  setText(facts.oldest, worker.oldest && !ended ? duration(worker.oldest) : "–");
   clock();
   if (parts.nodes.worker !== worker) {
     parts.nodes.worker = worker;
@@ -138,6 +139,11 @@ function drainOf(worker) {
   box.hidden = !drain;
   if (!drain || at === drain.at) return;
   parts.drain.at = drain.at;
+  report(box, drain);
+}
+
+// How a drain went, into `box`.
+function report(box, drain) {
   const title = el("h2", {}, "Drain");
   const outcome = el("p", { class: `outcome ${drain.outcome}` }, icon(["clean", "interrupted", "aborted"].includes(drain.outcome) ? drain.outcome : "aborted"), el("strong", { text: visible(drain.outcome) }), ` in ${duration(drain.duration_ms)}, because of ${visible(drain.reason)}: ${count(drain.finished)} finished, ${count(drain.handed_back)} handed back, ${count(drain.interrupted)} interrupted, ${count(drain.unconfirmed)} unconfirmed.`);
   const ids = (Array.isArray(drain.interrupted_ids) ? drain.interrupted_ids : []).slice(0, IDS);
@@ -162,10 +168,19 @@ function history() {
   }));
 }
 
+// A worker that is not known, or no longer; its drain may still be.
 function missing() {
   if (!shown.error) return;
   parts = null;
   const gone = shown.error.status === 404;
-  page.replaceChildren(el("p", { class: "back" }, back()), el("div", { class: "notice inner" }, el("h1", { text: gone ? "No such worker" : "The worker cannot be shown" }), el("p", { text: gone ? "The fleet program does not know this worker, or no longer: workers that ended long ago are forgotten." : shown.error.message }), el("p", {}, el("code", { text: visible(shown.id) })), el("p", {}, el("button", { type: "button", text: "Ask again", on: { click: load } }))));
+  const drain = store.drains.find((each) => each.worker === shown.id);
+  if (gone && drain) {
+    const box = el("section", { class: "block" });
+    report(box, drain);
+    page.replaceChildren(el("p", { class: "back" }, back()), el("header", { class: "worker-head stopped" }, el("div", { class: "who" }, el("h1", { text: drain.name }), el("code", { class: "id", text: visible(shown.id) })), el("div", { class: "now" }, el("p", { class: "state-line" }, icon("stopped"), el("strong", { class: "word", text: "stopped" }), el("span", { class: "since", text: `at ${time(drain.endAt)}` })), el("p", { class: "meaning", text: "It ended some time ago; only the report of its drain is kept." }))), box);
+    return;
+  }
+  const title = gone ? "No such worker" : "The worker cannot be shown";
+  const text = gone ? "The fleet program does not know this worker, or no longer: workers that ended long ago are forgotten." : shown.error.message;
+  page.replaceChildren(el("p", { class: "back" }, back()), el("div", { class: "notice inner" }, el("h1", { text: title }), el("p", { text }), el("p", {}, el("code", { text: visible(shown.id) })), el("p", {}, el("button", { type: "button", text: "Ask again", on: { click: load } }))));
 }
-

@@ -20,11 +20,11 @@ export function openHeight(worker, narrow) {
   return narrow ? 16 + lines * 50 + more : 46 + lines * 28 + more;
 }
 
-export function make(worker, act) {
+export function make(act) {
   const cell = (name, ...children) => el("div", { class: `cell ${name}`, role: "cell" }, ...children);
-  const row = { id: worker.id, signature: "" };
+  const row = { id: null };
   row.open = el("button", { type: "button", class: "open", on: { click: () => act("open", row.id) } }, icon("more"));
-  row.icon = icon(worker.state);
+  row.icon = icon("running");
   row.word = el("span", { class: "word" });
   row.since = el("span", { class: "since" });
   row.link = el("a", { class: "name" });
@@ -55,7 +55,6 @@ export function make(worker, act) {
     cell("acts", row.pause, row.drain),
     row.inside,
   );
-  row.element.dataset.id = worker.id;
   row.element.addEventListener("dblclick", (event) => {
     if (!event.target.closest("button, a, .inside")) location.hash = workerLink(row.id);
   });
@@ -77,9 +76,11 @@ export function patch(row, worker, { open, selected }) {
   setAttribute(row.queues, "title", worker.nodes.length ? row.queues.textContent : null);
   setText(row.more, plural(worker.nodes.length, "node"));
   const ended = ENDED.has(worker.state);
+  setHidden(row.meter.parentElement, ended);
   row.meter.style.inlineSize = `${worker.slots && !ended ? Math.min(100, (100 * worker.inFlight) / worker.slots) : 0}%`;
   setText(row.slots, ended ? "–" : `${count(worker.inFlight)} / ${count(worker.slots)}`);
   setText(row.rate, ended ? "–" : rate(worker.rate));
+  setAttribute(row.rate, "data-none", ended || worker.rate === null);
   setText(row.oldest, ended || !worker.oldest ? "–" : duration(worker.oldest));
   commands(row, worker);
   tick(row, worker);
@@ -103,6 +104,7 @@ export function tick(row, worker) {
   setAttribute(row.since, "title", `since ${time(worker.sinceAt)} (${utc(worker.sinceAt)})`);
   const { text, share, low } = lease(worker);
   setText(row.lease, text);
+  setHidden(row.left.parentElement, text === "–");
   row.left.style.inlineSize = `${share * 100}%`;
   setAttribute(row.left.parentElement, "data-low", low);
 }
@@ -134,12 +136,12 @@ export function nodeTable(worker, limit = Infinity) {
         ["slots", ended ? "–" : `${count(busy)} / ${count(slots)}`],
         ["rate", ended ? "–" : rate(node.rate)],
         ["oldest", ended || !node.oldest_ms ? "–" : duration(node.oldest_ms)],
-        ["done", count(node.done)],
-        ["retried", count(node.retried)],
-        ["dead", count(node.dead)],
-        ["handed", count(node.handed_back)],
-        ["interrupted", count(node.interrupted)],
-      ].map(([name, text]) => el("td", { class: `n ${name}${text === "0" ? " zero" : ""}`, text })),
+        ["done", count(node.done), "done"],
+        ["retried", count(node.retried), "retried"],
+        ["dead", count(node.dead), "dead"],
+        ["handed", count(node.handed_back), "handed back"],
+        ["interrupted", count(node.interrupted), "interrupted"],
+      ].map(([name, text, label]) => el("td", { class: `n ${name}${text === "0" ? " zero" : ""}`, text, "data-label": label })),
     ];
   };
   const head = el("thead", {}, el("tr", {}, ...NODE_COLUMNS.map((name, index) => el("th", { scope: "col", class: index > 1 ? "n" : "", text: name }))));

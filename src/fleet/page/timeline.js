@@ -1,7 +1,7 @@
 // The timeline of drains: a lane for each, a segment for each step, on the clock or side by side.
 
 import { el, icon, setAttribute, setHidden, setText, byId } from "./dom.js";
-import { duration, plural, tick as tickText, time } from "./format.js";
+import { duration, plural, span, tick as tickText, time } from "./format.js";
 import { RANGES, brief, explain, finished, inRange, step, told, underWay } from "./drains.js";
 import { STEPS } from "./words.js";
 import { drain as drainOf, mergeDrains, now, store } from "./store.js";
@@ -105,13 +105,13 @@ function draw() {
 
 function drawAxis([from, to]) {
   const length = to - from;
-  const every = step(length);
+  const every = step(length, Math.max(2, Math.min(8, Math.floor(byId("axis").clientWidth / 130))));
   // Marks on the clock fall on round local times.
   const zone = mode === "clock" ? new Date(from).getTimezoneOffset() * 60_000 : 0;
   const first = Math.ceil((from - zone) / every) * every + zone;
   const marks = [];
   for (let at = first; at <= to; at += every) {
-    const mark = el("span", { text: mode === "clock" ? tickText(at, length) : at === 0 ? "0" : duration(at) });
+    const mark = el("span", { text: mode === "clock" ? tickText(at, length) : at === 0 ? "0" : at < 1000 ? duration(at) : span(at) });
     mark.style.insetInlineStart = `${(100 * (at - from)) / length}%`;
     marks.push(mark);
   }

@@ -1,5 +1,8 @@
 // The states, outcomes, steps and commands in words.
 
+// The states as the water stands in the gate: what works left, what leaves and what is missing right.
+export const IN_ROW = ["running", "starting", "paused", "draining", "silent", "lost", "stopped"];
+
 export const MEANINGS = {
   running: "It takes deliveries.",
   starting: "It has said that it starts, and does not take deliveries yet.",
@@ -8,12 +11,6 @@ export const MEANINGS = {
   stopped: "It ended by itself and left a report.",
   silent: "Its lease ran out and it answers nothing, but its connection still stands: it may hang.",
   lost: "It is gone without a report: killed, crashed, or cut off. The broker delivers again what it had.",
-};
-
-export const OUTCOMES = {
-  clean: "clean",
-  interrupted: "interrupted",
-  aborted: "aborted",
 };
 
 // In the order in which they happen.
