@@ -65,6 +65,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod delivery;
+pub mod fleet;
 pub mod handler;
 pub mod http;
 pub mod lifecycle;
