@@ -22,7 +22,7 @@ mod value;
 pub use broker::{BrokerSettings, UrlError};
 pub use error::{ConfigError, ConfigErrors};
 pub use handler::{ExecSettings, HandlerSettings, HttpSettings, LogSettings, Print};
-pub use node::{Binding, NodeSettings, QueueType, RetrySettings, Slots};
+pub use node::{Binding, DeadLetterSettings, NodeSettings, QueueType, RetrySettings, Slots};
 pub use settings::{
     DrainSettings, HeartbeatSettings, PoolSettings, Settings, StatusSettings, WorkerSettings,
 };

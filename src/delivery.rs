@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub mod header;
+
 /// One message as the broker delivered it (AMQP 0-9-1 `basic.deliver` with its content header and body).
 ///
 /// Cheap to share: handlers receive it behind an [`Arc`].
@@ -12,18 +14,31 @@ use bytes::Bytes;
 pub struct Delivery {
     /// The queue it was consumed from.
     pub queue: Arc<str>,
-    /// The exchange it was published to; empty for the default exchange.
+    /// The exchange it was first published to; empty for the default exchange.
     pub exchange: String,
-    /// The routing key it was published with.
+    /// The routing key it was first published with.
     pub routing_key: String,
     /// The broker's `redelivered` flag: it may have been delivered before, to this worker or another.
     pub redelivered: bool,
-    /// Which run of the message this is; the first is 1.
+    /// Which run of the message this is; the first is 1. Retries count, and nothing else does: a message
+    /// that comes again because a worker or a connection was lost keeps its number.
     pub attempt: u32,
     /// The message's properties and headers.
     pub properties: Properties,
     /// The message's body, unchanged.
     pub body: Bytes,
+}
+
+impl Delivery {
+    /// The id of the copy that this message is, where a worker made it for a retry.
+    pub fn copy_id(&self) -> Option<&str> {
+        self.properties.headers.get(header::COPY)?.as_str()
+    }
+
+    /// Before when the message is not to be run, in milliseconds since the Unix epoch.
+    pub fn not_before(&self) -> Option<i64> {
+        self.properties.headers.get(header::NOT_BEFORE)?.as_i64()
+    }
 }
 
 /// The properties of a message (AMQP 0-9-1, class `basic`), all optional.

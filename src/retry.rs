@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::config::RetrySettings;
 
+mod copy;
+
+pub use copy::{Pending, Target, Why, copy, delay_queue};
+
 /// How many different delays a policy has at most; each may need a queue of its own.
 pub const STEPS_LIMIT: u32 = 8;
-
-/// The longest that a delivery is kept unsettled for its retry, well below the broker's acknowledgement
-/// time-out of 30 minutes.
-pub const LONGEST_HELD: Duration = Duration::from_mins(10);
 
 /// The delays of a policy, growing from `min` to `max`: powers of two apart where [`STEPS_LIMIT`] of them
 /// reach that far, else evenly spaced on a logarithmic scale.
@@ -46,6 +46,14 @@ pub fn delay(policy: &RetrySettings, attempt: u32, unit: f64) -> Duration {
         .unwrap_or(policy.min)
 }
 
+/// The delay queue for a delay that was asked for: the first of [`delays`] that is not shorter, so that
+/// nothing comes back early; where all are, the longest, to be gone through again.
+pub fn step(policy: &RetrySettings, wanted: Duration) -> Duration {
+    let delays = delays(policy);
+    let step = delays.into_iter().find(|step| *step >= wanted);
+    step.unwrap_or(policy.max)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -76,6 +84,15 @@ mod tests {
         assert!(without_jitter.is_sorted(), "{without_jitter:?}");
         assert_eq!(without_jitter[0], policy.min);
         assert_eq!(without_jitter[10], policy.max);
+    }
+
+    #[test]
+    fn a_delay_that_was_asked_for_is_not_cut_short() {
+        let policy = policy(1_000, 4_000);
+        for (wanted, expected) in [(0, 1_000), (1_000, 1_000), (1_001, 2_000), (9_000, 4_000)] {
+            let step = step(&policy, Duration::from_millis(wanted));
+            assert_eq!(step, Duration::from_millis(expected));
+        }
     }
 
     proptest! {

@@ -1,8 +1,19 @@
-//! What the broker is told about each delivery: the table from outcome to settlement, and the [`Ledger`]
-//! that turns settled deliveries into the fewest broker calls.
+//! What the broker is told about each delivery: the table from outcome to settlement, the [`Ledger`] that turns
+//! settled deliveries into the fewest broker calls, and what is remembered where a channel was lost. All of it is
+//! pure.
 
+mod adoption;
+mod attempt;
+mod copies;
+mod identity;
 mod ledger;
 mod table;
+mod unproven;
 
+pub use adoption::{Adoption, REMEMBERED_FOR, Remembered};
+pub use attempt::attempt_of;
+pub use copies::{Arrival, Copies};
+pub use identity::Identity;
 pub use ledger::{Call, Ledger, LedgerError, Settlement};
-pub use table::{Decision, attempt_of, decide};
+pub use table::{Case, Decision, Way, decide};
+pub use unproven::Unproven;

@@ -4,29 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{
-    BrokerSettings, DrainSettings, HeartbeatSettings, NodeSettings, QueueType, RetrySettings,
-    Settings, Slots, StatusSettings, WorkerSettings,
+    BrokerSettings, DrainSettings, HeartbeatSettings, NodeSettings, Settings, Slots,
+    StatusSettings, WorkerSettings,
 };
 
 /// A node whose deliveries fit in the grace of [`settings`].
 pub(super) fn node(queue: &str) -> NodeSettings {
     NodeSettings {
-        queue: queue.to_owned(),
-        declare: true,
-        kind: QueueType::Quorum,
-        max_length: None,
-        bind: Vec::new(),
-        single_active_consumer: false,
         slots: Slots::Own(2),
         prefetch: 4,
         timeout: Duration::from_secs(20),
         max_body: 1024,
-        retry: RetrySettings {
-            max_attempts: 5,
-            min: Duration::from_secs(1),
-            max: Duration::from_mins(5),
-        },
-        handler: None,
+        ..NodeSettings::new(queue)
     }
 }
 

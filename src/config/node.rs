@@ -30,6 +30,11 @@ pub struct NodeSettings {
     pub max_body: u64,
     /// When and how often to try again.
     pub retry: RetrySettings,
+    /// Whether the queue itself delays and counts retries (`x-delayed-retry-type` `failed`, RabbitMQ 4.3, quorum
+    /// queues); a queue that is declared is declared so. It counts a lost channel as a run, too.
+    pub delayed_retry: bool,
+    /// Where dead letters go.
+    pub dead_letter: DeadLetterSettings,
     /// The handler that configuration names; `None` where the program registers its own.
     pub handler: Option<HandlerSettings>,
 }
@@ -72,6 +77,26 @@ pub enum Slots {
     Pool(String),
 }
 
+/// `dead_letter = { … }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterSettings {
+    /// The exchange; empty for the default exchange, and then the queue that the routing key names is declared
+    /// where the node declares.
+    pub exchange: String,
+    /// The routing key.
+    pub routing_key: String,
+}
+
+impl DeadLetterSettings {
+    /// The dead letters of a queue, where nothing else is said: the queue `<queue>.dead`.
+    pub fn of(queue: &str) -> Self {
+        Self {
+            exchange: String::new(),
+            routing_key: format!("{queue}.dead"),
+        }
+    }
+}
+
 /// `retry = { … }`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetrySettings {
@@ -90,8 +115,10 @@ impl NodeSettings {
     /// A node of the queue with all defaults: a quorum queue that is declared, 8 slots of its own, 16 messages
     /// ahead, and the handler that the program registers.
     pub fn new(queue: impl Into<String>) -> Self {
+        let queue = queue.into();
         Self {
-            queue: queue.into(),
+            dead_letter: DeadLetterSettings::of(&queue),
+            queue,
             declare: true,
             kind: QueueType::default(),
             max_length: None,
@@ -102,6 +129,7 @@ impl NodeSettings {
             timeout: Duration::from_mins(5),
             max_body: 16 << 20,
             retry: RetrySettings::default(),
+            delayed_retry: false,
             handler: None,
         }
     }

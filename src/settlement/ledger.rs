@@ -11,8 +11,8 @@ pub enum Settlement {
     Ack,
     /// The message goes back to its queue, to where it was; RabbitMQ 4.3 does not count it as a failure.
     HandBack,
-    /// The message is dropped, or dead-lettered where the queue says so.
-    Discard,
+    /// The message goes back to its queue as a failure: RabbitMQ counts it, and delays it where the queue says so.
+    Return,
 }
 
 /// One settlement method (AMQP 0-9-1 `basic.ack`, `basic.reject`; RabbitMQ's `basic.nack`).
@@ -30,8 +30,8 @@ pub enum Call {
         /// The delivery.
         tag: u64,
     },
-    /// `basic.reject`, requeue=false
-    Discard {
+    /// `basic.reject`, requeue=true
+    Return {
         /// The delivery.
         tag: u64,
     },
@@ -134,7 +134,7 @@ impl Ledger {
                 .expect("a decided tag stays until it is called");
             let call = match *entry {
                 Entry::Decided(Settlement::HandBack) => Call::HandBack { tag },
-                Entry::Decided(Settlement::Discard) => Call::Discard { tag },
+                Entry::Decided(Settlement::Return) => Call::Return { tag },
                 Entry::Decided(Settlement::Ack) => return true,
                 Entry::Open | Entry::Called => unreachable!("only decided tags are listed"),
             };
@@ -277,12 +277,12 @@ mod tests {
                     tag,
                     multiple: true,
                 } => self.unsettled.range(..=tag).copied().collect(),
-                Call::Ack { tag, .. } | Call::HandBack { tag } | Call::Discard { tag } => vec![tag],
+                Call::Ack { tag, .. } | Call::HandBack { tag } | Call::Return { tag } => vec![tag],
             };
             let settlement = match call {
                 Call::Ack { .. } => Settlement::Ack,
                 Call::HandBack { .. } => Settlement::HandBack,
-                Call::Discard { .. } => Settlement::Discard,
+                Call::Return { .. } => Settlement::Return,
             };
             for tag in tags {
                 if !self.unsettled.remove(&tag) {
@@ -306,7 +306,7 @@ mod tests {
         let settlement = prop_oneof![
             5 => Just(Settlement::Ack),
             1 => Just(Settlement::HandBack),
-            1 => Just(Settlement::Discard),
+            1 => Just(Settlement::Return),
         ];
         prop_oneof![
             6 => Just(Step::Deliver),

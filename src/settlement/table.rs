@@ -1,19 +1,45 @@
 //! From outcome to settlement: one table.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Settlement;
-use crate::delivery::HeaderValue;
-use crate::handler::Outcome;
+use crate::handler::{Outcome, Reason};
 
 /// What follows from an outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Settle now.
-    Now(Settlement),
-    /// Keep the delivery, without a slot, and settle it after this long.
-    After(Duration, Settlement),
+    Settle(Settlement),
+    /// Publish a copy, await the broker's confirm, and acknowledge then.
+    Copy {
+        /// Where to.
+        to: Way,
+        /// The class of what went wrong.
+        reason: Reason,
+        /// What went wrong.
+        error: String,
+    },
+}
+
+/// Where a copy goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To a delay queue, and from there back to its queue. The delay is the policy's, or not less than the one
+    /// given.
+    Retry(Option<Duration>),
+    /// To the dead letters.
+    Dead,
+}
+
+/// What the decision depends on beside the outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Case {
+    /// Which run of the message it was; the first is 1.
+    pub attempt: u32,
+    /// How many runs there may be.
+    pub max_attempts: u32,
+    /// Whether the queue itself delays what is rejected (`x-delayed-retry-type`, RabbitMQ 4.3).
+    pub delayed_by_broker: bool,
 }
 
 /// The table from outcome to settlement:
@@ -21,74 +47,121 @@ pub enum Decision {
 /// | outcome | settlement | consequence |
 /// | --- | --- | --- |
 /// | `done` | ack | the message leaves the broker |
-/// | `retry` | hand back after the delay | the message is delivered again, to any worker; until then it counts against the prefetch |
-/// | `dead` | discard | the message leaves the queue: to the queue's dead-letter exchange, where it has one |
+/// | `retry`, more runs are left | copy to a delay queue, then ack | the message comes back after the delay, counted; the delivery is free at once |
+/// | `retry`, more runs are left, no delay named, and the queue delays | reject, requeue | the broker delays it, and counts |
+/// | `retry` in the last run | copy to the dead letters, then ack | reason `attempts`, with the last error |
+/// | `dead` | copy to the dead letters, then ack | the message waits there for somebody to look at it |
 ///
-/// `default_delay` is asked where a retry names no delay; `longest_delay` bounds what it may name, for a delivery that is
-/// kept counts against the broker's acknowledgement time-out.
-pub fn decide(
-    outcome: &Outcome,
-    default_delay: impl FnOnce() -> Duration,
-    longest_delay: Duration,
-) -> Decision {
+/// A copy is confirmed by the broker before the acknowledgement: until then, the delivery is kept.
+pub fn decide(outcome: Outcome, case: Case) -> Decision {
     match outcome {
-        Outcome::Done => Decision::Now(Settlement::Ack),
-        Outcome::Retry { delay, .. } => {
-            let delay = delay.unwrap_or_else(default_delay).min(longest_delay);
-            Decision::After(delay, Settlement::HandBack)
+        Outcome::Done => Decision::Settle(Settlement::Ack),
+        Outcome::Retry { error, reason, .. } if case.attempt >= case.max_attempts => {
+            let runs = case.attempt;
+            Decision::Copy {
+                to: Way::Dead,
+                reason: Reason::Attempts,
+                error: format!(
+                    "run {runs} of {} failed ({}): {error}",
+                    case.max_attempts,
+                    reason.as_str()
+                ),
+            }
         }
-        Outcome::Dead { .. } => Decision::Now(Settlement::Discard),
+        Outcome::Retry { delay: None, .. } if case.delayed_by_broker => {
+            Decision::Settle(Settlement::Return)
+        }
+        Outcome::Retry {
+            delay,
+            reason,
+            error,
+        } => Decision::Copy {
+            to: Way::Retry(delay),
+            reason,
+            error,
+        },
+        Outcome::Dead { reason, error } => Decision::Copy {
+            to: Way::Dead,
+            reason,
+            error,
+        },
     }
-}
-
-/// Which run of a message this is, by its headers: a quorum queue counts failed deliveries in
-/// `x-delivery-count`.
-pub fn attempt_of(headers: &BTreeMap<String, HeaderValue>) -> u32 {
-    let failures = headers
-        .get("x-delivery-count")
-        .and_then(HeaderValue::as_i64)
-        .and_then(|count| u32::try_from(count).ok())
-        .unwrap_or(0);
-    failures.saturating_add(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-    const MINUTE: Duration = Duration::from_mins(1);
+    const FIRST: Case = Case {
+        attempt: 1,
+        max_attempts: 3,
+        delayed_by_broker: false,
+    };
+
+    fn copy(to: Way, reason: Reason, error: &str) -> Decision {
+        Decision::Copy {
+            to,
+            reason,
+            error: error.to_owned(),
+        }
+    }
 
     #[test]
     fn done_is_acknowledged() {
-        let decision = decide(&Outcome::Done, || SECOND, MINUTE);
-        assert_eq!(decision, Decision::Now(Settlement::Ack));
+        for attempt in [1, 3, 9] {
+            let case = Case { attempt, ..FIRST };
+            assert_eq!(
+                decide(Outcome::Done, case),
+                Decision::Settle(Settlement::Ack)
+            );
+        }
     }
 
     #[test]
-    fn a_retry_is_handed_back_after_its_delay() {
-        let hand_back = |delay| Decision::After(delay, Settlement::HandBack);
-        assert_eq!(
-            decide(&Outcome::retry("no"), || SECOND, MINUTE),
-            hand_back(SECOND)
-        );
-        let long = Outcome::retry_after(MINUTE * 5, "no");
-        assert_eq!(decide(&long, || SECOND, MINUTE), hand_back(MINUTE));
+    fn a_retry_waits_in_a_delay_queue() {
+        let expected = copy(Way::Retry(None), Reason::Handler, "no");
+        assert_eq!(decide(Outcome::retry("no"), FIRST), expected);
+        let minute = Duration::from_mins(1);
+        let expected = copy(Way::Retry(Some(minute)), Reason::Handler, "no");
+        assert_eq!(decide(Outcome::retry_after(minute, "no"), FIRST), expected);
     }
 
     #[test]
-    fn a_dead_message_is_discarded() {
-        let decision = decide(&Outcome::dead("no"), || SECOND, MINUTE);
-        assert_eq!(decision, Decision::Now(Settlement::Discard));
+    fn a_queue_that_delays_takes_back_what_names_no_delay() {
+        let case = Case {
+            delayed_by_broker: true,
+            ..FIRST
+        };
+        let expected = Decision::Settle(Settlement::Return);
+        assert_eq!(decide(Outcome::retry("no"), case), expected);
+        let minute = Duration::from_mins(1);
+        let expected = copy(Way::Retry(Some(minute)), Reason::Handler, "no");
+        assert_eq!(decide(Outcome::retry_after(minute, "no"), case), expected);
     }
 
     #[test]
-    fn the_first_run_is_attempt_one() {
-        let mut headers = BTreeMap::new();
-        assert_eq!(attempt_of(&headers), 1);
-        headers.insert("x-delivery-count".to_owned(), HeaderValue::I64(2));
-        assert_eq!(attempt_of(&headers), 3);
-        headers.insert("x-delivery-count".to_owned(), HeaderValue::I64(-1));
-        assert_eq!(attempt_of(&headers), 1);
+    fn the_last_run_has_no_retry() {
+        for delayed_by_broker in [false, true] {
+            for attempt in [3, 4, 100] {
+                let case = Case {
+                    attempt,
+                    delayed_by_broker,
+                    ..FIRST
+                };
+                let error = format!("run {attempt} of 3 failed (handler): no");
+                let expected = copy(Way::Dead, Reason::Attempts, &error);
+                assert_eq!(decide(Outcome::retry("no"), case), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dead_message_is_kept_with_its_reason() {
+        let outcome = Outcome::Dead {
+            reason: Reason::TooLarge,
+            error: "no".to_owned(),
+        };
+        let expected = copy(Way::Dead, Reason::TooLarge, "no");
+        assert_eq!(decide(outcome, FIRST), expected);
     }
 }

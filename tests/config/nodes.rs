@@ -28,7 +28,7 @@ fn a_node_needs_a_queue_of_its_own_and_a_handler() {
     );
     let long = node("").replace("orders", &"q".repeat(256));
     let shown = "q".repeat(80);
-    let message = format!("node[0].queue = \"{shown}\"…: must have 1 to 255 bytes, and has 256");
+    let message = format!("node[0].queue = \"{shown}\"…: must have 1 to 240 bytes, and has 256");
     assert_eq!(errors(toml(&long, &[])), [message]);
 }
 

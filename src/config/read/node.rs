@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::HandlersFrom;
 use super::super::node::{
-    Binding, NodeSettings, QueueType, RetrySettings, Slots, default_prefetch,
+    Binding, DeadLetterSettings, NodeSettings, QueueType, RetrySettings, Slots, default_prefetch,
 };
 use super::super::section::{Field, Rule, Section, unknown};
 use super::super::settings::PoolSettings;
@@ -13,7 +13,7 @@ use super::super::tree::Tree;
 use super::super::value;
 use super::{DAY, handler, ordered};
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "queue",
     "declare",
     "type",
@@ -26,8 +26,13 @@ const KEYS: [&str; 13] = [
     "timeout",
     "max_body",
     "retry",
+    "delayed_retry",
+    "dead_letter",
     "handler",
 ];
+
+/// Longest name of a queue, in bytes: AMQP's 255, less what the names of its delay queues need beside it.
+const QUEUE_LIMIT: usize = 255 - ".retry.86400000".len();
 
 type Pools = BTreeMap<String, Option<PoolSettings>>;
 
@@ -67,7 +72,7 @@ fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<
     section.set(&mut node.declare, "declare", value::boolean);
     let declare = node.declare;
     let queue = section.read("queue", |tree| {
-        let queue = value::bytes(1, 255)(tree)?;
+        let queue = value::bytes(1, QUEUE_LIMIT)(tree)?;
         if declare {
             value::not_reserved(queue)
         } else {
@@ -98,8 +103,38 @@ fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<
     section.set(&mut node.timeout, "timeout", timeouts);
     section.set(&mut node.max_body, "max_body", value::size(1, 512 << 20));
     node.retry = retry(&section.table("retry", &["max_attempts", "min", "max"]));
+    section.set(&mut node.delayed_retry, "delayed_retry", value::boolean);
+    if node.delayed_retry && node.declare && node.kind == QueueType::Classic {
+        let rule = "needs type = \"quorum\": classic queues delay nothing";
+        section.refuse("delayed_retry", rule);
+    }
+    let dead_letter = dead_letter(&section.table("dead_letter", &["exchange", "routing_key"]));
     node.handler = handler::read(section, handlers);
-    queue.map(|queue| NodeSettings { queue, ..node })
+    queue.map(|queue| NodeSettings {
+        dead_letter: dead_letter.unwrap_or_else(|| DeadLetterSettings::of(&queue)),
+        queue,
+        ..node
+    })
+}
+
+/// Where dead letters go, if it is said.
+fn dead_letter(section: &Section<'_>) -> Option<DeadLetterSettings> {
+    let exchange = section.read("exchange", value::bytes(0, 255));
+    let routing_key = section.read("routing_key", value::bytes(0, 255));
+    if section.has("exchange") && !section.has("routing_key") {
+        let rule = "is required: what to publish to the exchange with, \"\" for none";
+        section.lacks("routing_key", rule);
+    }
+    let exchange = exchange.unwrap_or_default();
+    let routing_key = routing_key?;
+    if exchange.is_empty() && routing_key.is_empty() {
+        let rule = "must name a queue: dead letters go to it by the default exchange";
+        section.refuse("routing_key", rule);
+    }
+    Some(DeadLetterSettings {
+        exchange,
+        routing_key,
+    })
 }
 
 fn queue_type(tree: &Tree) -> Result<QueueType, Rule> {

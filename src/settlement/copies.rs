@@ -1,0 +1,108 @@
+//! Which copies have come: a copy whose confirm was lost is published again, and then there may be two.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// How many finished copies are remembered.
+const FINISHED_LIMIT: usize = 10_000;
+
+/// What a copy that comes is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// The first with its id.
+    First,
+    /// Its twin is being worked on. It is settled with it.
+    TwinOfOpen,
+    /// Its twin is done with. It is to be acknowledged.
+    TwinOfFinished,
+}
+
+/// The copies that one node has seen, by their ids. Open ones are those of the present channel.
+#[derive(Debug, Default)]
+pub struct Copies {
+    /// With the tags of their twins.
+    open: HashMap<String, Vec<u64>>,
+    finished: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Copies {
+    /// A copy has come on the present channel.
+    pub fn arrive(&mut self, id: &str, tag: u64) -> Arrival {
+        if self.finished.contains(id) {
+            return Arrival::TwinOfFinished;
+        }
+        if let Some(twins) = self.open.get_mut(id) {
+            twins.push(tag);
+            return Arrival::TwinOfOpen;
+        }
+        self.open.insert(id.to_owned(), Vec::new());
+        Arrival::First
+    }
+
+    /// A copy has come whose work was begun on a channel that was lost since, and goes on.
+    pub fn adopt(&mut self, id: &str) {
+        self.open.entry(id.to_owned()).or_default();
+    }
+
+    /// The copy is done with; the tags of its twins, to be acknowledged.
+    pub fn finish(&mut self, id: &str) -> Vec<u64> {
+        if self.finished.insert(id.to_owned()) {
+            self.order.push_back(id.to_owned());
+            if self.order.len() > FINISHED_LIMIT
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.finished.remove(&oldest);
+            }
+        }
+        self.open.remove(id).unwrap_or_default()
+    }
+
+    /// The copy goes back to the broker; the tags of its twins, to be handed back with it.
+    pub fn hand_back(&mut self, id: &str) -> Vec<u64> {
+        self.open.remove(id).unwrap_or_default()
+    }
+
+    /// The channel is lost: what was open on it is the broker's again.
+    pub fn lose(&mut self) {
+        self.open.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_twin_shares_the_fate_of_the_first() {
+        let mut copies = Copies::default();
+        assert_eq!(copies.arrive("a", 1), Arrival::First);
+        assert_eq!(copies.arrive("a", 2), Arrival::TwinOfOpen);
+        assert_eq!(copies.arrive("b", 3), Arrival::First);
+        assert_eq!(copies.finish("a"), [2]);
+        assert_eq!(copies.arrive("a", 4), Arrival::TwinOfFinished);
+        assert_eq!(copies.arrive("b", 5), Arrival::TwinOfOpen);
+        assert_eq!(copies.hand_back("b"), [5]);
+        assert_eq!(copies.arrive("b", 6), Arrival::First);
+    }
+
+    #[test]
+    fn a_lost_channel_takes_the_open_ones_with_it() {
+        let mut copies = Copies::default();
+        copies.arrive("a", 1);
+        copies.arrive("a", 2);
+        copies.lose();
+        assert_eq!(copies.arrive("a", 1), Arrival::First);
+        assert!(copies.finish("a").is_empty());
+    }
+
+    #[test]
+    fn the_finished_are_bounded() {
+        let mut copies = Copies::default();
+        for number in 0..=FINISHED_LIMIT {
+            copies.finish(&number.to_string());
+        }
+        assert_eq!(copies.finished.len(), FINISHED_LIMIT);
+        assert_eq!(copies.arrive("0", 1), Arrival::First);
+        assert_eq!(copies.arrive("1", 2), Arrival::TwinOfFinished);
+    }
+}
