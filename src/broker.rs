@@ -31,7 +31,10 @@ pub use link::{Link, LinkState, Negotiated, connect};
 pub use publish::{Confirm, Message, Publisher};
 pub use runtime::AmqpRuntime;
 pub use session::{Session, SessionState};
-pub use topology::{QueueFacts, declare_topic_exchange, ensure_queue, ensure_topic_exchange};
+pub use topology::{
+    QueueFacts, declare_topic_exchange, ensure_aside, ensure_dead_queue, ensure_delay_queue,
+    ensure_queue, ensure_topic_exchange,
+};
 
 /// How long one synchronous AMQP method (declare, bind, consume, qos, open) may take.
 pub const RPC_LIMIT: Duration = Duration::from_secs(10);

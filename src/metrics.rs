@@ -1,6 +1,7 @@
 //! What the worker counts and measures, in Prometheus' terms: base units, `tidegate_` prefix.
 
 mod runs;
+mod settling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
 pub use runs::Runs;
+pub use settling::Settling;
 
 use crate::status::wire::DrainReport;
 
@@ -73,6 +75,7 @@ struct Inner {
     in_flight: Family<QueueLabels, Gauge>,
     slots: Family<QueueLabels, Gauge>,
     flush: Family<QueueLabels, Histogram>,
+    settling: settling::Families,
     unconfirmed: Family<QueueLabels, Counter>,
     reconnects: Family<PurposeLabels, Counter>,
     status: Family<KindLabels, Counter>,
@@ -101,6 +104,7 @@ impl Metrics {
             in_flight: Family::default(),
             slots: Family::default(),
             flush,
+            settling: settling::Families::default(),
             unconfirmed: Family::default(),
             reconnects: Family::default(),
             status: Family::default(),
@@ -141,6 +145,7 @@ impl Metrics {
             "Outcomes whose settlement is not known to have reached the broker",
             inner.unconfirmed.clone(),
         );
+        inner.settling.register(&mut registry);
         registry.register(
             "reconnects",
             "Connections made again after a loss",
@@ -201,6 +206,7 @@ impl Metrics {
             handler: self.0.handler.get_or_create(&labels).clone(),
             in_flight: self.0.in_flight.get_or_create(&labels).clone(),
             flush: self.0.flush.get_or_create(&labels).clone(),
+            settling: self.0.settling.node(queue),
             unconfirmed: self.0.unconfirmed.get_or_create(&labels).clone(),
             runs: Runs::default(),
         }
@@ -267,7 +273,7 @@ pub struct NodeMetrics {
     pub done: Counter,
     /// Deliveries whose handler said retry, or failed.
     pub retried: Counter,
-    /// Deliveries whose handler said dead.
+    /// Deliveries that went to the dead letters, or are on their way.
     pub dead: Counter,
     /// Deliveries handed back without having been started.
     pub handed_back: Counter,
@@ -279,6 +285,8 @@ pub struct NodeMetrics {
     pub in_flight: Gauge,
     /// Broker calls in one flush.
     pub flush: Histogram,
+    /// Copies and adoptions.
+    pub settling: Settling,
     /// Outcomes whose settlement is not known to have arrived.
     pub unconfirmed: Counter,
     /// What runs now.

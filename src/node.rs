@@ -4,7 +4,10 @@
 //! waits for a slot, what runs, what is being written. Nothing of it is shared, so nothing of it is
 //! locked. Handlers run elsewhere and report back over one queue, bounded by the prefetch.
 
+mod adopt;
 mod command;
+mod copier;
+mod copying;
 mod drain;
 mod intake;
 mod opening;
@@ -41,6 +44,8 @@ pub struct NodeParts {
     pub consumer_tag: String,
     /// The connection it consumes on.
     pub session: watch::Receiver<SessionState>,
+    /// The connection that its retries and dead letters are published on.
+    pub publish: watch::Receiver<SessionState>,
     /// What it counts.
     pub metrics: NodeMetrics,
     /// What its handlers observe.

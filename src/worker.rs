@@ -57,31 +57,31 @@ pub enum WorkerError {
         rule: &'static str,
     },
     /// A handler could not be made.
-    #[error("the handler of node {queue:?}: {source}")]
+    #[error("the handler of node {queue:?}: {cause}")]
     Handler {
         /// The node's queue.
         queue: String,
         /// Why.
-        source: HandlerError,
+        cause: HandlerError,
     },
     /// The HTTP address could not be bound.
-    #[error("worker.http: cannot listen on {address}: {source}")]
+    #[error("worker.http: cannot listen on {address}: {cause}")]
     Http {
         /// The address.
         address: SocketAddr,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The operating system refused a thread.
     #[error("cannot start the AMQP thread: {0}")]
     Runtime(io::Error),
     /// The broker refused the worker for a reason that trying again will not change.
-    #[error("{subject}: {source}")]
+    #[error("{subject}: {cause}")]
     Refused {
         /// What was refused: the connection, or a queue.
         subject: String,
         /// The broker's answer.
-        source: BrokerError,
+        cause: BrokerError,
     },
     /// The worker's own task failed; the broker takes back what it held.
     #[error("the worker's task ended badly: {0}")]

@@ -25,6 +25,7 @@ pub struct ConsumeChannel {
     consumer: Option<lapin::Consumer>,
     consumer_tag: String,
     generation: u64,
+    delayed_by_broker: bool,
 }
 
 /// A started consumer of a [`ConsumeChannel`].
@@ -48,7 +49,8 @@ pub enum Intake {
 pub type Write = Pin<Box<dyn Future<Output = Result<(), BrokerError>> + Send>>;
 
 impl ConsumeChannel {
-    /// Opens a channel on `link` with `prefetch`, without consuming yet.
+    /// Opens a channel on `link` with `prefetch`, without consuming yet. `delayed_by_broker` says that the
+    /// queue delays and counts what is rejected, so that its count is part of a delivery's attempt.
     ///
     /// # Errors
     /// Where the link is lost or does not answer.
@@ -57,6 +59,7 @@ impl ConsumeChannel {
         queue: &Arc<str>,
         prefetch: u16,
         consumer_tag: String,
+        delayed_by_broker: bool,
     ) -> Result<Self, BrokerError> {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
 
@@ -69,6 +72,7 @@ impl ConsumeChannel {
             consumer: None,
             consumer_tag,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            delayed_by_broker,
         })
     }
 
@@ -118,7 +122,8 @@ impl ConsumeChannel {
         match consumer.next().await {
             Some(Ok(raw)) => {
                 let tag = raw.delivery_tag;
-                Intake::Delivery(tag, Arc::new(convert::delivery(&self.queue, raw)))
+                let delivery = convert::delivery(&self.queue, self.delayed_by_broker, raw);
+                Intake::Delivery(tag, Arc::new(delivery))
             }
             Some(Err(error)) => {
                 self.consumer = None;
@@ -163,8 +168,8 @@ impl ConsumeChannel {
                     };
                     ("basic.nack", channel.basic_nack(tag, options).await)
                 }
-                Call::Discard { tag } => {
-                    let options = BasicRejectOptions { requeue: false };
+                Call::Return { tag } => {
+                    let options = BasicRejectOptions { requeue: true };
                     ("basic.reject", channel.basic_reject(tag, options).await)
                 }
             };

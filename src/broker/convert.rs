@@ -11,17 +11,32 @@ use lapin::types::{
 };
 
 use super::BrokerError;
-use crate::delivery::{Delivery, HeaderValue, Properties};
+use crate::delivery::{Delivery, HeaderValue, Properties, header as own};
 use crate::settlement::attempt_of;
 
-pub(super) fn delivery(queue: &Arc<str>, raw: Raw) -> Delivery {
+/// A delivery of `queue`. A message that comes back from its retry says where it was first published to.
+pub(super) fn delivery(queue: &Arc<str>, delayed_by_broker: bool, raw: Raw) -> Delivery {
     let properties = properties(&raw.properties);
+    let headers = &properties.headers;
+    let text = |name| headers.get(name).and_then(HeaderValue::as_str);
+    let first = match (
+        text(own::QUEUE),
+        text(own::EXCHANGE),
+        text(own::ROUTING_KEY),
+    ) {
+        (Some(from), Some(exchange), Some(routing_key)) if *from == **queue => {
+            Some((exchange.to_owned(), routing_key.to_owned()))
+        }
+        _ => None,
+    };
+    let (exchange, routing_key) =
+        first.unwrap_or_else(|| (raw.exchange.into(), raw.routing_key.into()));
     Delivery {
         queue: Arc::clone(queue),
-        exchange: raw.exchange.into(),
-        routing_key: raw.routing_key.into(),
+        exchange,
+        routing_key,
         redelivered: raw.redelivered,
-        attempt: attempt_of(&properties.headers),
+        attempt: attempt_of(headers, queue, delayed_by_broker),
         properties,
         body: Bytes::from(raw.data),
     }

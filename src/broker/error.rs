@@ -42,6 +42,15 @@ pub enum BrokerError {
         /// What the client library said.
         cause: String,
     },
+    /// With `declare = false`: what the node needs beside its queue is not there.
+    #[error(
+        "declare = false, so nothing is declared, and what retries and dead letters need is missing: {}",
+        names.join(", ")
+    )]
+    Missing {
+        /// Queues and exchanges, in words.
+        names: Vec<String>,
+    },
     /// A message was not taken: it came back, or was negatively confirmed.
     #[error("the message was not accepted: {cause}")]
     NotAccepted {
@@ -80,10 +89,11 @@ impl BrokerError {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Refused {
-                code: 402 | 403 | 404 | 406 | 530,
-                ..
-            }
+            Self::Missing { .. }
+                | Self::Refused {
+                    code: 402 | 403 | 404 | 406 | 530,
+                    ..
+                }
         )
     }
 

@@ -8,6 +8,7 @@ use lapin::protocol::connection::AMQPMethod;
 use lapin::protocol::{AMQPClass, parse_class};
 use lapin::tcp::AMQPUriTcpExt as _;
 use lapin::types::AMQPValue;
+use tokio::runtime::Handle;
 
 use super::{AmqpRuntime, BrokerError, link};
 use crate::config::BrokerSettings;
@@ -30,6 +31,18 @@ pub struct Server {
     pub version: String,
 }
 
+impl Server {
+    /// Whether it is `RabbitMQ` of this version or a newer one; not, where the version cannot be read.
+    pub fn is_at_least(&self, major: u32, minor: u32) -> bool {
+        let mut parts = self.version.split(|c: char| !c.is_ascii_digit());
+        let mut part = || parts.next().and_then(|part| part.parse::<u32>().ok());
+        self.product == "RabbitMQ"
+            && part()
+                .zip(part())
+                .is_some_and(|found| found >= (major, minor))
+    }
+}
+
 /// Connects, with TLS where the settings say so, reads the broker's `connection.start`, and hangs up; all
 /// within `settings.connect_timeout`. The client library keeps the broker's properties to itself.
 ///
@@ -40,11 +53,15 @@ pub async fn server(
     settings: &BrokerSettings,
     runtime: &AmqpRuntime,
 ) -> Result<Server, BrokerError> {
+    server_on(settings, runtime.handle()).await
+}
+
+/// As [`server`], on the runtime of `handle`.
+pub(super) async fn server_on(
+    settings: &BrokerSettings,
+    handle: &Handle,
+) -> Result<Server, BrokerError> {
     let tls = link::tls(settings).await?;
-    let executor = runtime.executor();
-    let handle = executor
-        .handle()
-        .expect("the executor was made from a handle");
     let reactor = Runtime::tokio_with_handle(handle.clone());
     let uri = link::uri(settings);
     let greet = async {
@@ -107,4 +124,33 @@ fn parse(payload: &[u8]) -> Option<Server> {
         product: text("product"),
         version: text("version"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        let server = |version: &str| Server {
+            product: "RabbitMQ".to_owned(),
+            version: version.to_owned(),
+        };
+        for (version, expected) in [
+            ("4.3.0", true),
+            ("4.10.1", true),
+            ("5.0.0-rc.1", true),
+            ("4.2.9", false),
+            ("3.13.7", false),
+            ("4", false),
+            ("", false),
+        ] {
+            assert_eq!(server(version).is_at_least(4, 3), expected, "{version:?}");
+        }
+        let other = Server {
+            product: "Other".to_owned(),
+            ..server("9.9")
+        };
+        assert!(!other.is_at_least(4, 0));
+    }
 }

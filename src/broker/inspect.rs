@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use super::topology::declare_exchange;
 use super::{BrokerError, Link, QueueFacts, RPC_LIMIT, bounded, convert};
 
-/// Looks for a queue (`queue.declare` passive). Whether it has a single active consumer does not show.
+/// Looks for a queue (`queue.declare` passive). Its arguments do not show.
 ///
 /// # Errors
 /// [`BrokerError::Refused`] with 404 where there is none, 405 where another connection has it exclusively.
@@ -26,6 +26,8 @@ pub async fn find_queue(link: &Link, name: &str) -> Result<QueueFacts, BrokerErr
         messages: queue.message_count(),
         consumers: queue.consumer_count(),
         single_active_consumer: false,
+        delayed_retry: false,
+        delivery_limit: false,
     })
 }
 

@@ -11,10 +11,11 @@ use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Connection, ConnectionProperties, Event};
 use secrecy::ExposeSecret as _;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{AmqpRuntime, BrokerError, RPC_LIMIT, bounded};
+use super::{AmqpRuntime, BrokerError, RPC_LIMIT, Server, bounded, hello};
 use crate::config::BrokerSettings;
 
 /// The largest frame asked for. A broker without a limit of its own (`frame_max` 0) would otherwise make
@@ -32,6 +33,9 @@ struct Inner {
     connection: Connection,
     generation: u64,
     state: watch::Receiver<LinkState>,
+    settings: BrokerSettings,
+    handle: Handle,
+    server: OnceCell<Server>,
     _watcher: AbortOnDropHandle<()>,
 }
 
@@ -107,6 +111,9 @@ pub async fn connect(
         connection,
         generation: GENERATION.fetch_add(1, Ordering::Relaxed),
         state,
+        settings: settings.clone(),
+        handle: handle.clone(),
+        server: OnceCell::new(),
         _watcher: AbortOnDropHandle::new(watcher),
     })))
 }
@@ -139,6 +146,16 @@ impl Link {
         let mut state = self.0.state.clone();
         state.mark_unchanged();
         crate::wait::changed(&mut state).await;
+    }
+
+    /// Who is at the other end. The client library does not tell, so that it is asked on a connection of its
+    /// own, once.
+    ///
+    /// # Errors
+    /// As [`server`](super::server).
+    pub async fn server(&self) -> Result<&Server, BrokerError> {
+        let ask = || hello::server_on(&self.0.settings, &self.0.handle);
+        self.0.server.get_or_try_init(ask).await
     }
 
     /// Whether the broker blocks publishes on this link.

@@ -9,6 +9,15 @@ use lapin::{Channel, ExchangeKind};
 use super::inspect::find_queue;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 use crate::config::NodeSettings;
+use wish::Wish;
+
+mod aside;
+mod wish;
+
+pub use aside::{ensure_aside, ensure_dead_queue, ensure_delay_queue};
+
+/// How often a declaration is tried with other arguments, each of which the broker named.
+const WISHES: usize = 6;
 
 /// What is known of a queue once it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,13 +28,19 @@ pub struct QueueFacts {
     pub consumers: u32,
     /// Whether it has a single active consumer.
     pub single_active_consumer: bool,
+    /// Whether it delays and counts what is rejected (`x-delayed-retry-type` is `failed`, RabbitMQ 4.3).
+    pub delayed_retry: bool,
+    /// Whether the broker drops, or dead-letters, a message that it delivered too often.
+    pub delivery_limit: bool,
 }
 
 /// Declares the node's queue and bindings, or with `declare = false` checks that the queue is there
 /// (`queue.declare` passive).
 ///
-/// A queue that exists with `x-single-active-consumer` though the settings do not say so is recognised by
-/// the broker's refusal, and declared as it is.
+/// A quorum queue is declared without a delivery limit where the broker has one by default (RabbitMQ 4.0 and
+/// later): it would lose messages whose channel is lost too often. A queue that exists with a single active
+/// consumer, a delivery limit or a delayed retry of its own, though the settings do not say so, is
+/// recognised by the broker's refusal, and used as it is.
 ///
 /// # Errors
 /// [`BrokerError::Refused`] with 404 (no such queue or exchange), 406 (other arguments), 403 (no permission).
@@ -34,59 +49,49 @@ pub async fn ensure_queue(link: &Link, node: &NodeSettings) -> Result<QueueFacts
         let found = find_queue(link, &node.queue).await?;
         return Ok(QueueFacts {
             single_active_consumer: node.single_active_consumer,
+            delayed_retry: node.delayed_retry,
             ..found
         });
     }
-    match declare(link, node, node.single_active_consumer).await {
-        Err(BrokerError::Refused {
-            code: 406, text, ..
-        }) if !node.single_active_consumer
-            && text.contains("'x-single-active-consumer'")
-            && text.contains("current is the value 'true'") =>
-        {
-            declare(link, node, true).await
+    let mut wish = Wish::of(node, link).await?;
+    let mut tries = 1;
+    loop {
+        match declare(link, node, &wish).await {
+            Err(error) if tries < WISHES => match wish.corrected(node, &error) {
+                Some(corrected) => wish = corrected,
+                None => return Err(error),
+            },
+            declared => return declared,
         }
-        declared => declared,
+        tries += 1;
     }
 }
 
-async fn declare(
-    link: &Link,
-    node: &NodeSettings,
-    single_active_consumer: bool,
-) -> Result<QueueFacts, BrokerError> {
+async fn declare(link: &Link, node: &NodeSettings, wish: &Wish) -> Result<QueueFacts, BrokerError> {
     let channel = link.channel().await?;
-    let options = QueueDeclareOptions {
-        durable: true,
-        ..QueueDeclareOptions::default()
-    };
     let name = convert::short("queue", &node.queue)?;
-    let declare = channel.queue_declare(name, options, arguments(node, single_active_consumer));
+    let declare = channel.queue_declare(name, durable(), wish.arguments(node));
     let queue = bounded("queue.declare", RPC_LIMIT, declare).await?;
     bind(&channel, node).await?;
     bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await?;
     Ok(QueueFacts {
         messages: queue.message_count(),
         consumers: queue.consumer_count(),
-        single_active_consumer,
+        single_active_consumer: wish.single_active_consumer,
+        delayed_retry: wish.delayed_retry.is_some(),
+        delivery_limit: wish.has_delivery_limit(),
     })
 }
 
-fn arguments(node: &NodeSettings, single_active_consumer: bool) -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert(
-        "x-queue-type".into(),
-        AMQPValue::LongString(LongString::from(node.kind.as_str())),
-    );
-    if let Some(max_length) = node.max_length {
-        // The broker takes a signed number; configuration allows no larger one.
-        let max_length = i64::try_from(max_length).unwrap_or(i64::MAX);
-        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(max_length));
+fn durable() -> QueueDeclareOptions {
+    QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
     }
-    if single_active_consumer {
-        arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
-    }
-    arguments
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(value))
 }
 
 async fn bind(channel: &Channel, node: &NodeSettings) -> Result<(), BrokerError> {

@@ -8,10 +8,12 @@ use tracing::warn;
 use super::command::interruption;
 use super::run::Run;
 use super::task::{NodeState, Task};
-use crate::settlement::Settlement;
+use crate::settlement::{Remembered, Settlement};
 
 /// How long cancelled handlers may take to let go before their deliveries are handed back regardless.
 const LET_GO_LIMIT: Duration = Duration::from_millis(200);
+/// How long copies for retries and dead letters may take once nothing runs any more.
+const COPY_LIMIT: Duration = Duration::from_secs(2);
 /// How long the last settlements may take to be written.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// How long the broker may take to answer the channel's close.
@@ -28,7 +30,8 @@ pub struct NodeDrain {
     pub handed_back: u64,
     /// Cut off at the deadline, and handed back.
     pub interrupted: u64,
-    /// Finished, but their settlement is not known to have arrived.
+    /// Finished, but their settlement is not known to have arrived, or the broker did not take their copy in time
+    /// and they were handed back.
     pub unconfirmed: u64,
     /// Message ids of the first interrupted messages; `<queue>#<delivery tag>` where one has none.
     pub interrupted_ids: Vec<String>,
@@ -118,8 +121,10 @@ impl Task {
             steps.hand_back = clock.lap();
         }
         self.finish_running().await;
+        self.finish_copies().await;
         steps.finish = clock.lap();
         self.interrupt().await;
+        self.give_up_copies();
         steps.interrupt = clock.lap();
         self.close().await;
         steps.settle = clock.lap();
@@ -136,6 +141,24 @@ impl Task {
                 biased;
                 () = &mut interruption => return,
                 () = self.turn() => {}
+            }
+        }
+    }
+
+    /// Retries and dead letters are not done before the broker has their copies. One that does not take them
+    /// (an alarm, a full queue) may not hold up the drain: the deliveries are handed back then.
+    async fn finish_copies(&mut self) {
+        if self.is_copying() && self.running.is_empty() {
+            let limit = self.commands.borrow().within(COPY_LIMIT);
+            let mut interruption = std::pin::pin!(interruption(self.commands.clone()));
+            let mut limit = std::pin::pin!(tokio::time::sleep(limit));
+            while self.is_copying() {
+                tokio::select! {
+                    biased;
+                    () = &mut interruption => break,
+                    () = &mut limit => break,
+                    () = self.turn() => {}
+                }
             }
         }
     }
@@ -162,15 +185,15 @@ impl Task {
         }
         for (number, run) in std::mem::take(&mut self.running) {
             self.metrics.run_ended(number);
-            self.interrupted(&run);
+            self.interrupted(number, &run);
         }
     }
 
     /// Hands back a delivery whose run was cut off.
-    pub(super) fn interrupted(&mut self, run: &Run) {
+    pub(super) fn interrupted(&mut self, number: u64, run: &Run) {
         self.metrics.interrupted.inc();
-        let message_id = run.delivery.properties.message_id.clone();
-        let id = message_id.unwrap_or_else(|| format!("{}#{}", self.queue, run.tag));
+        let message_id = run.held.delivery.properties.message_id.clone();
+        let id = message_id.unwrap_or_else(|| format!("{}#{}", self.queue, run.claim.tag));
         warn!(queue = %self.queue, message_id = id, ran = ?run.started.elapsed(), "interrupted");
         if let Some(drain) = &mut self.drain {
             drain.interrupted += 1;
@@ -178,12 +201,11 @@ impl Task {
                 drain.interrupted_ids.push(id);
             }
         }
-        let current = self
-            .channel
-            .as_ref()
-            .map(crate::broker::ConsumeChannel::generation);
-        if current == Some(run.generation) {
-            self.settle(run.tag, Settlement::HandBack);
+        if self.is_present(run.claim) {
+            self.settle(run.claim.tag, &run.held, Settlement::HandBack);
+        } else {
+            let running = Remembered::Running(number);
+            self.adoption.forget(run.held.identity, &running);
         }
     }
 

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::command::interruption;
 use super::opening::{Opened, open, reopen};
-use super::run::{Start, start};
+use super::run::{Claim, Held, Start, start};
 use super::task::{NodeState, Task, next_intake};
 use crate::broker::{BrokerError, Intake};
 use crate::delivery::Delivery;
 use crate::handler::{Context, Outcome, Reason};
-use crate::settlement::Ledger;
+use crate::settlement::{Identity, Ledger, Unproven};
 
 /// How long a drain waits for a consumer that is on its way.
 const OPENING_LIMIT: Duration = Duration::from_secs(2);
@@ -24,6 +25,8 @@ const OPENING_LIMIT: Duration = Duration::from_secs(2);
 const LAST_CHANCE: Duration = Duration::from_millis(100);
 /// How long taking in what is in memory may take.
 const REST_LIMIT: Duration = Duration::from_secs(1);
+/// How much earlier than it asked a message may be run: clocks differ.
+const EARLY: Duration = Duration::from_millis(100);
 /// How long the broker may take to cancel a consumer.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -138,6 +141,8 @@ impl Task {
             Ok(Opened::Channel(mut channel, consumer, facts)) => {
                 channel.attach(consumer);
                 self.ledger = Ledger::new();
+                self.unproven = Unproven::new();
+                self.window = self.settings.prefetch.into();
                 self.channel = Some(channel);
                 facts
             }
@@ -145,6 +150,8 @@ impl Task {
                 if let Some(channel) = &mut self.channel {
                     channel.attach(consumer);
                 }
+                // What the last consumer left unsettled does not count for this one.
+                self.window += u64::from(self.settings.prefetch);
                 facts
             }
             Err(error) if error.is_refusal() && !self.consumed_before => {
@@ -166,6 +173,14 @@ impl Task {
             }
         };
         self.single_active_consumer |= facts.single_active_consumer;
+        self.delayed_by_broker = facts.delayed_retry;
+        if facts.delivery_limit && !self.consumed_before {
+            warn!(
+                queue = %self.queue,
+                "the queue has a delivery limit, by default 20: the broker drops a message that was lost with its \
+                 channel, or before RabbitMQ 4.3 handed back, more often"
+            );
+        }
         self.consumed_before = true;
         self.backoff.reset();
         info!(
@@ -177,38 +192,9 @@ impl Task {
         self.state.send_replace(NodeState::Consuming);
     }
 
-    fn try_again(&mut self) {
+    pub(super) fn try_again(&mut self) {
         self.state.send_replace(NodeState::Opening);
         self.reopen_at = Some(Instant::now() + self.backoff.next(rand::random()));
-    }
-
-    /// The channel is gone: its deliveries are the broker's again. What runs goes on; its outcome can no
-    /// longer be settled, for its tag means nothing elsewhere.
-    pub(super) fn lose(&mut self, error: &BrokerError) {
-        if self.channel.take().is_none() {
-            return;
-        }
-        self.opening = None;
-        self.waiting = None;
-        let unwritten = self.writes.len() as u64;
-        self.forget_channel();
-        let unproven = match &mut self.drain {
-            Some(drain) => drain.channel_lost(),
-            None => unwritten,
-        };
-        self.metrics.unconfirmed.inc_by(unproven);
-        warn!(queue = %self.queue, %error, running = self.running.len(), "the channel is lost");
-        if self.is_running() {
-            self.try_again();
-        }
-    }
-
-    /// Forgets what belonged to a channel that is gone: it is the broker's again.
-    pub(super) fn forget_channel(&mut self) {
-        self.ready.clear();
-        self.held.clear();
-        self.writes.clear();
-        self.ledger = Ledger::new();
     }
 
     pub(super) fn take(&mut self, intake: Intake) {
@@ -221,6 +207,7 @@ impl Task {
                         let what = "taking a delivery";
                         return self.lose(&BrokerError::Lost { what, cause });
                     }
+                    self.unproven.delivered(tag, self.window);
                     self.accept(tag, delivery);
                     next = next_intake(self.channel.as_mut()).now_or_never();
                 }
@@ -230,10 +217,23 @@ impl Task {
         }
     }
 
+    /// Finds out what a delivery is: one that is known already, one that has to wait, one that cannot be run,
+    /// or work.
     fn accept(&mut self, tag: u64, delivery: Arc<Delivery>) {
-        let size = delivery.body.len() as u64;
+        let held = Held {
+            identity: Identity::of(&delivery),
+            delivery,
+        };
+        let Some(held) = self.unless_known(tag, held) else {
+            return;
+        };
+        if let Some(left) = time_left(&held.delivery) {
+            self.wait_longer(tag, held, left);
+            return;
+        }
+        let size = held.delivery.body.len() as u64;
         if size <= self.settings.max_body {
-            self.ready.push_back((tag, delivery));
+            self.ready.push_back((tag, held));
             return;
         }
         let outcome = Outcome::Dead {
@@ -243,8 +243,10 @@ impl Task {
                 self.settings.queue, self.settings.max_body
             ),
         };
-        self.count(&outcome, &delivery);
-        self.follow(tag, &delivery, &outcome);
+        self.log(&outcome, &held.delivery);
+        // It was not run.
+        let runs = held.delivery.attempt - 1;
+        self.follow(tag, held, outcome, runs);
     }
 
     fn consumer_ended(&mut self) {
@@ -274,7 +276,7 @@ impl Task {
     }
 
     pub(super) fn start_next(&mut self, slot: OwnedSemaphorePermit) {
-        let (Some((tag, delivery)), Some(channel)) = (self.ready.pop_front(), &self.channel) else {
+        let (Some((tag, held)), Some(channel)) = (self.ready.pop_front(), &self.channel) else {
             return;
         };
         let run = self.next_run;
@@ -282,9 +284,11 @@ impl Task {
         self.metrics.run_began(run);
         let begin = Start {
             run,
-            generation: channel.generation(),
-            tag,
-            delivery,
+            claim: Claim {
+                generation: channel.generation(),
+                tag,
+            },
+            held,
             slot,
             handler: self.handler.clone(),
             context: Context::new(self.drain_signal.clone()),
@@ -293,4 +297,11 @@ impl Task {
         };
         self.running.insert(run, start(begin, &self.work));
     }
+}
+
+/// How long a delivery has to wait yet before it may be run.
+fn time_left(delivery: &Delivery) -> Option<Duration> {
+    let at = Timestamp::from_millisecond(delivery.not_before()?).ok()?;
+    let left = Timestamp::now().duration_until(at);
+    Duration::try_from(left).ok().filter(|left| *left > EARLY)
 }

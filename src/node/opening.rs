@@ -4,7 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::broker::{BrokerError, ConsumeChannel, Consumer, Link, QueueFacts, ensure_queue};
+use crate::broker::{
+    BrokerError, ConsumeChannel, Consumer, Link, QueueFacts, ensure_aside, ensure_queue,
+};
 use crate::config::NodeSettings;
 
 /// A consumer about to be; dropping it closes what it opened.
@@ -23,6 +25,13 @@ pub enum Opened {
     Consumer(Consumer, QueueFacts),
 }
 
+/// Makes sure of the queue, and of what stands beside it.
+async fn ensure(link: &Link, settings: &NodeSettings) -> Result<QueueFacts, BrokerError> {
+    let facts = ensure_queue(link, settings).await?;
+    ensure_aside(link, settings, facts.delayed_retry).await?;
+    Ok(facts)
+}
+
 /// Makes sure that the queue is there, opens a channel and consumes.
 pub fn open(
     link: Link,
@@ -31,8 +40,9 @@ pub fn open(
     consumer_tag: String,
 ) -> Opening {
     Box::pin(async move {
-        let facts = ensure_queue(&link, &settings).await?;
-        let channel = ConsumeChannel::open(&link, &queue, settings.prefetch, consumer_tag).await?;
+        let facts = ensure(&link, &settings).await?;
+        let (prefetch, delays) = (settings.prefetch, facts.delayed_retry);
+        let channel = ConsumeChannel::open(&link, &queue, prefetch, consumer_tag, delays).await?;
         let consumer = channel.consume().await?;
         Ok(Box::new(Opened::Channel(channel, consumer, facts)))
     })
@@ -43,7 +53,7 @@ pub fn open(
 pub fn reopen(link: Link, settings: Arc<NodeSettings>, channel: &ConsumeChannel) -> Opening {
     let consume = channel.consume();
     Box::pin(async move {
-        let facts = ensure_queue(&link, &settings).await?;
+        let facts = ensure(&link, &settings).await?;
         Ok(Box::new(Opened::Consumer(consume.await?, facts)))
     })
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::delivery::Delivery;
 use crate::handler::{AnyHandler, Context, Outcome, Reason};
+use crate::settlement::Identity;
 
 /// What a run reports when it is over.
 #[derive(Debug)]
@@ -23,15 +24,31 @@ pub struct Completion {
     pub outcome: Option<Outcome>,
 }
 
+/// A delivery's place: its tag means nothing but on the channel of its generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The channel.
+    pub generation: u64,
+    /// The tag.
+    pub tag: u64,
+}
+
+/// A delivery, and which message it is.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The delivery.
+    pub delivery: Arc<Delivery>,
+    /// The message.
+    pub identity: Identity,
+}
+
 /// A run that has not reported yet.
 #[derive(Debug)]
 pub struct Run {
-    /// The channel generation that delivered it.
-    pub generation: u64,
-    /// Its tag on that channel.
-    pub tag: u64,
-    /// The delivery.
-    pub delivery: Arc<Delivery>,
+    /// The delivery that its outcome settles: the one that began it, or one that was adopted since.
+    pub claim: Claim,
+    /// What it works on.
+    pub held: Held,
     /// When it began.
     pub started: Instant,
     /// Cancels the handler.
@@ -69,9 +86,8 @@ impl Drop for Guard {
 /// Everything a run needs.
 pub struct Start {
     pub run: u64,
-    pub generation: u64,
-    pub tag: u64,
-    pub delivery: Arc<Delivery>,
+    pub claim: Claim,
+    pub held: Held,
     pub slot: OwnedSemaphorePermit,
     pub handler: AnyHandler,
     pub context: Context,
@@ -87,7 +103,7 @@ pub fn start(start: Start, work: &Handle) -> Run {
         slot: Some(start.slot),
         completions: start.completions,
     };
-    let delivery = Arc::clone(&start.delivery);
+    let delivery = Arc::clone(&start.held.delivery);
     let task = work.spawn(async move {
         let handled = start.handler.handle(delivery, start.context);
         let caught = AssertUnwindSafe(handled).catch_unwind();
@@ -109,9 +125,8 @@ pub fn start(start: Start, work: &Handle) -> Run {
         });
     });
     Run {
-        generation: start.generation,
-        tag: start.tag,
-        delivery: start.delivery,
+        claim: start.claim,
+        held: start.held,
         started: Instant::now(),
         abort: task.abort_handle(),
     }

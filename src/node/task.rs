@@ -1,6 +1,6 @@
 //! The node's task: what comes up next, and what follows from it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,17 +11,21 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
 use super::command::Command;
+use super::copier::Copier;
+use super::copying::{Copied, Copying};
 use super::opening::{Opened, Opening};
-use super::run::{Completion, Run};
+use super::run::{Completion, Held, Run};
 use super::{NodeDrain, NodeParts};
 use crate::broker::{Backoff, BrokerError, ConsumeChannel, Intake, Link, SessionState, Write};
 use crate::config::NodeSettings;
-use crate::delivery::Delivery;
 use crate::handler::AnyHandler;
 use crate::lifecycle::DrainSignal;
 use crate::metrics::NodeMetrics;
-use crate::settlement::{Call, Ledger, Settlement};
+use crate::settlement::{Adoption, Call, Copies, Ledger, Unproven};
 use crate::wait;
+
+/// How many messages of lost channels are remembered, beside twice the prefetch.
+const REMEMBERED: usize = 256;
 
 /// How a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +63,27 @@ pub(super) struct Task {
     pub(super) backoff: Backoff,
     pub(super) consumed_before: bool,
     pub(super) single_active_consumer: bool,
+    /// Whether the queue delays and counts what is rejected.
+    pub(super) delayed_by_broker: bool,
 
     pub(super) ledger: Ledger,
-    pub(super) ready: VecDeque<(u64, Arc<Delivery>)>,
+    /// How many deliveries of the present channel the broker lets be unsettled.
+    pub(super) window: u64,
+    /// What was settled on the present channel and may not have arrived.
+    pub(super) unproven: Unproven,
+    /// What was lost with earlier channels and may be delivered again.
+    pub(super) adoption: Adoption,
+    /// Copies that came.
+    pub(super) copies: Copies,
+    pub(super) ready: VecDeque<(u64, Held)>,
     pub(super) running: HashMap<u64, Run>,
     pub(super) next_run: u64,
     pub(super) waiting: Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>>,
-    pub(super) held: BTreeMap<(Instant, u64), Settlement>,
+    pub(super) copier: Copier,
+    /// Deliveries whose copies are on their way.
+    pub(super) copying: HashMap<u64, Copying>,
+    pub(super) next_copy: u64,
+    pub(super) copied: FuturesUnordered<Copied>,
     pub(super) writes: FuturesUnordered<Write>,
     pub(super) calls: Vec<Call>,
     /// What the drain has come to; `None` before it.
@@ -76,6 +94,7 @@ enum Happening {
     Completed(Completion),
     Written(Result<(), BrokerError>),
     Slot(OwnedSemaphorePermit),
+    Copied(u64, Option<Result<(), BrokerError>>),
     Intake(Intake),
     Opened(Result<Box<Opened>, BrokerError>),
     Due,
@@ -90,10 +109,14 @@ impl Task {
         completions_sender: mpsc::UnboundedSender<Completion>,
         completions: mpsc::UnboundedReceiver<Completion>,
     ) -> Self {
+        let settings = Arc::new(parts.settings);
         Self {
-            queue: parts.settings.queue.as_str().into(),
-            single_active_consumer: parts.settings.single_active_consumer,
-            settings: Arc::new(parts.settings),
+            queue: settings.queue.as_str().into(),
+            single_active_consumer: settings.single_active_consumer,
+            delayed_by_broker: settings.delayed_retry,
+            adoption: Adoption::new(2 * usize::from(settings.prefetch) + REMEMBERED),
+            copier: Copier::new(Arc::clone(&settings), parts.publish),
+            settings,
             handler: parts.handler,
             slots: parts.slots,
             consumer_tag: parts.consumer_tag,
@@ -111,11 +134,16 @@ impl Task {
             backoff: Backoff::default(),
             consumed_before: false,
             ledger: Ledger::new(),
+            window: 0,
+            unproven: Unproven::new(),
+            copies: Copies::default(),
             ready: VecDeque::new(),
             running: HashMap::new(),
             next_run: 0,
             waiting: None,
-            held: BTreeMap::new(),
+            copying: HashMap::new(),
+            next_copy: 0,
+            copied: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
             calls: Vec::new(),
             drain: None,
@@ -181,7 +209,8 @@ impl Task {
     /// In a pause a queue with a single active consumer goes over to another as in a drain: by the end of
     /// the channel, once nothing of it runs here.
     async fn hand_over(&mut self) {
-        if self.single_active_consumer && self.channel.is_some() && self.running.is_empty() {
+        let idle = self.running.is_empty() && self.copying.is_empty();
+        if self.single_active_consumer && self.channel.is_some() && idle {
             self.stop_intake();
             self.close().await;
             self.forget_channel();
@@ -220,8 +249,7 @@ impl Task {
         self.flush();
         self.start_ready();
         self.seek_consumer();
-        let next_due = self.held.first_key_value().map(|((due, _), _)| *due);
-        let due = next_due.into_iter().chain(self.reopen_at).min();
+        let due = self.reopen_at;
         let consuming = self.is_consuming();
         let happening = tokio::select! {
             biased;
@@ -230,6 +258,9 @@ impl Task {
                 Happening::Written(written)
             }
             slot = wait::some(self.waiting.as_mut()) => Happening::Slot(slot),
+            Some((copy, published)) = self.copied.next(), if !self.copied.is_empty() => {
+                Happening::Copied(copy, published)
+            }
             intake = next_intake(self.channel.as_mut()), if consuming => Happening::Intake(intake),
             opened = wait::some(self.opening.as_mut()) => Happening::Opened(opened),
             () = wait::changed(&mut self.session), if !consuming => Happening::Link,
@@ -248,12 +279,13 @@ impl Task {
                 self.waiting = None;
                 self.start_next(slot);
             }
+            Happening::Copied(copy, published) => self.copy_ended(copy, published),
             Happening::Intake(intake) => self.take(intake),
             Happening::Opened(opened) => {
                 self.opening = None;
                 self.opened(opened);
             }
-            Happening::Due => self.settle_due(),
+            Happening::Due => self.reopen_at = None,
         }
     }
 
@@ -265,6 +297,7 @@ impl Task {
             return;
         }
         self.ledger.next_batch(&mut self.calls);
+        self.unproven.flushed();
         #[expect(
             clippy::cast_precision_loss,
             reason = "a batch is far below 2^52 calls"

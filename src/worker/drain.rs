@@ -46,9 +46,7 @@ impl Supervisor {
         advance(&self.phase, Event::Drain);
         self.drain.begin(deadline);
         self.describe_drain(&reason, deadline);
-        if let Some(publish) = &self.publish {
-            publish.hurry();
-        }
+        self.publish.hurry();
         info!(reason, grace_ms = self.grace.as_millis(), "drain begins");
 
         let nodes = std::mem::take(&mut self.nodes);
@@ -65,7 +63,7 @@ impl Supervisor {
         let report = report(reason, aborted.is_some(), duration, release, drained);
         self.metrics.drained(&report);
         let published = cut.short(publish_report(
-            self.status.as_ref().zip(self.publish.as_ref()),
+            self.status.as_ref().map(|status| (status, &self.publish)),
             &self.consume,
             &report,
         ));
@@ -201,14 +199,12 @@ async fn publish_report(
     }
 }
 
-async fn close(status: Option<Status>, consume: Session, publish: Option<Session>) {
+async fn close(status: Option<Status>, consume: Session, publish: Session) {
     if let Some(status) = status {
         status.close(CLOSE_LIMIT).await;
     }
     closed("consume", consume.close(CLOSE_LIMIT).await);
-    if let Some(publish) = publish {
-        closed("publish", publish.close(CLOSE_LIMIT).await);
-    }
+    closed("publish", publish.close(CLOSE_LIMIT).await);
 }
 
 fn closed(purpose: &'static str, closed: Result<(), BrokerError>) {

@@ -48,7 +48,7 @@ pub(super) async fn start(
         |purpose| Session::start(Arc::clone(&broker), &id, purpose, &amqp, metrics.clone());
     info!(worker = id, nodes = settings.nodes.len(), "worker starting");
     let consume = session("consume");
-    let publish = settings.status.enabled.then(|| session("publish"));
+    let publish = session("publish");
     let drain = DrainTrigger::new();
 
     let mut nodes = Vec::with_capacity(settings.nodes.len());
@@ -72,6 +72,7 @@ pub(super) async fn start(
             handler: handler.clone(),
             slots,
             session: consume.state(),
+            publish: publish.state(),
             drain: drain.signal(),
             work: Handle::current(),
         };
@@ -84,14 +85,14 @@ pub(super) async fn start(
         deadline: None,
         nodes: infos,
     });
-    let status = publish.as_ref().map(|session| {
+    let status = settings.status.enabled.then(|| {
         let parts = StatusParts {
             worker: id.clone(),
             name: settings.worker.name.clone(),
             host: gethostname::gethostname().to_string_lossy().into_owned(),
             settings: settings.status,
             heartbeat: settings.heartbeat,
-            session: session.state(),
+            session: publish.state(),
             snapshot: snapshot.subscribe(),
             nodes: figures,
             slots: slots_in_all,
@@ -172,7 +173,7 @@ async fn listen(address: SocketAddr, amqp: &AmqpRuntime) -> Result<TcpListener, 
     let listening = listening
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)));
-    listening.map_err(|source| WorkerError::Http { address, source })
+    listening.map_err(|cause| WorkerError::Http { address, cause })
 }
 
 fn make_handler(
@@ -183,9 +184,9 @@ fn make_handler(
     match (registered, &node.handler) {
         (Some(handler), _) => Ok(handler),
         (None, Some(settings)) => {
-            handler::from_settings(settings).map_err(|source| WorkerError::Handler {
+            handler::from_settings(settings).map_err(|cause| WorkerError::Handler {
                 queue: queue(),
-                source,
+                cause,
             })
         }
         (None, None) => Err(WorkerError::NoHandler { queue: queue() }),

@@ -28,7 +28,7 @@ pub(super) struct Supervisor {
     pub nodes: Vec<Node>,
     pub handlers: Vec<AnyHandler>,
     pub consume: Session,
-    pub publish: Option<Session>,
+    pub publish: Session,
     pub status: Option<Status>,
     pub metrics: Metrics,
     pub _server: Option<AbortOnDropHandle<()>>,
@@ -40,10 +40,10 @@ impl Supervisor {
         let mut states: Vec<_> = self.nodes.iter().map(Node::state).collect();
         let mut consume = self.consume.state();
         loop {
-            if let Some((subject, source)) = self.refusal(&states, &consume) {
-                error!(subject, error = %source, "the broker refuses the worker");
-                self.drain(format!("refused: {source}")).await;
-                return Err(WorkerError::Refused { subject, source });
+            if let Some((subject, cause)) = self.refusal(&states, &consume) {
+                error!(subject, error = %cause, "the broker refuses the worker");
+                self.drain(format!("refused: {cause}")).await;
+                return Err(WorkerError::Refused { subject, cause });
             }
             self.ready(&states);
             self.describe(&states);

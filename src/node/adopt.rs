@@ -1,0 +1,132 @@
+//! What becomes of deliveries when their channel is lost, and when the broker delivers them again.
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::run::{Claim, Held};
+use super::task::Task;
+use crate::broker::{BrokerError, ConsumeChannel};
+use crate::settlement::{Arrival, Ledger, Remembered, Settlement, Unproven};
+
+impl Task {
+    /// Whether the delivery belongs to the present channel, so that it can be settled.
+    pub(super) fn is_present(&self, claim: Claim) -> bool {
+        let present = self.channel.as_ref().map(ConsumeChannel::generation);
+        present == Some(claim.generation)
+    }
+
+    /// The channel is gone: its deliveries are the broker's again. What runs goes on; what it comes to, and
+    /// what was settled without proof that it arrived, is remembered for when the broker delivers it again.
+    pub(super) fn lose(&mut self, error: &BrokerError) {
+        let Some(channel) = self.channel.take() else {
+            return;
+        };
+        self.opening = None;
+        self.waiting = None;
+        let unwritten = self.writes.len() as u64;
+        self.remember(channel.generation());
+        self.forget_channel();
+        let unproven = match &mut self.drain {
+            Some(drain) => drain.channel_lost(),
+            None => unwritten,
+        };
+        self.metrics.unconfirmed.inc_by(unproven);
+        warn!(
+            queue = %self.queue,
+            %error,
+            running = self.running.len(),
+            remembered = self.adoption.len(),
+            "the channel is lost"
+        );
+        if self.is_running() {
+            self.try_again();
+        }
+    }
+
+    fn remember(&mut self, generation: u64) {
+        let now = Instant::now();
+        for (number, run) in &self.running {
+            if run.claim.generation == generation {
+                let running = Remembered::Running(*number);
+                self.adoption.remember(run.held.identity, running, now);
+            }
+        }
+        self.remember_copies(generation, now);
+        let (doubtful, certain) = std::mem::take(&mut self.unproven).lost();
+        // An acknowledgement that may have arrived must not be taken for an equal message's.
+        let doubtful = doubtful.into_iter().filter(|identity| identity.is_named());
+        for identity in doubtful.chain(certain) {
+            self.adoption.remember(identity, Remembered::Finished, now);
+        }
+    }
+
+    /// Forgets what belonged to a channel that is gone: it is the broker's again.
+    pub(super) fn forget_channel(&mut self) {
+        self.ready.clear();
+        self.writes.clear();
+        self.copies.lose();
+        self.ledger = Ledger::new();
+        self.unproven = Unproven::new();
+    }
+
+    /// Gives the delivery back unless it is known: a message whose channel was lost is adopted, the twin of a
+    /// copy shares the first one's fate.
+    pub(super) fn unless_known(&mut self, tag: u64, held: Held) -> Option<Held> {
+        let copy = held.delivery.copy_id();
+        if copy.is_none() && (!held.delivery.redelivered || self.adoption.is_empty()) {
+            return Some(held);
+        }
+        let copy = copy.map(str::to_owned);
+        if let Some(remembered) = self.adoption.take(held.identity, Instant::now()) {
+            if let Some(copy) = &copy {
+                self.copies.adopt(copy);
+            }
+            return self.adopt(tag, held, remembered);
+        }
+        let Some(copy) = copy else {
+            return Some(held);
+        };
+        match self.copies.arrive(&copy, tag) {
+            Arrival::First => return Some(held),
+            Arrival::TwinOfOpen => {}
+            Arrival::TwinOfFinished => self.settle(tag, &held, Settlement::Ack),
+        }
+        info!(
+            queue = %self.queue,
+            message_id = held.delivery.properties.message_id,
+            "a copy that was published twice came twice; it is run once"
+        );
+        self.metrics.settling.twins.inc();
+        None
+    }
+
+    fn adopt(&mut self, tag: u64, held: Held, remembered: Remembered) -> Option<Held> {
+        let generation = self.channel.as_ref().map(ConsumeChannel::generation)?;
+        let claim = Claim { generation, tag };
+        let kind = remembered.as_str();
+        match remembered {
+            Remembered::Running(number) => match self.running.get_mut(&number) {
+                Some(run) => run.claim = claim,
+                None => return Some(held),
+            },
+            Remembered::Copying(number) => match self.copying.get_mut(&number) {
+                Some(copying) => copying.claim = claim,
+                None => return Some(held),
+            },
+            Remembered::Decided(outcome) => {
+                let runs = held.delivery.attempt;
+                self.follow(tag, held.clone(), outcome, runs);
+            }
+            Remembered::Unpublished(copy) => self.begin_copy(claim, held.clone(), copy),
+            Remembered::Finished => self.settle(tag, &held, Settlement::Ack),
+        }
+        debug!(
+            queue = %self.queue,
+            message_id = held.delivery.properties.message_id,
+            kind,
+            "adopted: the handler does not run again"
+        );
+        self.metrics.settling.adopted(kind);
+        None
+    }
+}

@@ -1,0 +1,184 @@
+//! Publishes the copies that retries and dead letters become.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::{AbortHandle, Abortable};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, interval_at, sleep};
+use tracing::warn;
+
+use crate::broker::{
+    BrokerError, Link, Publisher, SessionState, ensure_dead_queue, ensure_delay_queue,
+};
+use crate::config::NodeSettings;
+use crate::retry::{self, Pending, Target};
+
+/// How long a declared queue is taken for being there: much less than an unused delay queue is kept.
+const DECLARED_FOR: Duration = Duration::from_mins(30);
+/// How often a copy that waits for the broker says so.
+const SAY_SO_EVERY: Duration = Duration::from_secs(15);
+
+/// Publishes copies for one node, on a channel of its own on the publishing connection: a broker in alarm
+/// blocks connections that publish, and the node's acknowledgements must not be on one.
+#[derive(Debug, Clone)]
+pub struct Copier {
+    node: Arc<NodeSettings>,
+    session: watch::Receiver<SessionState>,
+    channel: Arc<Mutex<Option<Open>>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    link: Link,
+    publisher: Publisher,
+    /// What was declared on this link, and when.
+    declared: HashMap<String, Instant>,
+}
+
+/// One try to publish a copy.
+#[derive(Debug)]
+pub struct Try {
+    /// Whether it may have reached the broker.
+    published: Arc<AtomicBool>,
+    abort: AbortHandle,
+}
+
+impl Try {
+    /// Whether the copy may have reached the broker.
+    pub fn may_be_published(&self) -> bool {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// Gives the try up: it will end as aborted.
+    pub fn abort(&self) {
+        self.abort.abort();
+    }
+}
+
+impl Copier {
+    /// A copier of `node` on the connection of `session`; opens its channel when it is needed.
+    pub fn new(node: Arc<NodeSettings>, session: watch::Receiver<SessionState>) -> Self {
+        Self {
+            node,
+            session,
+            channel: Arc::default(),
+        }
+    }
+
+    /// Tries to publish `copy` once, after `wait`. The future resolves when the broker has confirmed it, when
+    /// it has not taken it, or when the channel is lost; until then it waits, and says so.
+    pub fn publish(
+        &self,
+        copy: Arc<Pending>,
+        wait: Duration,
+    ) -> (
+        Try,
+        Abortable<impl Future<Output = Result<(), BrokerError>> + Send + use<>>,
+    ) {
+        let published = Arc::new(AtomicBool::new(false));
+        let (abort, registration) = AbortHandle::new_pair();
+        let copier = self.clone();
+        let begun = Arc::clone(&published);
+        let publish = async move {
+            sleep(wait).await;
+            copier.said(&copy, copier.try_once(&copy, &begun)).await
+        };
+        (
+            Try { published, abort },
+            Abortable::new(publish, registration),
+        )
+    }
+
+    async fn try_once(&self, copy: &Pending, published: &AtomicBool) -> Result<(), BrokerError> {
+        // In a box, which is gone before the long wait for the confirm.
+        let (link, channel) = Box::pin(self.channel(&copy.target)).await?;
+        published.store(true, Ordering::Release);
+        let confirmed = async { channel.publish(&copy.message).await?.accepted().await };
+        let confirmed = tokio::select! {
+            confirmed = confirmed => confirmed,
+            cause = link.lost() => Err(BrokerError::Lost { what: "publishing a copy", cause }),
+        };
+        if let Err(BrokerError::NotAccepted { .. }) = &confirmed {
+            // Its queue may be gone: it is to be declared again.
+            if let Some(open) = &mut *self.channel.lock().await {
+                open.declared.clear();
+            }
+        }
+        confirmed
+    }
+
+    /// The channel, once there is a connection, and once the queue that `target` names is there.
+    async fn channel(&self, target: &Target) -> Result<(Link, Publisher), BrokerError> {
+        let mut session = self.session.clone();
+        let connected = session.wait_for(|state| state.link().is_some()).await;
+        let link = connected.ok().and_then(|state| state.link().cloned());
+        let link = link.ok_or_else(|| BrokerError::Lost {
+            what: "publishing a copy",
+            cause: "the worker ends".to_owned(),
+        })?;
+        let mut channel = self.channel.lock().await;
+        let usable =
+            |open: &Open| open.link.generation() == link.generation() && open.publisher.is_open();
+        if !channel.as_ref().is_some_and(usable) {
+            let publisher = Publisher::open(&link).await?;
+            *channel = Some(Open {
+                link: link.clone(),
+                publisher,
+                declared: HashMap::new(),
+            });
+        }
+        let open = channel.as_mut().expect("it was opened above");
+        if self.node.declare {
+            self.ensure(open, target).await?;
+        }
+        Ok((link, open.publisher.clone()))
+    }
+
+    async fn ensure(&self, open: &mut Open, target: &Target) -> Result<(), BrokerError> {
+        let name = match target {
+            Target::Delay { step, .. } => retry::delay_queue(&self.node.queue, *step),
+            Target::Dead {
+                exchange,
+                routing_key,
+            } if exchange.is_empty() => routing_key.clone(),
+            Target::Dead { .. } => return Ok(()),
+        };
+        if open
+            .declared
+            .get(&name)
+            .is_some_and(|at| at.elapsed() < DECLARED_FOR)
+        {
+            return Ok(());
+        }
+        match target {
+            Target::Delay { step, .. } => {
+                ensure_delay_queue(&open.link, &self.node.queue, *step).await?;
+            }
+            Target::Dead { .. } => ensure_dead_queue(&open.link, &name, self.node.kind).await?,
+        }
+        open.declared.insert(name, Instant::now());
+        Ok(())
+    }
+
+    /// Awaits `publishing`, and says from time to time that it takes long. A confirm that is late is waited for: publishing
+    /// again would make two copies.
+    async fn said<T>(&self, copy: &Pending, publishing: impl Future<Output = T>) -> T {
+        let mut publishing = std::pin::pin!(publishing);
+        let begun = Instant::now();
+        let mut say_so = interval_at(begun + SAY_SO_EVERY, SAY_SO_EVERY);
+        loop {
+            tokio::select! {
+                value = &mut publishing => return value,
+                _ = say_so.tick() => warn!(
+                    queue = self.node.queue,
+                    to = copy.message.routing_key,
+                    waited = ?begun.elapsed(),
+                    "a copy waits for the broker to take it; its delivery is kept"
+                ),
+            }
+        }
+    }
+}
