@@ -45,7 +45,7 @@ async fn beats_name_every_node_and_then_those_that_have_changed() {
     let retry = "concurrency = 4\nretry = { min = \"1h\", max = \"1h\" }";
     let config = WorkerConfig::new(vhost.url())
         .tables(BEATS)
-        .http_node("orders", &gate.url(), retry)
+        .declaring_node("orders", "quorum", &gate.url(), retry)
         .http_node("quiet", &gate.url(), "concurrency = 4");
     let mut worker = Worker::ready(&config).await;
     let first = tap.seen("a beat", |message| message.kind() == "beat").await;

@@ -59,7 +59,7 @@ async fn stubborn(vhost: &Vhost, grace: &str, pids: &std::path::Path) -> (Worker
     let handler = STUBBORN.replace('@', pids.to_str().unwrap());
     let config = WorkerConfig::new(vhost.url()).grace(grace).node(
         "orders",
-        &format!("declare = false\nconcurrency = 2\n{handler}"),
+        &format!("declare = false\nconcurrency = 2\nretry = {{ max_attempts = 1 }}\n{handler}"),
     );
     let worker = Worker::ready(&config).await;
     let written = eventually("both commands run", async || {
@@ -137,8 +137,9 @@ async fn a_time_out_cancels_the_handler_and_retries() {
     vhost.declare("orders", "quorum").await;
     vhost.publish("orders", 1).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(vhost.url()).http_node(
+    let config = WorkerConfig::new(vhost.url()).declaring_node(
         "orders",
+        "quorum",
         &gate.url(),
         "timeout = \"200ms\"\nretry = { min = \"10ms\", max = \"20ms\" }",
     );

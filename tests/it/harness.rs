@@ -7,4 +7,5 @@ pub mod proxy;
 pub mod status;
 pub mod vhost;
 pub mod wait;
+pub mod work;
 pub mod worker;

@@ -275,18 +275,7 @@ async fn typed_json_reaches_the_handler_and_anything_else_is_dead() {
         id: u32,
     }
     let vhost = Vhost::new().await;
-    let dead_letters = [
-        (
-            "x-dead-letter-exchange",
-            lapin::types::AMQPValue::LongString("".into()),
-        ),
-        (
-            "x-dead-letter-routing-key",
-            lapin::types::AMQPValue::LongString("dead".into()),
-        ),
-    ];
-    vhost.declare_with("orders", dead_letters).await;
-    vhost.declare("dead", "classic").await;
+    vhost.declare("orders", "quorum").await;
     vhost
         .publish_all("orders", ["{\"id\": 7}", "not json"].map(str::to_owned))
         .await;
@@ -300,20 +289,18 @@ async fn typed_json_reaches_the_handler_and_anything_else_is_dead() {
             )
         }
     });
-    let mut node = node("orders", 2, 2);
-    node.declare = false;
-    let settings = settings(&vhost, vec![node], Duration::from_secs(60));
+    let settings = settings(&vhost, vec![node("orders", 2, 2)], Duration::from_secs(60));
     let mut worker = Worker::new(settings)
         .handler("orders", handler)
         .start()
         .await
         .unwrap();
     assert_eq!(within("an order", received.recv()).await, Some(7));
-    vhost.until_ready("dead", 1).await;
+    vhost.until_ready("orders.dead", 1).await;
     worker.remote().drain("test").await;
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!(report.outcome, DrainOutcome::Clean);
-    assert_eq!(vhost.take_all("dead").await[0].body, b"not json");
+    assert_eq!(vhost.take_all("orders.dead").await[0].body, b"not json");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use amq_protocol::protocol::AMQPClass;
-use amq_protocol::protocol::basic::AMQPMethod;
-
 use crate::harness::broker::DedicatedBroker;
 use crate::harness::gate::Gate;
 use crate::harness::proxy::{Direction, Event, Proxy};
@@ -28,34 +25,45 @@ async fn scene(messages: usize, node: &str) -> (Vhost, Proxy, Gate, WorkerConfig
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_settlement_never_reaches_a_new_channel() {
-    let (vhost, proxy, gate, config) = scene(2, "concurrency = 2\nprefetch = 2").await;
+    let (vhost, proxy, gate, config) = scene(4, "concurrency = 4\nprefetch = 2").await;
     let mut worker = Worker::ready(&config).await;
     gate.started(2).await;
+    // Both deliveries go back to the queue, and to somebody else; the worker gets two others, with tags 1 and 2.
+    proxy.refuse(true);
     proxy.cut();
     worker.logged("the channel is lost").await;
-    worker.until_ready().await;
-    // Both deliveries are back, with tags 1 and 2 again; the first runs still hold both slots.
-    let redelivered = |event: &Event| match event.method() {
-        Some(AMQPClass::Basic(AMQPMethod::Deliver(deliver))) => {
-            deliver.redelivered && deliver.delivery_tag == 2
-        }
-        _ => false,
-    };
-    proxy.seen("the redelivery", redelivered).await;
-    gate.release(2);
-    gate.finished(2).await;
-    // The stale outcomes have been taken note of when the second runs start in their slots.
+    vhost.until_ready("orders", 4).await;
+    let taken = vhost.take("orders", 2).await;
+    assert_eq!(
+        taken.iter().map(|it| &*it.id).collect::<Vec<_>>(),
+        ["0", "1"]
+    );
+    proxy.refuse(false);
     gate.started(4).await;
+    gate.release_id("0");
+    gate.release_id("1");
+    gate.finished(2).await;
+    // A settlement of the new channel goes out after anything stale would have.
+    gate.release_id("2");
+    let to_broker =
+        |event: &Event| event.is("basic.ack") && event.direction() == Some(Direction::ToBroker);
+    proxy.seen("a settlement", to_broker).await;
     let log = proxy.log();
-    let consume = log.connection_named("consume");
+    let consume = *log
+        .connection_names()
+        .iter()
+        .rfind(|(_, name)| name.contains("consume"))
+        .unwrap()
+        .0;
     let settled = log.all(|event| {
         event.connection == consume
             && event.direction() == Some(Direction::ToBroker)
             && (event.is("basic.ack") || event.is("basic.nack") || event.is("basic.reject"))
     });
-    assert!(settled.is_empty(), "a stale settlement went out\n{log}");
+    assert_eq!(settled.len(), 1, "a stale settlement went out\n{log}");
     worker.kill().await;
-    vhost.until_ready("orders", 2).await;
+    vhost.until_ready("orders", 1).await;
+    assert_eq!(vhost.take_all("orders").await[0].id, "3");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adoption;
 mod beats;
+mod chaos;
 mod check;
 mod deadline;
 mod dedicated;
@@ -14,6 +16,7 @@ mod proxy;
 mod publish;
 mod queues;
 mod refusals;
+mod retry;
 mod smoke;
 mod status;
 mod tls;

@@ -97,11 +97,8 @@ async fn without_a_status_exchange_everything_works_and_nothing_is_published() {
     gate.finished(3).await;
     worker.drained().await;
     assert!(tap.messages().is_empty());
-    assert_eq!(
-        proxy.log().connection_names().len(),
-        1,
-        "one connection is enough"
-    );
+    let names = proxy.log().connection_names();
+    assert_eq!(names.len(), 2, "one to consume, one to publish: {names:?}");
     assert_eq!(vhost.ready("orders").await, 0);
 }
 
@@ -112,8 +109,9 @@ async fn health_and_metrics_tell_the_truth() {
     vhost.publish("orders", 5).await;
     let gate = Gate::closed().await;
     gate.answer(|request| if request.id == "1" { 500 } else { 200 });
-    let config = WorkerConfig::new(vhost.url()).http_node(
+    let config = WorkerConfig::new(vhost.url()).declaring_node(
         "orders",
+        "quorum",
         &gate.url(),
         "concurrency = 2\nprefetch = 4\nretry = { min = \"1h\", max = \"1h\" }",
     );
@@ -148,14 +146,10 @@ async fn health_and_metrics_tell_the_truth() {
     gate.release_all();
     let ended = worker.ended().await;
     assert_eq!(ended.code, Some(0));
-    // The delivery that waited for its retry is handed back for others to run.
-    let left: Vec<_> = vhost
-        .take_all("orders")
-        .await
-        .into_iter()
-        .map(|m| m.id)
-        .collect();
-    assert_eq!(left, ["1"]);
+    let waiting = vhost.take_all("orders.retry.3600000").await;
+    let waiting: Vec<_> = waiting.into_iter().map(|message| message.id).collect();
+    assert_eq!(waiting, ["1"], "it waits for its retry");
+    assert_eq!(vhost.take_all("orders").await.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lapin::options::{
-    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
-    QueueDeleteOptions,
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -113,10 +113,12 @@ impl Vhost {
             .expect("the test's own connection works")
     }
 
-    /// Declares a durable queue; `kind` is `quorum` or `classic`.
+    /// Declares a durable queue, and the queue of its dead letters; `kind` is `quorum` or `classic`.
     pub async fn declare(&self, queue: &str, kind: &str) {
-        let kind = AMQPValue::LongString(kind.into());
-        self.declare_with(queue, [("x-queue-type", kind)]).await;
+        for queue in [queue, &format!("{queue}.dead")] {
+            let kind = AMQPValue::LongString(kind.into());
+            self.declare_with(queue, [("x-queue-type", kind)]).await;
+        }
     }
 
     /// Declares a durable queue with `arguments`.
@@ -139,6 +141,27 @@ impl Vhost {
             .await
             .unwrap_or_else(|error| panic!("{queue} cannot be declared: {error}"));
         self.done(channel).await;
+    }
+
+    /// Binds a queue to an exchange.
+    pub async fn bind(&self, queue: &str, exchange: &str, key: &str) {
+        let channel = self.channel().await;
+        let options = QueueBindOptions::default();
+        let none = FieldTable::default();
+        let bound = channel.queue_bind(queue.into(), exchange.into(), key.into(), options, none);
+        within("queue.bind", bound)
+            .await
+            .unwrap_or_else(|error| panic!("{queue} cannot be bound: {error}"));
+        self.done(channel).await;
+    }
+
+    /// Whether the broker is of this version or a newer one.
+    pub async fn broker_is_at_least(&self, major: u32, minor: u32) -> bool {
+        let overview = self.management().get("/api/overview").await;
+        let overview = overview.unwrap_or_else(|error| panic!("{error}"));
+        let version = overview["rabbitmq_version"].as_str().unwrap_or_default();
+        let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
     }
 
     /// Deletes a queue and what is in it.
@@ -240,8 +263,9 @@ impl Vhost {
     /// Waits until `queue` has `count` messages ready.
     pub async fn until_ready(&self, queue: &str, count: u32) {
         eventually(format_args!("{queue} has {count} ready"), async || {
-            let ready = self.ready(queue).await;
-            expect_that(ready == count, || format!("{ready}"))
+            let facts = self.facts(queue).await;
+            let ready = facts.map(|(ready, _)| ready);
+            expect_that(ready == Some(count), || format!("{ready:?}"))
         })
         .await;
     }
@@ -249,8 +273,8 @@ impl Vhost {
     /// Waits until `queue` has `count` consumers.
     pub async fn until_consumers(&self, queue: &str, count: u32) {
         eventually(format_args!("{queue} has {count} consumers"), async || {
-            let consumers = self.consumers(queue).await;
-            expect_that(consumers == count, || format!("{consumers}"))
+            let consumers = self.facts(queue).await.map(|(_, consumers)| consumers);
+            expect_that(consumers == Some(count), || format!("{consumers:?}"))
         })
         .await;
     }
@@ -273,12 +297,18 @@ impl Vhost {
 
     /// Takes everything that is ready out of `queue`.
     pub async fn take_all(&self, queue: &str) -> Vec<Taken> {
+        self.take(queue, usize::MAX).await
+    }
+
+    /// Takes what is ready out of `queue`, at most `count` messages.
+    pub async fn take(&self, queue: &str, count: usize) -> Vec<Taken> {
         let channel = self.channel().await;
         let mut taken = Vec::new();
         let options = BasicGetOptions { no_ack: true };
-        while let Some(message) = within("basic.get", channel.basic_get(queue.into(), options))
-            .await
-            .unwrap_or_else(|error| panic!("nothing can be got from {queue}: {error}"))
+        while taken.len() < count
+            && let Some(message) = within("basic.get", channel.basic_get(queue.into(), options))
+                .await
+                .unwrap_or_else(|error| panic!("nothing can be got from {queue}: {error}"))
         {
             taken.push(Taken::from(message.delivery));
         }

@@ -1,6 +1,7 @@
 //! A message taken out of a queue.
 
 use lapin::message::Delivery;
+use lapin::types::AMQPValue;
 
 /// A message taken out of a queue.
 #[derive(Debug, Clone)]
@@ -17,6 +18,19 @@ pub struct Taken {
     pub properties: lapin::BasicProperties,
     /// Body.
     pub body: Vec<u8>,
+}
+
+impl Taken {
+    /// A header as text; empty where there is none.
+    pub fn header(&self, name: &str) -> String {
+        let headers = self.properties.headers().as_ref();
+        match headers.and_then(|headers| headers.inner().get(name)) {
+            Some(AMQPValue::LongString(text)) => text.to_string(),
+            Some(AMQPValue::LongLongInt(number)) => number.to_string(),
+            Some(other) => format!("{other:?}"),
+            None => String::new(),
+        }
+    }
 }
 
 impl From<Delivery> for Taken {

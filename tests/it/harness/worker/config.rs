@@ -63,10 +63,24 @@ impl WorkerConfig {
         self
     }
 
-    /// A node that consumes the classic or quorum queue `queue`, declared by the test, and posts to `url`.
+    /// A node that consumes the classic or quorum queue `queue`, declared by the test, and posts to `url`. Unless
+    /// `lines` say something of `retry`, a message is run once: a failure goes to the dead letters.
     pub fn http_node(self, queue: &str, url: &Url, lines: &str) -> Self {
         let url = quoted(url.as_str());
-        let lines = format!("handler = {{ http = {{ url = {url} }} }}\ndeclare = false\n{lines}");
+        let retry = if lines.contains("retry") {
+            ""
+        } else {
+            "retry = { max_attempts = 1 }\n"
+        };
+        let lines =
+            format!("handler = {{ http = {{ url = {url} }} }}\ndeclare = false\n{retry}{lines}");
+        self.node(queue, &lines)
+    }
+
+    /// A node that declares the queue `queue` of type `kind`, and what stands beside it, and posts to `url`.
+    pub fn declaring_node(self, queue: &str, kind: &str, url: &Url, lines: &str) -> Self {
+        let (kind, url) = (quoted(kind), quoted(url.as_str()));
+        let lines = format!("type = {kind}\nhandler = {{ http = {{ url = {url} }} }}\n{lines}");
         self.node(queue, &lines)
     }
 
