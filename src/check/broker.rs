@@ -11,6 +11,8 @@ use crate::broker::{
 };
 use crate::config::{NodeSettings, Settings};
 
+mod aside;
+
 /// Connects as the worker would and looks at everything it needs, queue by queue; ends early where the
 /// connection fails. Every step has a limit: `broker.connect_timeout`, then [`RPC_LIMIT`] each.
 pub async fn broker_findings(settings: &Settings) -> Vec<Finding> {
@@ -151,6 +153,7 @@ async fn queue(
         Err(error) => Finding::error(Section::Queues, &node.queue, refusal(error)?),
     };
     findings.push(finding);
+    aside::beside(node, link, findings).await?;
     if node.declare {
         bindings(node, link, findings).await?;
     }
@@ -188,6 +191,12 @@ async fn there(
             settings,
             node,
         ));
+    }
+    if facts.delivery_limit {
+        let message = "there is one, by default 20: the broker drops a message that was lost with its channel more \
+                       often";
+        let subject = format!("delivery limit of {}", node.queue);
+        findings.push(Finding::warning(Section::Queues, subject, message));
     }
     if let Err(error) = may_consume(link, &node.queue).await {
         let message = format!("there, but not to consume from: {}", refusal(error)?);

@@ -109,3 +109,32 @@ fn certificates_are_looked_into_and_need_an_encrypted_connection() {
         swapped
     );
 }
+
+#[test]
+fn dead_letters_go_to_a_queue_of_their_own_unless_it_is_said_where() {
+    let with = |lines: &str| toml(&node(lines), &[]);
+    let dead = |lines| {
+        let settings = with(lines).unwrap();
+        let dead = settings.nodes[0].dead_letter.clone();
+        (dead.exchange, dead.routing_key)
+    };
+    assert_eq!(dead(""), (String::new(), "orders.dead".to_owned()));
+    assert_eq!(
+        dead("dead_letter = { exchange = \"graves\", routing_key = \"\" }"),
+        ("graves".to_owned(), String::new())
+    );
+    assert_eq!(
+        errors(with("dead_letter = { routing_key = \"orders\" }")),
+        ["node[0].dead_letter = {…}: dead_letter must not lead back to the node's own queue"]
+    );
+    assert_eq!(
+        errors(with("dead_letter = { exchange = \"graves\" }")),
+        [
+            "node[0].dead_letter.routing_key: is required: what to publish to the exchange with, \"\" for none"
+        ]
+    );
+    assert_eq!(
+        errors(with("type = \"classic\"\ndelayed_retry = true")),
+        ["node[0].delayed_retry = true: needs type = \"quorum\": classic queues delay nothing"]
+    );
+}

@@ -102,6 +102,9 @@ async fn a_check_tells_what_is_there_and_changes_nothing() {
     assert_eq!(report.about("orders"), ("ok", there));
     let later = "not there yet; the worker declares it, of type quorum";
     assert_eq!(report.about("later"), ("ok", later));
+    let dead = "not there yet; the worker declares it for later";
+    assert_eq!(report.about("later.dead"), ("ok", dead));
+    assert_eq!(report.about("orders.dead"), ("ok", "there: 0 dead letters"));
     let (level, message) = report.about("exchange tidegate.status");
     assert_eq!(
         (level, message),
@@ -134,6 +137,10 @@ async fn a_queue_that_differs_or_is_missing_is_an_error() {
     let (level, message) = report.about("missing");
     assert_eq!(level, "error");
     assert!(message.contains("declare = false"), "{message}");
+    let (level, message) = report.about("missing.retry.*");
+    assert_eq!(level, "error");
+    assert!(message.contains("missing.retry.1000, "), "{message}");
+    assert_eq!(report.about("missing.dead").0, "error");
 }
 
 #[tokio::test(flavor = "multi_thread")]

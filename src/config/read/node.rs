@@ -110,6 +110,13 @@ fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<
     }
     let dead_letter = dead_letter(&section.table("dead_letter", &["exchange", "routing_key"]));
     node.handler = handler::read(section, handlers);
+    if let (Some(queue), Some(dead)) = (&queue, &dead_letter)
+        && dead.exchange.is_empty()
+        && dead.routing_key == *queue
+    {
+        let rule = "dead_letter must not lead back to the node's own queue";
+        section.refuse("dead_letter", rule);
+    }
     queue.map(|queue| NodeSettings {
         dead_letter: dead_letter.unwrap_or_else(|| DeadLetterSettings::of(&queue)),
         queue,
