@@ -12,6 +12,7 @@ mod drain;
 mod harness;
 mod library;
 mod loss;
+mod pools;
 mod proxy;
 mod publish;
 mod queues;
