@@ -106,14 +106,22 @@ function drawConnection() {
     setText(byId("stale-next"), phase === "unauthorised" ? "" : next);
     setText(byId("stale-retry"), phase === "unauthorised" ? "Enter the token" : "Try now");
   }
-  const brokerless = phase === "live" && store.summary?.broker?.connected === false;
-  setHidden(byId("brokerless"), !brokerless);
+  drawBroker(phase === "live" ? store.summary?.broker : null);
   if (!known) drawWaiting(phase, error, next);
   setAttribute(byId("token-button"), "data-kept", token() !== null);
   setAttribute(byId("token-button"), "aria-label", token() === null ? "Token: none in this tab" : "Token: kept in this tab");
   const off = store.summary && !store.summary.commands;
   setHidden(byId("commands-off"), !off);
   if (off) setText(byId("commands-off"), "Commands are off: the fleet program has no token configured.");
+}
+
+// What stands between the program and the broker; without a broker it knows nothing new.
+function drawBroker(broker) {
+  const connected = broker?.connected !== false;
+  const whole = connected && broker?.caught_up !== false;
+  setHidden(byId("brokerless"), !broker || whole);
+  setText(byId("brokerless-title"), connected ? "The fleet program is still reading its log." : "The fleet program has no connection to the broker.");
+  setText(byId("brokerless-text"), connected ? "Workers may be missing until it has read it all." : "States may be out of date until it is back; commands reach nobody.");
 }
 
 function drawWaiting(phase, error, next) {

@@ -110,7 +110,7 @@ function build(worker) {
   const facts = {};
   const fact = (key, label, text = "") => el("div", {}, el("dt", { text: label }), (facts[key] = el("dd", { text })));
   const started = parse(worker.started_at);
-  const list = el("dl", { class: "facts" }, fact("slots", "Slots in use"), fact("rate", "Rate"), fact("oldest", "Oldest delivery"), fact("lease", "Lease left"), fact("heard", "Last heard"), fact("host", "Host", `${worker.host}, pid ${worker.pid}`), fact("version", "Version", worker.version), fact("started", "Started", time(started)));
+  const list = el("dl", { class: "facts" }, fact("slots", "Slots in use"), fact("rate", "Rate"), fact("oldest", "Oldest delivery"), fact("lease", "Lease left"), fact("heard", "Last heard"), fact("host", "Host", worker.host === null ? "–" : `${worker.host}, pid ${worker.pid ?? "?"}`), fact("version", "Version", worker.version ?? "–"), fact("started", "Started", time(started)));
   facts.started.title = utc(started);
   const nodes = { box: el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Nodes" }), worker: null };
   const drain = { box: el("section", { class: "block", hidden: true }), at: null };

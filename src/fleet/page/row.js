@@ -1,7 +1,7 @@
 // One row of the list of workers: made once, then patched where it differs.
 
 import { el, icon, setAttribute, setHidden, setIcon, setReason, setText } from "./dom.js";
-import { count, duration, plural, rate, short, span, time, utc } from "./format.js";
+import { count, duration, plural, rate, short, span, time, utc, visible } from "./format.js";
 import { now, store } from "./store.js";
 import { hindrance } from "./words.js";
 
@@ -71,7 +71,7 @@ export function patch(row, worker, { open, selected }) {
   setAttribute(row.link, "href", workerLink(worker.id));
   setText(row.link, worker.name);
   setAttribute(row.link, "title", worker.id);
-  setText(row.where, worker.host === worker.name ? `pid ${worker.pid}` : `${worker.host} · pid ${worker.pid}`);
+  setText(row.where, where(worker));
   setText(row.queues, worker.nodes.map((node) => node.queue).join(", ") || "no nodes");
   setAttribute(row.queues, "title", worker.nodes.length ? row.queues.textContent : null);
   setText(row.more, plural(worker.nodes.length, "node"));
@@ -87,6 +87,11 @@ export function patch(row, worker, { open, selected }) {
   setHidden(row.inside, !open);
   if (open) row.inside.replaceChildren(...nodes(worker));
   else if (row.inside.firstChild) row.inside.replaceChildren();
+}
+
+function where({ host, name, pid }) {
+  const parts = [host !== null && host !== name ? host : null, pid ? `pid ${pid}` : null];
+  return parts.filter(Boolean).join(" · ") || (host ?? "not heard from yet");
 }
 
 function commands(row, worker) {
@@ -119,7 +124,7 @@ export function lease(worker) {
   }
   if (ENDED.has(worker.state) || worker.leaseEnd === null) return { text: "–", share: 0, low: false };
   const left = worker.leaseEnd - performance.now();
-  if (left <= 0) return { text: `ran out ${short(-left)} ago`, share: 0, low: true };
+  if (left <= 0) return { text: "being asked", share: 0, low: true };
   const share = worker.leaseMs ? Math.min(1, left / worker.leaseMs) : 0;
   return { text: span(left), share, low: share < 0.15 };
 }
@@ -128,7 +133,7 @@ export function nodeTable(worker, limit = Infinity) {
   const ended = ENDED.has(worker.state);
   const cells = (node) => {
     const { slots, in_flight: busy } = node;
-    const kind = node.type ? `${node.handler}, ${node.type}` : String(node.handler);
+    const kind = [node.handler, node.type].filter(Boolean).map(visible).join(", ");
     return [
       el("th", { scope: "row", class: "queue", title: node.queue, text: node.queue }),
       el("td", { class: "handler", text: kind }),

@@ -52,8 +52,9 @@ export function worker(raw) {
     ...raw,
     id: String(raw.id),
     name: visible(raw.name),
-    host: visible(raw.host),
-    version: visible(raw.version),
+    // Null until the worker has said it.
+    host: raw.host ? visible(raw.host) : null,
+    version: raw.version ? visible(raw.version) : null,
     reason: raw.reason ? visible(raw.reason) : null,
     state: STATES.includes(raw.state) ? raw.state : "silent",
     nodes,
@@ -68,7 +69,7 @@ export function worker(raw) {
     leaseEnd: leased ? performance.now() + raw.lease.left_ms : null,
     // Sorts web-9 before web-10; collation would be too slow for thousands.
     order: String(raw.name).toLowerCase().replace(/\d+/g, (digits) => digits.padStart(12, "0")),
-    text: `${raw.name} ${raw.id} ${raw.host} ${nodes.map((node) => node.queue).join(" ")}`.toLowerCase(),
+    text: `${raw.name} ${raw.id} ${raw.host ?? ""} ${nodes.map((node) => node.queue).join(" ")}`.toLowerCase(),
   };
 }
 

@@ -52,21 +52,21 @@ async function complete() {
   const length = RANGES.find(([key]) => key === range)[2];
   if (length === null || asked.has(range)) return;
   asked.add(range);
-  for (let page = 0; page < PAGES; page += 1) {
-    const oldest = store.drains.at(-1);
-    if (!oldest || oldest.endAt < now() - length) return;
-    const known = store.drains.length;
-    try {
-      const response = await fetch(`api/v1/drains?limit=${PAGE}&before=${encodeURIComponent(oldest.at)}`, { headers: headers(), cache: "no-store" });
+  const wanted = range;
+  let before = "";
+  try {
+    for (let page = 0; page < PAGES; page += 1) {
+      const response = await fetch(`api/v1/drains?limit=${PAGE}${before}`, { headers: headers(), cache: "no-store" });
       if (!response.ok) throw new Error(String(response.status));
-      const { drains } = await response.json();
-      mergeDrains(drains.map(drainOf));
-    } catch {
-      // It is asked again when the range is chosen again; what is known is shown.
-      asked.delete(range);
-      return;
+      const { drains, next } = await response.json();
+      const more = drains.map(drainOf);
+      mergeDrains(more);
+      if (!next || !more.length || more.at(-1).endAt < now() - length) return;
+      before = `&before=${encodeURIComponent(next)}`;
     }
-    if (store.drains.length === known) return;
+  } catch {
+    // It is asked again when the range is chosen again; what is known is shown.
+    asked.delete(wanted);
   }
 }
 
@@ -151,7 +151,7 @@ function make(item) {
   }));
   lane.length = el("span", { class: "length", text: duration(item.ms) });
   const outcome = item.outcome && item.outcome !== "clean" ? icon(item.outcome) : null;
-  const link = el("a", { href: workerLink(item.id), class: `lane ${item.outcome ?? "ongoing"}`, "aria-label": told(item, time) }, el("span", { class: "who", text: brief(item.name) }), el("span", { class: "track" }, lane.bar), lane.length, el("span", { class: "mark" }, outcome));
+  const link = el("a", { href: workerLink(item.id), class: `lane ${item.outcome ?? "ongoing"}`, "aria-label": told(item, time) }, el("span", { class: "who", text: brief(item.name) }), el("span", { class: "track" }, lane.bar), lane.length, el("span", { class: "flag" }, outcome));
   const show = () => setText(byId("drain-detail"), told(lane.item, time));
   link.addEventListener("pointerenter", show);
   link.addEventListener("focus", show);
