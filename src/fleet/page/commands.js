@@ -88,7 +88,8 @@ function take(field, complaint) {
 async function send() {
   if (sending || !asked) return;
   const { command, id } = asked;
-  if (token() === null && !take("command-token", "command-problem")) return;
+  if (!byId("command-token-field").hidden && !take("command-token", "command-problem")) return;
+  setHidden(byId("command-token-field"), true);
   setHidden(byId("command-problem"), true);
   busy(true);
   const reason = byId("command-reason").value.trim();
@@ -101,10 +102,8 @@ async function send() {
     if (still) byId("command").close();
     return toast(`${name}: ${answer.phase ? `now ${answer.phase}` : `${command} accepted`}.`);
   }
-  if (answer.status === 401) {
-    refused();
-    setHidden(byId("command-token-field"), false);
-  }
+  // The token stays until another takes its place: it may be good for reading.
+  if (answer.status === 401) setHidden(byId("command-token-field"), false);
   if (!still) return toast(`${TITLES[command]} ${name}: ${answer.message}`, "warning");
   problem("command-problem", answer.message);
   if (answer.status === 401) byId("command-token").focus();

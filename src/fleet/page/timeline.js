@@ -151,7 +151,7 @@ function make(item) {
   }));
   lane.length = el("span", { class: "length", text: duration(item.ms) });
   const outcome = item.outcome && item.outcome !== "clean" ? icon(item.outcome) : null;
-  const link = el("a", { href: workerLink(item.id), class: `lane ${item.outcome ?? "ongoing"}`, "aria-label": told(item, time) }, el("span", { class: "who", text: brief(item.name) }), el("span", { class: "track" }, lane.bar), lane.length, el("span", { class: "flag" }, outcome));
+  const link = el("a", { href: workerLink(item.id), class: `lane ${item.outcome ?? "ongoing"}` }, el("span", { class: "who", text: brief(item.name) }), el("span", { class: "track" }, lane.bar), lane.length, el("span", { class: "flag" }, outcome), el("span", { class: "unseen", text: item.steps ? told(item, time) : "so far, draining" }));
   const show = () => setText(byId("drain-detail"), told(lane.item, time));
   link.addEventListener("pointerenter", show);
   link.addEventListener("focus", show);
