@@ -13,6 +13,7 @@ mod intake;
 mod opening;
 mod outcomes;
 mod run;
+mod take_back;
 mod task;
 
 use std::sync::Arc;

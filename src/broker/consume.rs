@@ -81,6 +81,11 @@ impl ConsumeChannel {
         self.generation
     }
 
+    /// Whether it is not known to be lost. Without a consumer nothing else tells.
+    pub fn is_open(&self) -> bool {
+        self.channel.status().connected()
+    }
+
     /// Whether a consumer is there whose end has not been yielded.
     pub fn is_consuming(&self) -> bool {
         self.consumer.is_some()

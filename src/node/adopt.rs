@@ -43,6 +43,21 @@ impl Task {
         }
     }
 
+    /// The connection has changed while nothing is consumed, so that no delivery tells whether the channel is
+    /// still there.
+    pub(super) fn look_at_channel(&mut self) {
+        if self
+            .channel
+            .as_ref()
+            .is_some_and(|channel| !channel.is_open())
+        {
+            self.lose(&BrokerError::Lost {
+                what: "settling",
+                cause: "its connection is gone".to_owned(),
+            });
+        }
+    }
+
     fn remember(&mut self, generation: u64) {
         let now = Instant::now();
         for (number, run) in &self.running {
@@ -114,6 +129,9 @@ impl Task {
                 None => return Some(held),
             },
             Remembered::Decided(outcome) => {
+                if let Some(drain) = &mut self.drain {
+                    drain.adopted();
+                }
                 let runs = held.delivery.attempt;
                 self.follow(tag, held.clone(), outcome, runs);
             }

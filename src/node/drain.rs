@@ -79,6 +79,11 @@ impl NodeDrain {
         unproven
     }
 
+    /// An outcome that could not be settled can be now.
+    pub(super) fn adopted(&mut self) {
+        self.unconfirmed = self.unconfirmed.saturating_sub(1);
+    }
+
     /// Adds another node's drain to this one.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
@@ -121,6 +126,7 @@ impl Task {
             steps.hand_back = clock.lap();
         }
         self.finish_running().await;
+        self.settle_owed().await;
         self.finish_copies().await;
         steps.finish = clock.lap();
         self.interrupt().await;
@@ -142,6 +148,7 @@ impl Task {
                 () = &mut interruption => return,
                 () = self.turn() => {}
             }
+            self.take_back().await;
         }
     }
 

@@ -87,7 +87,7 @@ impl Task {
 
     /// Awaits `future` while the node's work goes on, for at most `limit`, and little longer than until what
     /// runs is to be interrupted: nothing may keep the node from doing that.
-    async fn unless_interrupted<T>(
+    pub(super) async fn unless_interrupted<T>(
         &mut self,
         limit: Duration,
         future: impl Future<Output = T>,

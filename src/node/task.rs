@@ -86,6 +86,8 @@ pub(super) struct Task {
     pub(super) copied: FuturesUnordered<Copied>,
     pub(super) writes: FuturesUnordered<Write>,
     pub(super) calls: Vec<Call>,
+    /// The connection on which a drain has asked for its last deliveries.
+    pub(super) taken_back_on: Option<u64>,
     /// What the drain has come to; `None` before it.
     pub(super) drain: Option<NodeDrain>,
 }
@@ -146,6 +148,7 @@ impl Task {
             copied: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
             calls: Vec::new(),
+            taken_back_on: None,
             drain: None,
         }
     }
@@ -273,7 +276,8 @@ impl Task {
                     self.complete(completion);
                 }
             }
-            Happening::Written(Ok(())) | Happening::Link => {}
+            Happening::Written(Ok(())) => {}
+            Happening::Link => self.look_at_channel(),
             Happening::Written(Err(error)) => self.lose(&error),
             Happening::Slot(slot) => {
                 self.waiting = None;

@@ -103,6 +103,14 @@ impl Adoption {
         self.order.len()
     }
 
+    /// How many messages are remembered that the broker certainly has: a run or copy goes on, or an outcome
+    /// waits for them.
+    pub fn owed(&self) -> usize {
+        let entries = self.entries.values().flatten();
+        let owed = entries.filter(|entry| entry.remembered != Remembered::Finished);
+        owed.count()
+    }
+
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()

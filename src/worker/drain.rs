@@ -46,6 +46,7 @@ impl Supervisor {
         advance(&self.phase, Event::Drain);
         self.drain.begin(deadline);
         self.describe_drain(&reason, deadline);
+        self.consume.hurry();
         self.publish.hurry();
         info!(reason, grace_ms = self.grace.as_millis(), "drain begins");
 

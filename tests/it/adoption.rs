@@ -220,6 +220,28 @@ async fn a_drain_settles_what_was_adopted_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_loses_its_connection_takes_back_what_it_works_on() {
+    let mut scene = Scene::new("quorum", "concurrency = 2\nprefetch = 2").await;
+    scene.vhost.publish("orders", 5).await;
+    scene.gate.started(2).await;
+    scene.worker.terminate();
+    scene.worker.logged("drain begins").await;
+    scene.vhost.until_ready("orders", 3).await;
+    scene.proxy.cut();
+    scene.adopted("running", 2).await;
+    scene.gate.release_all();
+    let ended = scene.worker.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    let counts = (report.number("finished"), report.number("unconfirmed"));
+    assert_eq!(counts, (2, 0));
+    assert_eq!(scene.gate.count(), 2, "nothing starts in a drain");
+    let left = scene.vhost.take_all("orders").await;
+    let left: Vec<_> = left.into_iter().map(|message| message.id).collect();
+    assert_eq!(left, ["2", "3", "4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_runs_is_adopted_too() {
     let vhost = Vhost::new().await;
     let proxy = Proxy::start(vhost.url()).await;

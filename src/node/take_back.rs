@@ -1,0 +1,96 @@
+//! A drain whose channel was lost: its last deliveries are taken back from the broker, to settle them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info};
+
+use super::opening::open;
+use super::task::{NodeState, Task};
+use crate::wait;
+
+/// How long the broker may take to give the deliveries again; most go to other workers at once.
+const WINDOW: Duration = Duration::from_secs(1);
+/// How long a drain waits for a connection once nothing runs any more and an outcome is left to be settled.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(1);
+/// How long opening the channel may take.
+const OPENING_LIMIT: Duration = Duration::from_secs(2);
+
+impl Task {
+    /// Whether something is left to do for messages that the broker has again: runs that go on, outcomes that
+    /// are decided.
+    fn is_owing(&self) -> bool {
+        self.channel.is_none() && !self.single_active_consumer && self.adoption.owed() > 0
+    }
+
+    /// Consumes once more for each new connection while something is left to be settled, no longer than it
+    /// takes to get those messages back; whatever else comes is handed back untouched. Returns at once
+    /// where there is nothing to do.
+    ///
+    /// A queue with a single active consumer is left alone: its next consumer has it already.
+    pub(super) async fn take_back(&mut self) {
+        if !self.is_owing() {
+            return;
+        }
+        let Some(link) = self.link() else { return };
+        if self.taken_back_on == Some(link.generation()) {
+            return;
+        }
+        self.taken_back_on = Some(link.generation());
+        let owed = self.adoption.owed();
+        let settings = Arc::clone(&self.settings);
+        let opening = open(
+            link,
+            settings,
+            Arc::clone(&self.queue),
+            self.consumer_tag.clone(),
+        );
+        match self.unless_interrupted(OPENING_LIMIT, opening).await {
+            Some(Ok(opened)) => self.opened(Ok(opened)),
+            Some(Err(error)) => {
+                debug!(queue = %self.queue, %error, "the last deliveries cannot be taken back");
+                return;
+            }
+            None => return,
+        }
+        self.state.send_replace(NodeState::Draining);
+        let limit = self.commands.borrow().within(WINDOW);
+        let adopted = async {
+            while self.is_consuming() && self.adoption.owed() > 0 {
+                self.turn().await;
+            }
+        };
+        // What has not come by then is another worker's.
+        let _ = timeout(limit, adopted).await;
+        // A cancel that failed is logged; what came before it is settled all the same.
+        let _ = self.cancel_consumer().await;
+        self.hand_back_unstarted();
+        info!(
+            queue = %self.queue,
+            owed,
+            left = self.adoption.owed(),
+            "the connection is back: the last deliveries were asked for"
+        );
+    }
+
+    /// Nothing runs any more: waits a little for a connection where an outcome is left to be settled.
+    pub(super) async fn settle_owed(&mut self) {
+        let limit = self.commands.borrow().within(CONNECTION_LIMIT);
+        let end = Instant::now() + limit;
+        while self.is_owing() && Instant::now() < end {
+            self.take_back().await;
+            if !self.is_owing() {
+                return;
+            }
+            let mut session = self.session.clone();
+            let waited = timeout(
+                end.saturating_duration_since(Instant::now()),
+                wait::changed(&mut session),
+            );
+            if waited.await.is_err() {
+                return;
+            }
+        }
+    }
+}
