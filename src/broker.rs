@@ -15,6 +15,7 @@ mod hello;
 mod inspect;
 mod link;
 mod publish;
+mod pull;
 mod runtime;
 mod session;
 mod topology;
@@ -29,6 +30,7 @@ pub use hello::{Server, server};
 pub use inspect::{find_exchange, find_queue, may_consume};
 pub use link::{Link, LinkState, Negotiated, connect};
 pub use publish::{Confirm, Message, Publisher};
+pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delivery_limit, lock};
 pub use runtime::AmqpRuntime;
 pub use session::{Session, SessionState};
 pub use topology::{

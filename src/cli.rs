@@ -11,9 +11,13 @@ use crate::config::{ConfigErrors, HandlersFrom, Settings};
 use crate::telemetry;
 
 mod check;
+mod connection;
+pub mod dead;
 mod health;
 pub mod publish;
 pub mod schema;
+mod signals;
+mod table;
 mod worker;
 
 /// A RabbitMQ worker that can be stopped at any moment without losing, interrupting or repeating anything.
@@ -62,6 +66,9 @@ enum Command {
     Check(check::CheckArgs),
     /// Send messages to a queue, each confirmed by the broker
     Publish(publish::PublishArgs),
+    /// Look at dead letters, send them again, drop them
+    #[command(subcommand)]
+    Dead(dead::DeadCommand),
     /// Print the JSON Schemas of the status messages
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -130,6 +137,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         match cli.command {
             Command::Worker(args) => worker::run(args).await,
             Command::Publish(args) => publish::run(args).await,
+            Command::Dead(command) => dead::run(command).await,
             Command::Health(args) => health::run(&args),
             Command::Check(args) => check::run(args).await,
             Command::Schema(args) => schema::run(&args),

@@ -64,6 +64,7 @@ pub mod broker;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod dead;
 pub mod delivery;
 pub mod fleet;
 pub mod handler;

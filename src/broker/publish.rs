@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lapin::Confirmation;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
 
-use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
+use super::{BrokerError, Link, PullChannel, RPC_LIMIT, bounded, convert};
 use crate::delivery::Properties;
 
 /// A message to publish.
@@ -66,6 +67,37 @@ impl Publisher {
             .await
             .map(Confirm)
             .map_err(|error| BrokerError::from_lapin("basic.publish", &error))
+    }
+
+    /// As [`publish`](Self::publish), if there is a queue `queue` at that moment: the passive declaration before it
+    /// closes the channel where there is none, and the broker takes no further method on it.
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] with 404 where there is no such queue; the channel is gone then.
+    pub async fn publish_if_there(
+        &self,
+        queue: &str,
+        message: &Message,
+    ) -> Result<Confirm, BrokerError> {
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let name = convert::short("queue", queue)?;
+        let declare = self
+            .channel
+            .queue_declare(name, options, FieldTable::default());
+        let declare = bounded("queue.declare", RPC_LIMIT, declare);
+        // The client library queues a method at its future's first poll: the declaration goes first.
+        let (declared, published) = tokio::join!(biased; declare, self.publish(message));
+        declared?;
+        published
+    }
+
+    /// Takes messages from `queue` on this same channel: what it takes was there when the broker had processed what
+    /// was published before.
+    pub fn pull(&self, queue: &str) -> PullChannel {
+        PullChannel::on(self.channel.clone(), queue)
     }
 
     /// Whether the channel can still be used.

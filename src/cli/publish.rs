@@ -6,15 +6,13 @@ mod progress;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
 
 pub use arguments::PublishArgs;
 
-use super::Exit;
+use super::{Exit, signals};
 use crate::broker::{self, AmqpRuntime, Link};
 use crate::config::BrokerSettings;
 use crate::publish::{Outcome, Plan, Report, Source, Stop, check_destination, send};
-use arguments::Address;
 use progress::Progress;
 
 /// How long the broker has to answer the last goodbye.
@@ -25,13 +23,10 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// The first SIGINT or SIGTERM ends the sending and waits for the answers under way, a second one does not wait.
 pub async fn run(args: PublishArgs) -> anyhow::Result<Exit> {
     let stop = Stop::default();
-    listen(stop.clone())?;
-    let settings = match broker(&args)? {
-        Ok(settings) => settings,
-        Err(usage) => {
-            eprintln!("error: {usage}");
-            return Ok(Exit::Usage);
-        }
+    signals::listen([stop.sending.clone(), stop.waiting.clone()])?;
+    let settings = match args.broker.settings()? {
+        Ok(source) => source.into_broker(),
+        Err(usage) => return Ok(usage.told()),
     };
     let plan = args.plan();
     let report = match publish(&args, &settings, &plan, &stop).await {
@@ -105,34 +100,4 @@ async fn publish_on(
     let report = send(link, plan, source, pace, stop, |tally| progress.show(tally)).await;
     progress.finish();
     report
-}
-
-/// Cancels `stop` at signals.
-fn listen(stop: Stop) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    tokio::spawn(async move {
-        for token in [&stop.sending, &stop.waiting] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            token.cancel();
-        }
-    });
-    Ok(())
-}
-
-/// The broker that `args` and the environment name; the inner error is one of usage.
-fn broker(args: &PublishArgs) -> anyhow::Result<Result<BrokerSettings, String>> {
-    Ok(
-        match args.address(std::env::var("TIDEGATE__BROKER__URL").ok()) {
-            Address::Config(config) => Ok(super::load(&config)?.broker),
-            Address::Url { origin, url } => {
-                // The error holds nothing of the URL, which holds a password.
-                BrokerSettings::from_url(secrecy::ExposeSecret::expose_secret(&url))
-                    .map_err(|error| format!("the broker's URL ({origin}) {error}"))
-            }
-        },
-    )
 }

@@ -5,14 +5,10 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::{ArgGroup, Args};
-use secrecy::SecretString;
 
-use crate::cli::ConfigArgs;
+use crate::cli::connection::BrokerArgs;
 use crate::delivery::{HeaderValue, Properties};
 use crate::publish::{BODY_LIMIT, Pace, Plan, Source, SourceError};
-
-/// Where the broker is when nothing says so: RabbitMQ's own defaults.
-const DEFAULT_URL: &str = "amqp://guest:guest@localhost:5672/%2f";
 
 /// What to publish, where to, and how.
 #[derive(Debug, Args)]
@@ -54,12 +50,8 @@ pub struct PublishArgs {
     /// The routing key for the exchange; by default the queue's name
     #[arg(long, value_name = "KEY", requires = "exchange")]
     routing_key: Option<String>,
-    /// The broker's URL, such as <amqps://user:password@host:5671/vhost>
-    #[arg(long, conflicts_with = "config")]
-    url: Option<SecretString>,
-    /// Take the broker from this configuration file
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) broker: BrokerArgs,
     /// Let the broker keep the messages on disk (the default)
     #[arg(long, conflicts_with = "transient")]
     persistent: bool,
@@ -80,34 +72,7 @@ pub struct PublishArgs {
     pub(super) json: bool,
 }
 
-/// Where the address of the broker comes from.
-#[derive(Debug)]
-pub(super) enum Address {
-    /// A configuration file.
-    Config(ConfigArgs),
-    /// A URL.
-    Url {
-        /// Who said so.
-        origin: &'static str,
-        url: SecretString,
-    },
-}
-
 impl PublishArgs {
-    /// Where the broker is; `environment` is the URL that the environment names.
-    pub(super) fn address(&self, environment: Option<String>) -> Address {
-        let (origin, url) = match (&self.url, &self.config, environment) {
-            (Some(url), _, _) => ("--url", url.clone()),
-            (None, Some(config), _) => {
-                let config = config.clone();
-                return Address::Config(ConfigArgs { config });
-            }
-            (None, None, Some(url)) => ("TIDEGATE__BROKER__URL", url.into()),
-            (None, None, None) => ("the default", DEFAULT_URL.into()),
-        };
-        Address::Url { origin, url }
-    }
-
     /// Destination and properties.
     pub(super) fn plan(&self) -> Plan {
         let headers = self.headers.iter();

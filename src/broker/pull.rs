@@ -1,0 +1,224 @@
+//! Taking messages one by one, and putting back what was only looked at (`basic.get`, `basic.nack`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+
+use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
+use crate::delivery::Delivery;
+
+/// A channel that takes messages from one queue. What it has taken and not settled is the broker's again, in its
+/// old place, when the channel ends however it ends.
+#[derive(Debug)]
+pub struct PullChannel {
+    channel: lapin::Channel,
+    queue: Arc<str>,
+    /// Messages taken and not acknowledged.
+    held: AtomicU64,
+}
+
+impl PullChannel {
+    /// Opens a channel of its own on `link`.
+    ///
+    /// # Errors
+    /// Where the link is lost or does not answer.
+    pub async fn open(link: &Link, queue: &str) -> Result<Self, BrokerError> {
+        Ok(Self::on(link.channel().await?, queue))
+    }
+
+    pub(super) fn on(channel: lapin::Channel, queue: &str) -> Self {
+        Self {
+            channel,
+            queue: queue.into(),
+            held: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes the next message and its tag; nothing where none is ready. An answer also says that the broker's
+    /// channel has processed every earlier [`ack`](Self::ack) (AMQP 0-9-1: methods of a channel are processed in
+    /// order).
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] with 404 where there is no such queue, 405 where another connection has it
+    /// exclusively, 403 without permission.
+    pub async fn get(&self) -> Result<Option<(u64, Delivery)>, BrokerError> {
+        let queue = convert::short("queue", &self.queue)?;
+        let get = self.channel.basic_get(queue, BasicGetOptions::default());
+        let got = bounded("basic.get", RPC_LIMIT, get).await?;
+        Ok(got.map(|message| {
+            self.held.fetch_add(1, Ordering::Relaxed);
+            let raw = message.delivery;
+            (raw.delivery_tag, convert::delivery(&self.queue, raw))
+        }))
+    }
+
+    /// Acknowledges the message with `tag`; it leaves the queue. That this arrived is known from the next answer on the
+    /// channel.
+    ///
+    /// # Errors
+    /// Where the channel is gone.
+    pub async fn ack(&self, tag: u64) -> Result<(), BrokerError> {
+        let ack = self.channel.basic_ack(tag, BasicAckOptions::default());
+        bounded("basic.ack", RPC_LIMIT, ack).await?;
+        self.held.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Puts everything back that has been taken and not acknowledged. With `basic.nack`, which RabbitMQ 4.3 does not
+    /// count as a failed delivery; a channel that just closes, it does.
+    ///
+    /// # Errors
+    /// Where the channel is gone; then the broker has everything back already.
+    pub async fn hand_back(&self) -> Result<(), BrokerError> {
+        if self.held.swap(0, Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let options = BasicNackOptions {
+            multiple: true,
+            requeue: true,
+        };
+        // Tag 0 with `multiple` means everything outstanding.
+        let nack = self.channel.basic_nack(0, options);
+        bounded("basic.nack", RPC_LIMIT, nack).await
+    }
+
+    /// Closes the channel and awaits close-ok, for at most `limit`: every settlement has arrived.
+    ///
+    /// # Errors
+    /// Where the channel was lost before, or no answer came in time.
+    pub async fn close(&self, limit: Duration) -> Result<(), BrokerError> {
+        bounded("channel.close", limit, self.channel.close(200, "OK".into())).await
+    }
+}
+
+/// Declares a durable classic queue that the broker removes once nobody has used it for `expires`.
+///
+/// # Errors
+/// [`BrokerError::Refused`] with 406 where it exists with other arguments, 403 without permission.
+pub async fn declare_kept_for(
+    link: &Link,
+    name: &str,
+    expires: Duration,
+) -> Result<u32, BrokerError> {
+    let mut arguments = FieldTable::default();
+    let kind = AMQPValue::LongString("classic".into());
+    arguments.insert("x-queue-type".into(), kind);
+    let expires = i64::try_from(expires.as_millis()).unwrap_or(i64::MAX);
+    arguments.insert("x-expires".into(), AMQPValue::LongLongInt(expires));
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    declare(link, name, options, arguments).await
+}
+
+/// Declares an exclusive queue that nobody uses: as long as `link` lives, no other connection can.
+///
+/// # Errors
+/// [`BrokerError::Refused`] with 405 where another connection has it.
+pub async fn lock(link: &Link, name: &str) -> Result<(), BrokerError> {
+    let options = QueueDeclareOptions {
+        exclusive: true,
+        ..QueueDeclareOptions::default()
+    };
+    declare(link, name, options, FieldTable::default())
+        .await
+        .map(drop)
+}
+
+async fn declare(
+    link: &Link,
+    name: &str,
+    options: QueueDeclareOptions,
+    arguments: FieldTable,
+) -> Result<u32, BrokerError> {
+    let channel = link.channel().await?;
+    let declare = channel.queue_declare(convert::short("queue", name)?, options, arguments);
+    let queue = bounded("queue.declare", RPC_LIMIT, declare).await?;
+    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await?;
+    Ok(queue.message_count())
+}
+
+/// How many failed deliveries a quorum queue allows a message (`x-delivery-limit`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryLimit {
+    /// Any number.
+    None,
+    /// The broker's own, for the queue names none: 20 from RabbitMQ 4.0 on.
+    Default,
+    /// So many.
+    Named(u64),
+    /// The broker does not tell.
+    Unknown,
+}
+
+/// What `x-delivery-limit` the existing quorum queue `name` has. The broker tells by how it answers to a declaration
+/// of the queue without a limit; of a limit that a policy sets it says nothing.
+///
+/// # Errors
+/// Where the link is lost or does not answer.
+pub async fn delivery_limit(link: &Link, name: &str) -> Result<DeliveryLimit, BrokerError> {
+    let mut arguments = FieldTable::default();
+    let kind = AMQPValue::LongString("quorum".into());
+    arguments.insert("x-queue-type".into(), kind);
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(-1));
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    match declare(link, name, options, arguments).await {
+        Ok(_messages) => Ok(DeliveryLimit::None),
+        Err(BrokerError::Refused {
+            code: 406, text, ..
+        }) => Ok(told_limit(&text)),
+        Err(BrokerError::Refused { .. }) => Ok(DeliveryLimit::Unknown),
+        Err(error) => Err(error),
+    }
+}
+
+fn told_limit(text: &str) -> DeliveryLimit {
+    let Some((_, current)) = text
+        .split_once("'x-delivery-limit'")
+        .and_then(|(_, rest)| rest.split_once("but current is "))
+    else {
+        return DeliveryLimit::Unknown;
+    };
+    if current.starts_with("none") {
+        return DeliveryLimit::Default;
+    }
+    let digits: String = current
+        .chars()
+        .skip_while(|c| !c.is_ascii_digit())
+        .take_while(char::is_ascii_digit)
+        .collect();
+    digits
+        .parse()
+        .map_or(DeliveryLimit::Unknown, DeliveryLimit::Named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_read_from_the_broker_s_words() {
+        let text = |current: &str| {
+            format!(
+                "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'q' in vhost '/': \
+                 received '-1' but current is {current}"
+            )
+        };
+        assert_eq!(told_limit(&text("none")), DeliveryLimit::Default);
+        assert_eq!(told_limit(&text("'5'")), DeliveryLimit::Named(5));
+        assert_eq!(
+            told_limit(&text("the value '7' of type 'long'")),
+            DeliveryLimit::Named(7)
+        );
+        let other =
+            "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/'";
+        assert_eq!(told_limit(other), DeliveryLimit::Unknown);
+    }
+}

@@ -1,0 +1,195 @@
+//! Dead letters as workers leave them, and the program that looks at them.
+
+use std::process::Stdio;
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, ExchangeKind};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use url::Url;
+
+use crate::harness::vhost::Vhost;
+use crate::harness::wait::within;
+
+/// A virtual host with queues `orders` and `orders.dead` of a kind.
+pub async fn scene(kind: &str) -> Vhost {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", kind).await;
+    vhost.declare("orders.dead", kind).await;
+    vhost
+}
+
+/// A message as a worker publishes it to the dead letters of `orders`.
+pub struct Letter {
+    id: String,
+    reason: String,
+    at: String,
+    exchange: String,
+    routing_key: String,
+    copy: String,
+}
+
+impl Letter {
+    /// One that came straight to `orders`, and died just now.
+    pub fn new(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            reason: "handler".to_owned(),
+            at: jiff::Timestamp::now().to_string(),
+            exchange: String::new(),
+            routing_key: "orders".to_owned(),
+            copy: ulid::Ulid::new().to_string(),
+        }
+    }
+
+    /// What it died of.
+    pub fn reason(mut self, reason: &str) -> Self {
+        reason.clone_into(&mut self.reason);
+        self
+    }
+
+    /// When.
+    pub fn at(mut self, at: &str) -> Self {
+        at.clone_into(&mut self.at);
+        self
+    }
+
+    /// Where it came from.
+    pub fn exchange(mut self, exchange: &str, routing_key: &str) -> Self {
+        exchange.clone_into(&mut self.exchange);
+        routing_key.clone_into(&mut self.routing_key);
+        self
+    }
+
+    /// What its twins have, too.
+    pub fn copy(mut self, copy: &str) -> Self {
+        copy.clone_into(&mut self.copy);
+        self
+    }
+
+    /// Its properties and body.
+    pub fn message(self) -> (BasicProperties, Vec<u8>) {
+        let mut headers = FieldTable::default();
+        for (name, value) in [
+            ("tenant", "north"),
+            ("x-tidegate-reason", &self.reason),
+            ("x-tidegate-error", "no such customer"),
+            ("x-tidegate-worker", "web-1-01K"),
+            ("x-tidegate-queue", "orders"),
+            ("x-tidegate-exchange", &self.exchange),
+            ("x-tidegate-routing-key", &self.routing_key),
+            ("x-tidegate-at", &self.at),
+            ("x-tidegate-copy", &self.copy),
+        ] {
+            headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+        headers.insert("x-tidegate-attempts".into(), AMQPValue::LongLongInt(3));
+        let properties = BasicProperties::default()
+            .with_message_id(self.id.as_str().into())
+            .with_delivery_mode(2)
+            .with_priority(3)
+            .with_headers(headers);
+        (properties, format!("body of {}", self.id).into_bytes())
+    }
+}
+
+/// How `tidegate dead` ended.
+#[derive(Debug)]
+pub struct Run {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it wrote.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+impl Run {
+    /// Its JSON lines.
+    pub fn lines(&self) -> Vec<Value> {
+        let lines = self.stdout.lines().map(serde_json::from_str);
+        let lines: Result<_, _> = lines.collect();
+        lines.unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Its JSON object.
+    pub fn report(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+fn command(arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .arg("dead")
+        .args(arguments)
+        .env_remove("TIDEGATE__BROKER__URL")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// Starts `tidegate dead` on the broker at `url`.
+pub fn spawn(url: &Url, arguments: &[&str]) -> Child {
+    command(&[arguments, &["--url", url.as_str()]].concat())
+}
+
+/// Waits for its end.
+pub async fn ended(child: Child) -> Run {
+    let output = within("tidegate dead to end", child.wait_with_output())
+        .await
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Run {
+        code: output.status.code(),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    }
+}
+
+/// Runs `tidegate dead` as it is.
+pub async fn run(arguments: &[&str]) -> Run {
+    ended(command(arguments)).await
+}
+
+/// Runs `tidegate dead` on the virtual host.
+pub async fn dead(vhost: &Vhost, arguments: &[&str]) -> Run {
+    ended(spawn(vhost.url(), arguments)).await
+}
+
+/// The ids of what is in `queue`, which is empty then.
+pub async fn taken_ids(vhost: &Vhost, queue: &str) -> Vec<String> {
+    let taken = vhost.take_all(queue).await;
+    taken.into_iter().map(|message| message.id).collect()
+}
+
+/// An exchange `shop`, bound to queues `orders` and `audit`.
+pub async fn shop(vhost: &Vhost) {
+    let channel = vhost.channel().await;
+    let durable = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let declared = channel.exchange_declare(
+        "shop".into(),
+        ExchangeKind::Topic,
+        durable,
+        FieldTable::default(),
+    );
+    within("exchange.declare", declared).await.unwrap();
+    vhost.declare("audit", "classic").await;
+    for queue in ["orders", "audit"] {
+        let options = QueueBindOptions::default();
+        let bound = channel.queue_bind(
+            queue.into(),
+            "shop".into(),
+            "order.*".into(),
+            options,
+            FieldTable::default(),
+        );
+        within("queue.bind", bound).await.unwrap();
+    }
+}
