@@ -8,11 +8,12 @@
 //! A dead letter is acknowledged only after the broker has confirmed its replay: none is lost. What a replay that is
 //! killed between the two would double, the journal (`<queue>.replay`) prevents: a message that goes straight to a
 //! queue is routed, by one `basic.publish`, to the journal as well (header `BCC`), so that the broker has both or
-//! neither. A later pass finds that receipt, and acknowledges the dead letter instead of sending it again.
+//! neither. A later pass finds that receipt, and acknowledges the dead letter instead of sending it again. A letter and its
+//! entry in the journal are acknowledged in one transaction (`tx.commit`), so that none outlives the other.
 //! To another exchange the broker cannot do both in one step. There an intent stands in the journal before the
 //! message is published; a dead letter with an intent of an earlier pass is in doubt, and waits for a person to decide.
 //!
-//! AMQP transactions would join publish and acknowledgement, but `tx.commit-ok` hides that a quorum queue refused the
+//! A transaction would join publish and acknowledgement, too, but `tx.commit-ok` hides that a quorum queue refused the
 //! message (`x-overflow` `reject-publish`; seen on RabbitMQ 3.10, 4.0 and 4.3): it would be lost in silence.
 
 mod destination;

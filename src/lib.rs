@@ -32,7 +32,7 @@
 //! [`worker`] starts and drains in order and owns the phase; [`node`] is one queue's task; [`settlement`] and
 //! [`retry`] are pure; [`broker`] is the only part that knows the client library; [`handler`] has the trait and the
 //! kinds that configuration can name; [`status`] tells the status exchange; [`http`] serves health and metrics;
-//! [`config`] reads and validates; [`cli`] is the command line.
+//! [`dead`] deals with dead letters; [`config`] reads and validates; [`cli`] is the command line.
 //!
 //! # A worker in Rust
 //! ```no_run

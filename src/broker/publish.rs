@@ -7,7 +7,7 @@ use lapin::Confirmation;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
-use super::{BrokerError, Link, PullChannel, RPC_LIMIT, bounded, convert};
+use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 use crate::delivery::Properties;
 
 /// A message to publish.
@@ -79,6 +79,14 @@ impl Publisher {
         queue: &str,
         message: &Message,
     ) -> Result<Confirm, BrokerError> {
+        // The client library queues a method at its future's first poll: the declaration goes first.
+        let (found, published) = tokio::join!(biased; self.find(queue), self.publish(message));
+        found?;
+        published
+    }
+
+    /// Whether there is a queue `queue` (`queue.declare` passive, on this channel).
+    async fn find(&self, queue: &str) -> Result<(), BrokerError> {
         let options = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()
@@ -87,17 +95,7 @@ impl Publisher {
         let declare = self
             .channel
             .queue_declare(name, options, FieldTable::default());
-        let declare = bounded("queue.declare", RPC_LIMIT, declare);
-        // The client library queues a method at its future's first poll: the declaration goes first.
-        let (declared, published) = tokio::join!(biased; declare, self.publish(message));
-        declared?;
-        published
-    }
-
-    /// Takes messages from `queue` on this same channel: what it takes was there when the broker had processed what
-    /// was published before.
-    pub fn pull(&self, queue: &str) -> PullChannel {
-        PullChannel::on(self.channel.clone(), queue)
+        bounded("queue.declare", RPC_LIMIT, declare).await.map(drop)
     }
 
     /// Whether the channel can still be used.

@@ -10,53 +10,62 @@ use lapin::types::{AMQPValue, FieldTable};
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 use crate::delivery::Delivery;
 
-/// A channel that takes messages from one queue. What it has taken and not settled is the broker's again, in its
-/// old place, when the channel ends however it ends.
+/// A channel that takes messages. What it has taken and not settled is the broker's again when the channel ends,
+/// however it ends.
 #[derive(Debug)]
 pub struct PullChannel {
     channel: lapin::Channel,
-    queue: Arc<str>,
+    /// Whether settlements wait for a commit (`tx.select`).
+    transactional: bool,
     /// Messages taken and not acknowledged.
     held: AtomicU64,
 }
 
 impl PullChannel {
-    /// Opens a channel of its own on `link`.
+    /// Opens a channel on `link`.
     ///
     /// # Errors
     /// Where the link is lost or does not answer.
-    pub async fn open(link: &Link, queue: &str) -> Result<Self, BrokerError> {
-        Ok(Self::on(link.channel().await?, queue))
-    }
-
-    pub(super) fn on(channel: lapin::Channel, queue: &str) -> Self {
-        Self {
-            channel,
-            queue: queue.into(),
+    pub async fn open(link: &Link) -> Result<Self, BrokerError> {
+        Ok(Self {
+            channel: link.channel().await?,
+            transactional: false,
             held: AtomicU64::new(0),
-        }
+        })
     }
 
-    /// Takes the next message and its tag; nothing where none is ready. An answer also says that the broker's
-    /// channel has processed every earlier [`ack`](Self::ack) (AMQP 0-9-1: methods of a channel are processed in
-    /// order).
+    /// Opens a channel whose acknowledgements happen all at once, at each [`commit`](Self::commit): a client that is lost
+    /// before has acknowledged nothing.
+    ///
+    /// # Errors
+    /// Where the link is lost or does not answer.
+    pub async fn open_transactional(link: &Link) -> Result<Self, BrokerError> {
+        let mut opened = Self::open(link).await?;
+        bounded("tx.select", RPC_LIMIT, opened.channel.tx_select()).await?;
+        opened.transactional = true;
+        Ok(opened)
+    }
+
+    /// Takes the next message of `queue`, and its tag; nothing where none is ready. Without transactions an answer also
+    /// says that the broker has processed every earlier [`ack`](Self::ack) (AMQP 0-9-1: methods of a channel are
+    /// processed in order).
     ///
     /// # Errors
     /// [`BrokerError::Refused`] with 404 where there is no such queue, 405 where another connection has it
     /// exclusively, 403 without permission.
-    pub async fn get(&self) -> Result<Option<(u64, Delivery)>, BrokerError> {
-        let queue = convert::short("queue", &self.queue)?;
-        let get = self.channel.basic_get(queue, BasicGetOptions::default());
+    pub async fn get(&self, queue: &Arc<str>) -> Result<Option<(u64, Delivery)>, BrokerError> {
+        let name = convert::short("queue", queue)?;
+        let get = self.channel.basic_get(name, BasicGetOptions::default());
         let got = bounded("basic.get", RPC_LIMIT, get).await?;
         Ok(got.map(|message| {
             self.held.fetch_add(1, Ordering::Relaxed);
             let raw = message.delivery;
-            (raw.delivery_tag, convert::delivery(&self.queue, raw))
+            (raw.delivery_tag, convert::delivery(queue, false, raw))
         }))
     }
 
     /// Acknowledges the message with `tag`; it leaves the queue. That this arrived is known from the next answer on the
-    /// channel.
+    /// channel, or from the commit.
     ///
     /// # Errors
     /// Where the channel is gone.
@@ -67,22 +76,33 @@ impl PullChannel {
         Ok(())
     }
 
+    /// Makes all acknowledgements since the last commit happen at once; nothing without transactions.
+    ///
+    /// # Errors
+    /// Where the channel is lost before the answer; then it is not known whether they have happened.
+    pub async fn commit(&self) -> Result<(), BrokerError> {
+        if !self.transactional {
+            return Ok(());
+        }
+        bounded("tx.commit", RPC_LIMIT, self.channel.tx_commit()).await
+    }
+
     /// Puts everything back that has been taken and not acknowledged. With `basic.nack`, which RabbitMQ 4.3 does not
     /// count as a failed delivery; a channel that just closes, it does.
     ///
     /// # Errors
     /// Where the channel is gone; then the broker has everything back already.
     pub async fn hand_back(&self) -> Result<(), BrokerError> {
-        if self.held.swap(0, Ordering::Relaxed) == 0 {
-            return Ok(());
+        if self.held.swap(0, Ordering::Relaxed) > 0 {
+            let options = BasicNackOptions {
+                multiple: true,
+                requeue: true,
+            };
+            // Tag 0 with `multiple` means everything outstanding.
+            let nack = self.channel.basic_nack(0, options);
+            bounded("basic.nack", RPC_LIMIT, nack).await?;
         }
-        let options = BasicNackOptions {
-            multiple: true,
-            requeue: true,
-        };
-        // Tag 0 with `multiple` means everything outstanding.
-        let nack = self.channel.basic_nack(0, options);
-        bounded("basic.nack", RPC_LIMIT, nack).await
+        self.commit().await
     }
 
     /// Closes the channel and awaits close-ok, for at most `limit`: every settlement has arrived.

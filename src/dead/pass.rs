@@ -1,5 +1,6 @@
 //! One pass over the dead letters of a queue: take each, settle it or hold it, put back what is held.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -29,8 +30,9 @@ const DEFAULT_DELIVERY_LIMIT: u64 = 20;
 /// leaves what it looked at at the end.
 #[derive(Debug)]
 pub struct Pass {
-    channel: PullChannel,
+    pub(super) channel: PullChannel,
     queue: String,
+    dead_queue: Arc<str>,
     waiting: u64,
     taken: u64,
     removed: u64,
@@ -48,11 +50,21 @@ impl Pass {
     /// # Errors
     /// [`BrokerError::Refused`] with 404 where there is no dead-letter queue.
     pub async fn begin(link: &Link, queue: &str) -> Result<Self, BrokerError> {
+        let channel = PullChannel::open(link).await?;
+        Self::begin_on(channel, link, queue).await
+    }
+
+    pub(super) async fn begin_on(
+        channel: PullChannel,
+        link: &Link,
+        queue: &str,
+    ) -> Result<Self, BrokerError> {
         let dead = dead_queue(queue);
         let facts = find_queue(link, &dead).await?;
         Ok(Self {
-            channel: PullChannel::open(link, &dead).await?,
+            channel,
             queue: queue.to_owned(),
+            dead_queue: dead.into(),
             waiting: facts.messages.into(),
             taken: 0,
             removed: 0,
@@ -66,8 +78,7 @@ impl Pass {
         self.waiting
     }
 
-    /// The next letter and its tag; nothing once all that were there have been taken. An answer also says that
-    /// every earlier acknowledgement has arrived.
+    /// The next letter and its tag; nothing once all that were there have been taken.
     ///
     /// # Errors
     /// Where the channel is lost.
@@ -75,7 +86,7 @@ impl Pass {
         if self.taken >= self.waiting {
             return Ok(None);
         }
-        let Some((tag, delivery)) = self.channel.get().await? else {
+        let Some((tag, delivery)) = self.channel.get(&self.dead_queue).await? else {
             return Ok(None);
         };
         self.taken += 1;
@@ -93,6 +104,26 @@ impl Pass {
         self.channel.ack(tag).await?;
         self.removed += 1;
         Ok(())
+    }
+
+    /// Removes the letter with `tag` and takes `entries` of the journal, all at once.
+    ///
+    /// # Errors
+    /// Where the channel is lost: then all of it has happened, or nothing.
+    pub(super) async fn finish(&mut self, tag: u64, entries: &[u64]) -> Result<(), BrokerError> {
+        self.remove(tag).await?;
+        self.take_entries(entries).await
+    }
+
+    /// Takes `entries` of the journal, all at once.
+    ///
+    /// # Errors
+    /// Where the channel is lost.
+    pub(super) async fn take_entries(&self, entries: &[u64]) -> Result<(), BrokerError> {
+        for entry in entries {
+            self.channel.ack(*entry).await?;
+        }
+        self.channel.commit().await
     }
 
     /// Puts back what is held, and makes sure that what was removed is. Until `stop`, it takes its time to put it back
@@ -116,16 +147,16 @@ impl Pass {
     /// find nothing. Other consumers may take it meanwhile, so the wait is a short one.
     async fn until_back(&self) {
         let held = self.taken - self.removed;
-        let dead = dead_queue(&self.queue);
+        let dead = &self.dead_queue;
         let back = async {
-            while let Ok(facts) = find_queue(&self.link, &dead).await
+            while let Ok(facts) = find_queue(&self.link, dead).await
                 && u64::from(facts.messages) < held
             {
                 sleep(BACK_INTERVAL).await;
             }
         };
         if timeout(BACK_LIMIT, back).await.is_err() {
-            debug!(queue = dead, "what was handed back is not seen again");
+            debug!(queue = &**dead, "what was handed back is not seen again");
         }
     }
 }

@@ -1,20 +1,18 @@
 //! Sending dead letters again. The order of the steps is what makes it safe; see [the module](super).
 
 use std::collections::HashSet;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::sender::Sender;
 use super::{
-    Destination, Entry, Letter, Pass, Picking, QueueReport, dead_queue, identity, journal,
+    Again, Destination, Entry, Letter, Pass, Picking, QueueReport, dead_queue, identity, journal,
     journal_queue,
 };
-use crate::broker::{BrokerError, Link, find_exchange, find_queue};
+use crate::broker::{BrokerError, Link, PullChannel, find_exchange, find_queue};
 
-/// How long the broker has to answer the goodbye of a channel.
-const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// Copies, and destinations, that are remembered to be known again.
 const MEMORY_LIMIT: usize = 1_000_000;
 
@@ -59,7 +57,7 @@ pub async fn replay(
         let mut run = Run::begin(link, queue, how).await?;
         report.waiting = run.pass.waiting();
         while !stop.is_cancelled() && !picking.is_over() {
-            let Some((tag, letter)) = run.next().await? else {
+            let Some((tag, letter)) = run.pass.next().await? else {
                 break;
             };
             returns = returns.max(letter.returns());
@@ -93,29 +91,23 @@ impl<'a> Run<'a> {
     async fn begin(link: &'a Link, queue: &str, how: Replay) -> Result<Self, BrokerError> {
         // Before anything is declared: a queue that is not there needs no journal.
         find_queue(link, &dead_queue(queue)).await?;
+        // A letter and its entries are settled at once: an entry that outlived its letter would be taken for that of
+        // another one that is the same in every byte.
+        let channel = PullChannel::open_transactional(link).await?;
         let sender = if how.dry_run {
             None
         } else {
-            Some(Sender::begin(link, &journal_queue(queue)).await?)
+            Some(Sender::begin(link, &journal_queue(queue), &channel).await?)
         };
         Ok(Self {
             link,
             how,
-            pass: Pass::begin(link, queue).await?,
+            pass: Pass::begin_on(channel, link, queue).await?,
             sender,
             sent: HashSet::new(),
             there: HashSet::new(),
             refused: HashSet::new(),
         })
-    }
-
-    async fn next(&mut self) -> Result<Option<(u64, Letter)>, BrokerError> {
-        let next = self.pass.next().await?;
-        // The answer proves that the removal before it has arrived.
-        if let Some(sender) = &mut self.sender {
-            sender.forget_used().await?;
-        }
-        Ok(next)
     }
 
     async fn deal_with(
@@ -133,7 +125,7 @@ impl<'a> Run<'a> {
         if let Some((used, Entry::Receipt)) = entry {
             // An earlier pass has sent it, whatever this one picks.
             report.seen += 1;
-            self.finish(tag, Some(used)).await?;
+            self.pass.finish(tag, &[used]).await?;
             report.finished += 1;
             self.remember(letter);
             return Ok(());
@@ -141,28 +133,25 @@ impl<'a> Run<'a> {
         if !picking.pick(letter, report) {
             return Ok(());
         }
-        if let Some((used, Entry::Intent)) = entry {
+        let mut used = Vec::new();
+        if let Some((intent, Entry::Intent)) = entry {
             match self.how.in_doubt {
                 InDoubt::Leave => {
                     report.doubt(letter.id());
                     return Ok(());
                 }
                 InDoubt::Drop => {
-                    self.finish(tag, Some(used)).await?;
+                    self.pass.finish(tag, &[intent]).await?;
                     report.dropped += 1;
                     return Ok(());
                 }
-                InDoubt::Replay => {
-                    if let Some(sender) = &mut self.sender {
-                        sender.channel.ack(used).await?;
-                    }
-                }
+                InDoubt::Replay => used.push(intent),
             }
         }
         if letter.copy().is_some_and(|copy| self.sent.contains(copy)) {
             debug!(id = letter.id(), "a second copy is not sent again");
             if self.sender.is_some() {
-                self.finish(tag, None).await?;
+                self.pass.finish(tag, &used).await?;
             }
             report.twins += 1;
             return Ok(());
@@ -181,7 +170,14 @@ impl<'a> Run<'a> {
             self.remember(letter);
             return Ok(());
         }
-        self.send(tag, letter, &identity, destination, report).await
+        let again = letter.again(destination);
+        if self
+            .send(tag, &again, &identity, used, letter, report)
+            .await?
+        {
+            self.remember(letter);
+        }
+        Ok(())
     }
 
     /// Whether anything can be sent to `destination`; the inner error says why not.
@@ -228,59 +224,46 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Sends `again` and removes its letter, which has `tag` and `used` entries of earlier passes. Whether it was taken.
     async fn send(
         &mut self,
         tag: u64,
-        letter: &Letter,
+        again: &Again,
         identity: &str,
-        destination: Destination,
+        mut used: Vec<u64>,
+        letter: &Letter,
         report: &mut QueueReport,
-    ) -> Result<(), BrokerError> {
-        let sender = self.sender.as_mut().expect("a rehearsal sends nothing");
-        let again = letter.again(destination);
+    ) -> Result<bool, BrokerError> {
+        let sender = self.sender.as_ref().expect("a rehearsal sends nothing");
         let mark = journal::mark(sender.id, identity);
-        match sender.send(&again, &mark).await {
+        let sent = sender.send(again, &mark).await;
+        if !matches!(sent, Ok(()) | Err(BrokerError::NotAccepted { .. })) {
+            return sent.map(|()| false);
+        }
+        let entry = sender.entry(&mark, &self.pass.channel).await?;
+        match sent {
             Ok(()) => {
-                let used = sender.entry(&mark).await?;
-                self.finish(tag, used).await?;
-                self.remember(letter);
+                used.push(entry);
+                self.pass.finish(tag, &used).await?;
                 report.replayed += 1;
-                Ok(())
+                Ok(true)
             }
-            Err(error @ BrokerError::NotAccepted { .. }) => {
-                // First the entry, then the letter: an entry that outlived this would have a later pass drop it.
-                if let Some(entry) = sender.entry(&mark).await? {
-                    sender.channel.ack(entry).await?;
-                }
+            Err(error) => {
+                // Before the letter goes back: an entry that outlived this would have a later pass remove it.
+                self.pass.take_entries(&[entry]).await?;
                 self.refuse(&again.destination);
                 let cause = format!("{}: {error}", again.destination);
                 report.fail(letter.id(), cause);
-                Ok(())
+                Ok(false)
             }
-            Err(error) => Err(error),
         }
-    }
-
-    /// Removes the letter with `tag`, and its entry in the journal once that is known to have arrived.
-    async fn finish(&mut self, tag: u64, used: Option<u64>) -> Result<(), BrokerError> {
-        self.pass.remove(tag).await?;
-        if let Some(sender) = &mut self.sender {
-            sender.used = used;
-        }
-        Ok(())
     }
 
     async fn end(self, stop: &CancellationToken) -> Result<(), BrokerError> {
-        // Close-ok proves that the last removal has arrived.
-        self.pass.end(stop).await?;
-        if let Some(mut sender) = self.sender {
-            sender.forget_used().await?;
-            for tag in sender.journal.outdated(SystemTime::now()) {
-                sender.channel.ack(tag).await?;
-            }
-            sender.channel.hand_back().await?;
-            sender.channel.close(CLOSE_LIMIT).await?;
+        if let Some(sender) = &self.sender {
+            let outdated = sender.journal.outdated(SystemTime::now());
+            self.pass.take_entries(&outdated).await?;
         }
-        Ok(())
+        self.pass.end(stop).await
     }
 }

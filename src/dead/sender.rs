@@ -1,8 +1,9 @@
 //! What publishes dead letters again, and keeps the journal of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 use ulid::Ulid;
 
@@ -19,49 +20,50 @@ const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
 const JOURNAL_KEPT: Duration = Duration::from_hours(30 * 24);
 /// Entries of a journal that are read; a pass that is cut off leaves one.
 const JOURNAL_LIMIT: u32 = 10_000;
+/// How long an entry may take to be in the journal once its message is confirmed or refused.
+const ENTRY_LIMIT: Duration = Duration::from_secs(5);
+/// How often it is looked for.
+const ENTRY_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a pass waits for another that is ending, or that the broker has not given up.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 /// How often it asks meanwhile.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What publishes, and keeps the journal. All on one channel, so that what has been published is in the journal
-/// when the journal is asked.
+/// What publishes, and writes the journal.
 pub(super) struct Sender {
     pub(super) id: Ulid,
     publisher: Publisher,
-    pub(super) channel: PullChannel,
-    name: String,
+    name: Arc<str>,
     pub(super) journal: Journal,
-    /// The entry of a letter whose removal is not yet known to have arrived.
-    pub(super) used: Option<u64>,
 }
 
 impl Sender {
-    /// Locks the journal, and reads what earlier passes have left in it.
-    pub(super) async fn begin(link: &Link, name: &str) -> Result<Self, BrokerError> {
+    /// Locks the journal, and reads on `channel` what earlier passes have left in it.
+    pub(super) async fn begin(
+        link: &Link,
+        name: &str,
+        channel: &PullChannel,
+    ) -> Result<Self, BrokerError> {
         lock_journal(link, name).await?;
         let entries = declare_kept_for(link, name, JOURNAL_KEPT).await?;
-        let publisher = Publisher::open(link).await?;
-        let channel = publisher.pull(name);
+        let name: Arc<str> = name.into();
         let mut journal = Journal::default();
         for _ in 0..entries.min(JOURNAL_LIMIT) {
-            let Some((tag, delivery)) = channel.get().await? else {
+            let Some((tag, delivery)) = channel.get(&name).await? else {
                 break;
             };
             if !journal.enter(tag, &delivery) {
                 warn!(
-                    queue = name,
+                    queue = &*name,
                     "there is a message in the journal that is no entry"
                 );
             }
         }
         Ok(Self {
             id: Ulid::new(),
-            publisher,
-            channel,
-            name: name.to_owned(),
+            publisher: Publisher::open(link).await?,
+            name,
             journal,
-            used: None,
         })
     }
 
@@ -89,22 +91,32 @@ impl Sender {
         }
     }
 
-    /// The entry under `mark`, which has just been published. Whatever stands before it is held by now.
-    pub(super) async fn entry(&self, mark: &str) -> Result<Option<u64>, BrokerError> {
-        let Some((tag, delivery)) = self.channel.get().await? else {
-            return Ok(None);
-        };
-        let found = delivery.properties.headers.get(MARK);
-        let is_ours = found.and_then(|value| value.as_str()) == Some(mark);
-        Ok(is_ours.then_some(tag))
-    }
-
-    /// Takes the last entry from the journal.
-    pub(super) async fn forget_used(&mut self) -> Result<(), BrokerError> {
-        match self.used.take() {
-            Some(tag) => self.channel.ack(tag).await,
-            None => Ok(()),
-        }
+    /// Takes the entry under `mark`, which has just been published, on `channel`; its tag. Whatever stands before it
+    /// is held by now.
+    ///
+    /// # Errors
+    /// Where it does not come: where the message was refused, it may do so a moment after the refusal.
+    pub(super) async fn entry(
+        &self,
+        mark: &str,
+        channel: &PullChannel,
+    ) -> Result<u64, BrokerError> {
+        let found = timeout(ENTRY_LIMIT, async {
+            loop {
+                if let Some((tag, delivery)) = channel.get(&self.name).await? {
+                    let found = delivery.properties.headers.get(MARK);
+                    if found.and_then(|value| value.as_str()) == Some(mark) {
+                        return Ok(tag);
+                    }
+                } else {
+                    sleep(ENTRY_INTERVAL).await;
+                }
+            }
+        });
+        found.await.unwrap_or(Err(BrokerError::TimedOut {
+            what: "finding the entry in the journal",
+            limit: ENTRY_LIMIT,
+        }))
     }
 }
 
@@ -115,7 +127,7 @@ async fn lock_journal(link: &Link, name: &str) -> Result<(), BrokerError> {
         loop {
             match lock(link, &lock_name).await {
                 Err(BrokerError::Refused { code: 405, .. }) => {
-                    tokio::time::sleep(LOCK_INTERVAL).await;
+                    sleep(LOCK_INTERVAL).await;
                 }
                 other => return other,
             }
