@@ -20,6 +20,9 @@ const ANNOUNCE_MS = 3000;
 // An outage shorter than this is no banner: it flickers away before it is read.
 const BLINK_MS = 1500;
 
+// When screen readers were last told something, and of which states.
+let announced = 0;
+let before = null;
 // Where the list was left, to come back to.
 let place = { hash: "#/", y: 0 };
 
@@ -98,6 +101,11 @@ function drawConnection() {
   const words = { live: "Live", connecting: "Connecting", waiting: known ? "Not connected" : "Connecting", unauthorised: "Token needed" };
   setText(byId("pulse-text"), words[phase]);
   setText(byId("pulse-time"), phase === "live" && heard ? time(heard) : "");
+  // Said once, where the banner counts on each second.
+  if (stale === byId("stale").hidden) {
+    setText(byId("announce"), stale ? "Not connected. What is shown is old." : "Connected again.");
+    announced = performance.now();
+  }
   setHidden(byId("stale"), !stale);
   const next = retryAt === null ? "Trying now…" : `Next try in ${span(Math.max(0, retryAt - Date.now()))}.`;
   if (stale) {
@@ -142,9 +150,6 @@ function drawFoot() {
 }
 
 // What changed, said to screen readers.
-let before = null;
-let announced = 0;
-
 function announce() {
   if (performance.now() - announced < ANNOUNCE_MS || !store.summary) return;
   const states = new Map([...store.workers.values()].map((worker) => [worker.id, worker.state]));

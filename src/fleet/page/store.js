@@ -77,10 +77,10 @@ export function drain(raw) {
   return { ...raw, name: visible(raw.name), reason: visible(raw.reason), endAt: parse(raw.at) };
 }
 
-// Newest first, each once.
+// Newest first, and one of each worker: nobody drains twice.
 export function mergeDrains(more) {
   const all = new Map();
-  for (const each of [...store.drains, ...more]) all.set(`${each.worker} ${each.at}`, each);
+  for (const each of [...store.drains, ...more]) all.set(each.worker, each);
   store.drains = [...all.values()].sort((a, b) => (b.endAt ?? 0) - (a.endAt ?? 0)).slice(0, DRAINS);
   touch("drains");
 }
@@ -96,7 +96,6 @@ const apply = {
   snapshot(data) {
     summarise(data.summary);
     store.workers = new Map(data.workers.map((raw) => [String(raw.id), worker(raw)]));
-    store.drains = [];
     mergeDrains(data.drains.map(drain));
     touch("workers", "moved");
   },
