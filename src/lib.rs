@@ -13,8 +13,11 @@
 //! 4. Its [`handler::Outcome`] goes back to the node's task, exactly once, even if the handler panics.
 //! 5. The table [`settlement::decide`] turns it into a settlement; the ledger turns settlements into the fewest
 //!    broker calls; a flush writes them while the next ones gather.
-//! 6. If the channel was lost meanwhile, the outcome cannot be settled: a tag means nothing on another channel.
-//!    The broker delivers the message again.
+//! 6. A retry or a dead letter is a copy first, published on the other connection and confirmed; then the
+//!    delivery is acknowledged.
+//! 7. If the channel was lost meanwhile, the outcome cannot be settled: a tag means nothing on another channel. It
+//!    is remembered under the message's [`settlement::Identity`], and settles the redelivery when the broker
+//!    delivers the message again.
 //!
 //! # The life of a worker
 //! | phase | ready | pause | resume | drain | drained |
