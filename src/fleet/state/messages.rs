@@ -21,7 +21,7 @@ fn head(worker: &str, seq: u64) -> Head {
         worker: worker.into(),
         name: "w".into(),
         seq,
-        at: at(i64::try_from(seq).unwrap() * 1_000).to_string(),
+        at: at(i64::try_from(seq).expect("small numbers") * 1_000).to_string(),
         lease_ms: LEASE,
     }
 }

@@ -106,7 +106,7 @@ proptest! {
     fn two_fleets_agree_whenever_messages_reach_them(
         (life, shuffled) in shuffled(), late in 0..1_000_i64, step in 0..20_i64
     ) {
-        let last = i64::try_from(life.len()).unwrap() * 1_000;
+        let last = i64::try_from(life.len()).expect("small numbers") * 1_000;
         let one = read(&life, Origin::Live, last, 0);
         let two = read(&shuffled, Origin::Live, last + late, step);
         let restarted = read(&life, Origin::Log, 90_000_000, 1);
