@@ -69,7 +69,7 @@ enum Command {
     /// Look at dead letters, send them again, drop them
     #[command(subcommand)]
     Dead(dead::DeadCommand),
-    /// Print the JSON Schemas of the status messages
+    /// Print the JSON Schemas of status messages, commands and replies
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     Completions {

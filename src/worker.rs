@@ -1,5 +1,6 @@
 //! A worker: one process, its nodes, and the order in which it starts and stops.
 
+mod control;
 mod drain;
 mod report;
 mod start;
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use crate::status::wire::DrainReport;
@@ -91,10 +92,34 @@ pub enum WorkerError {
 /// What a running worker can be told.
 #[derive(Debug)]
 enum Command {
-    Pause,
+    Pause { reason: Option<String> },
     Resume,
     Drain { reason: String },
     Abort,
+}
+
+/// A command, and who wants to know what has become of it.
+#[derive(Debug)]
+struct Order {
+    command: Command,
+    answer: Option<oneshot::Sender<Result<(), Refusal>>>,
+}
+
+/// A command that a worker cannot obey in its phase.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("phase = {phase}: {rule}")]
+struct Refusal {
+    phase: Phase,
+    rule: &'static str,
+}
+
+impl Order {
+    fn answer(self, answer: Result<(), Refusal>) {
+        if let Some(sender) = self.answer {
+            // The asker may have stopped waiting.
+            let _ = sender.send(answer);
+        }
+    }
 }
 
 /// A worker that has started. Dropping it drains the worker, unobserved.
@@ -111,7 +136,7 @@ pub struct RunningWorker {
 
 /// Commands a running worker from anywhere. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Remote(mpsc::Sender<Command>);
+pub struct Remote(mpsc::Sender<Order>);
 
 impl Worker {
     /// A worker with these settings. Nothing is opened yet.
@@ -177,7 +202,7 @@ impl RunningWorker {
 impl Remote {
     /// Stops consuming, lets finish what runs, hands back what has not started.
     pub async fn pause(&self) {
-        self.send(Command::Pause).await;
+        self.send(Command::Pause { reason: None }).await;
     }
 
     /// Consumes again.
@@ -197,7 +222,8 @@ impl Remote {
     }
 
     async fn send(&self, command: Command) {
-        if self.0.send(command).await.is_err() {
+        let answer = None;
+        if self.0.send(Order { command, answer }).await.is_err() {
             tracing::debug!("the worker has stopped; there is nobody to command");
         }
     }

@@ -7,14 +7,14 @@ use tidegate::status::wire::Kind;
 
 #[test]
 fn the_committed_schemas_are_fresh() {
-    for kind in Kind::ALL {
+    for document in schema::documents() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("docs/schema")
-            .join(schema::file_name(kind));
+            .join(document.file_name());
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
         assert_eq!(
             committed,
-            schema::text(kind),
+            document.text(),
             "{} is stale: run `tidegate schema --dir docs/schema`",
             path.display()
         );

@@ -1,4 +1,4 @@
-//! `tidegate schema`: the JSON Schemas of the status messages.
+//! `tidegate schema`: the JSON Schemas of what workers say and are told.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Exit;
+use crate::status::control::{Command, Reply};
 use crate::status::wire::Kind;
 
 /// Arguments of `tidegate schema`.
@@ -18,13 +19,52 @@ pub struct SchemaArgs {
     dir: Option<PathBuf>,
 }
 
+/// The schema of one kind of message.
+#[derive(Debug, Clone)]
+pub struct Document {
+    name: &'static str,
+    schema: schemars::Schema,
+}
+
+/// Every schema that there is: status messages, commands, replies.
+pub fn documents() -> Vec<Document> {
+    let status = Kind::ALL.map(|kind| Document {
+        name: kind.as_str(),
+        schema: kind.schema(),
+    });
+    let command = Document {
+        name: "command",
+        schema: schemars::schema_for!(Command),
+    };
+    let reply = Document {
+        name: "reply",
+        schema: schemars::schema_for!(Reply),
+    };
+    status.into_iter().chain([command, reply]).collect()
+}
+
+impl Document {
+    /// The name of its file.
+    pub fn file_name(&self) -> String {
+        format!("{}.v1.json", self.name)
+    }
+
+    /// What its file holds: keys in the order of the alphabet, whatever order the build of the JSON library
+    /// keeps.
+    pub fn text(&self) -> String {
+        let schema = sorted(self.schema.clone().to_value());
+        let text = serde_json::to_string_pretty(&schema);
+        text.expect("a schema is plain data") + "\n"
+    }
+}
+
 /// Prints or writes the schemas.
 pub fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
-    for kind in Kind::ALL {
-        let schema = text(kind);
+    for document in documents() {
+        let schema = document.text();
         match &args.dir {
             Some(dir) => {
-                let path = dir.join(file_name(kind));
+                let path = dir.join(document.file_name());
                 std::fs::write(&path, schema)
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 println!("{}", path.display());
@@ -33,19 +73,6 @@ pub fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Clean)
-}
-
-/// The name of the file that holds the schema of `kind`.
-pub fn file_name(kind: Kind) -> String {
-    format!("{}.v1.json", kind.as_str())
-}
-
-/// The schema of `kind` as the file holds it: keys in the order of the alphabet, whatever order the build
-/// of the JSON library keeps.
-pub fn text(kind: Kind) -> String {
-    let schema = sorted(kind.schema().to_value());
-    let text = serde_json::to_string_pretty(&schema);
-    text.expect("a schema is plain data") + "\n"
 }
 
 fn sorted(value: Value) -> Value {

@@ -3,8 +3,14 @@
 //! A command is published to the control exchange with routing key `worker.<id>`, or `all`; a reply goes to the
 //! command's `reply_to` by the default exchange, with its `correlation_id`.
 
+mod read;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use read::{
+    BODY_LIMIT, LONGEST_CADENCE, REASON_LIMIT, SLOWEST_CADENCE, Unreadable, clean, read,
+};
 
 use crate::lifecycle::Phase;
 
@@ -30,31 +36,46 @@ pub fn control_queue(id: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// Drain, and exit.
+    /// Drain, and exit. A worker that drains already goes on as it is.
     Drain {
         /// Why; it appears in the state and in the report.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// Consume nothing until told to resume.
+    /// Consume nothing until told to resume; what runs finishes. Only a running worker can.
     Pause {
         /// Why; it appears in the state.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// Consume again.
+    /// Consume again. Only a paused worker can.
     Resume,
-    /// Publish the whole state now.
+    /// Publish the whole state now, and after it a full beat.
     Report,
-    /// Send beats no faster than this.
+    /// Send beats no faster than this, from the one after the next: the next has been promised. The newest
+    /// cadence stands.
     Cadence {
-        /// The shortest interval between two beats, in milliseconds.
+        /// The shortest interval between two beats, in milliseconds, from 1 to 3,600,000.
         interval_ms: u64,
-        /// How long that holds, in milliseconds; then the worker's own interval does again.
+        /// How long that holds, in milliseconds, at most 86,400,000; then the worker's own interval does again.
         for_ms: u64,
     },
     /// Say that you are there.
     Ping,
+}
+
+impl Command {
+    /// The command's word.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Drain { .. } => "drain",
+            Self::Pause { .. } => "pause",
+            Self::Resume => "resume",
+            Self::Report => "report",
+            Self::Cadence { .. } => "cadence",
+            Self::Ping => "ping",
+        }
+    }
 }
 
 /// A worker's answer to a command.

@@ -93,7 +93,8 @@ pub struct State {
     pub version: String,
     /// When the worker started, as `at`.
     pub started_at: String,
-    /// Why the worker is in this phase, where there is a reason: the signal or command that began a drain.
+    /// Why the worker is in this phase, where there is a reason: the signal that began a drain (`SIGTERM`), or the
+    /// command that began a drain or a pause (`command: deploy 42`, or `command` where it gave no reason).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The worker's nodes.

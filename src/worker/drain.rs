@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
+use super::control::Control;
 use super::report::{log, report};
 use super::supervise::{Supervisor, advance};
-use super::{Command, DrainReport};
+use super::{Command, DrainReport, Order, Refusal};
 use crate::broker::{BrokerError, Session};
 use crate::handler::AnyHandler;
 use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT, Event, Phase};
@@ -70,7 +71,7 @@ impl Supervisor {
         ));
         let published = published.await;
         log(&report, published == Some(true));
-        cut.short(close(self.status, self.consume, self.publish))
+        cut.short(close(self.control, self.status, self.consume, self.publish))
             .await;
         advance(&self.phase, Event::Drained);
         report
@@ -92,7 +93,7 @@ impl Supervisor {
 async fn drain_nodes(
     nodes: Vec<Node>,
     deadline: Instant,
-    commands: &mut mpsc::Receiver<Command>,
+    commands: &mut mpsc::Receiver<Order>,
 ) -> (NodeDrain, Option<Instant>) {
     let commanders: Vec<_> = nodes.iter().map(Node::commander).collect();
     let command = |command| {
@@ -107,11 +108,11 @@ async fn drain_nodes(
         tokio::select! {
             biased;
             drains = &mut drained => break drains,
-            at = next_abort(commands), if aborted.is_none() => {
+            at = next_abort(commands) => if aborted.is_none() {
                 warn!("aborting: what is in flight is handed back");
                 aborted = Some(at);
                 command(node::Command::Abort { at });
-            }
+            },
         }
     };
     let sum = drains
@@ -120,20 +121,36 @@ async fn drain_nodes(
     (sum, aborted)
 }
 
-/// Resolves when an abort is commanded; other commands come too late and are ignored. Cancel safe.
-async fn next_abort(commands: &mut mpsc::Receiver<Command>) -> Instant {
+/// Resolves when an abort is commanded. Another drain changes nothing; everything else comes too late, and
+/// whoever asked is told so. Cancel safe.
+async fn next_abort(orders: &mut mpsc::Receiver<Order>) -> Instant {
     loop {
-        match commands.recv().await {
-            Some(Command::Abort) => return Instant::now(),
-            Some(late) => info!(command = ?late, "ignored: the worker is draining"),
-            None => std::future::pending().await,
+        let Some(order) = orders.recv().await else {
+            return std::future::pending().await;
+        };
+        let refused = |rule| {
+            let phase = Phase::Draining;
+            Err(Refusal { phase, rule })
+        };
+        let (answer, aborts) = match &order.command {
+            Command::Abort => (Ok(()), true),
+            Command::Drain { reason } => {
+                info!(reason, "ignored: the worker is draining already");
+                (Ok(()), false)
+            }
+            Command::Pause { .. } => (refused("only a running worker can be paused"), false),
+            Command::Resume => (refused("only a paused worker can be resumed"), false),
+        };
+        order.answer(answer);
+        if aborts {
+            return Instant::now();
         }
     }
 }
 
 /// What is left of a drain after its nodes: it ends in time, and a second signal cuts it short.
 struct Cut {
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Order>,
     end: Instant,
     aborted: bool,
 }
@@ -142,17 +159,16 @@ impl Cut {
     /// Awaits `step` until the end at most, which an abort moves to [`ABORT_LIMIT`] from then.
     async fn short<T>(&mut self, step: impl Future<Output = T>) -> Option<T> {
         let mut step = pin!(step);
-        if !self.aborted {
+        loop {
             tokio::select! {
                 biased;
                 value = timeout_at(self.end, &mut step) => return value.ok(),
-                at = next_abort(&mut self.commands) => {
+                at = next_abort(&mut self.commands) => if !self.aborted {
                     self.aborted = true;
                     self.end = self.end.min(at + ABORT_LIMIT);
-                }
+                },
             }
         }
-        timeout_at(self.end, step).await.ok()
     }
 }
 
@@ -200,7 +216,15 @@ async fn publish_report(
     }
 }
 
-async fn close(status: Option<Status>, consume: Session, publish: Session) {
+async fn close(
+    control: Option<Control>,
+    status: Option<Status>,
+    consume: Session,
+    publish: Session,
+) {
+    if let Some(control) = control {
+        control.close(CLOSE_LIMIT).await;
+    }
     if let Some(status) = status {
         status.close(CLOSE_LIMIT).await;
     }

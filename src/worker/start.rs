@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::info;
 use ulid::Ulid;
 
+use super::control::{Control, ControlParts};
 use super::supervise::Supervisor;
 use super::{COMMANDS, Remote, RunningWorker, WorkerError};
 use crate::broker::{AmqpRuntime, Session};
@@ -85,6 +86,7 @@ pub(super) async fn start(
         deadline: None,
         nodes: infos,
     });
+    let control_exchange = settings.status.control.clone();
     let status = settings.status.enabled.then(|| {
         let parts = StatusParts {
             worker: id.clone(),
@@ -102,6 +104,18 @@ pub(super) async fn start(
     });
 
     let phase = watch::Sender::new(Phase::Starting);
+    let (commands, receiver) = mpsc::channel(COMMANDS);
+    let control = status.as_ref().map(|status| {
+        let parts = ControlParts {
+            worker: id.clone(),
+            exchange: control_exchange,
+            session: publish.state(),
+            orders: commands.downgrade(),
+            voice: status.voice(),
+            phase: phase.subscribe(),
+        };
+        Control::start(parts, amqp.handle())
+    });
     let server = listener.map(|listener| {
         let health = http::Health {
             phase: phase.subscribe(),
@@ -114,7 +128,6 @@ pub(super) async fn start(
         info!(%address, "http server is listening");
     }
 
-    let (commands, receiver) = mpsc::channel(COMMANDS);
     let observed = phase.subscribe();
     let supervisor = Supervisor {
         _amqp: Arc::clone(&amqp),
@@ -128,6 +141,7 @@ pub(super) async fn start(
         consume,
         publish,
         status,
+        control,
         metrics,
         _server: server,
     };

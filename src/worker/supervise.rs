@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
-use super::{Command, DrainReport, WorkerError};
+use super::control::Control;
+use super::{Command, DrainReport, Order, Refusal, WorkerError};
 use crate::broker::{AmqpRuntime, BrokerError, Session, SessionState};
 use crate::handler::AnyHandler;
 use crate::lifecycle::{DrainTrigger, Event, Phase};
@@ -23,13 +24,14 @@ pub(super) struct Supervisor {
     pub grace: Duration,
     pub phase: watch::Sender<Phase>,
     pub snapshot: watch::Sender<Snapshot>,
-    pub commands: mpsc::Receiver<Command>,
+    pub commands: mpsc::Receiver<Order>,
     pub drain: DrainTrigger,
     pub nodes: Vec<Node>,
     pub handlers: Vec<AnyHandler>,
     pub consume: Session,
     pub publish: Session,
     pub status: Option<Status>,
+    pub control: Option<Control>,
     pub metrics: Metrics,
     pub _server: Option<AbortOnDropHandle<()>>,
 }
@@ -49,12 +51,8 @@ impl Supervisor {
             self.describe(&states);
             tokio::select! {
                 biased;
-                command = self.commands.recv() => match command {
-                    Some(Command::Drain { reason }) => return Ok(self.drain(reason).await),
-                    Some(Command::Abort) => return Ok(self.drain("abort".to_owned()).await),
-                    Some(Command::Pause) => self.pause(),
-                    Some(Command::Resume) => self.resume(),
-                    None => return Ok(self.drain("its owner is gone".to_owned()).await),
+                order = self.commands.recv() => if let Some(reason) = self.obey(order) {
+                    return Ok(self.drain(reason).await);
                 },
                 () = any_changed(&mut states) => {}
                 changed = consume.changed() => if changed.is_err() {
@@ -94,18 +92,57 @@ impl Supervisor {
         }
     }
 
-    fn pause(&mut self) {
-        if advance(&self.phase, Event::Pause) {
-            self.command(node::Command::Pause);
-            info!("worker paused");
-        }
+    /// Does what was ordered; a drain is for the caller to begin, for the reason that this gives.
+    fn obey(&mut self, order: Option<Order>) -> Option<String> {
+        let Some(mut order) = order else {
+            return Some("its owner is gone".to_owned());
+        };
+        let (answer, drain) = match &mut order.command {
+            Command::Drain { reason } => (Ok(()), Some(std::mem::take(reason))),
+            Command::Abort => (Ok(()), Some("abort".to_owned())),
+            Command::Pause { reason } => (self.pause(reason.take()), None),
+            Command::Resume => (self.resume(), None),
+        };
+        order.answer(answer);
+        drain
     }
 
-    fn resume(&mut self) {
-        if advance(&self.phase, Event::Resume) {
-            self.command(node::Command::Run);
-            info!("worker resumed");
+    fn pause(&mut self, reason: Option<String>) -> Result<(), Refusal> {
+        let phase = *self.phase.borrow();
+        if phase == Phase::Paused {
+            return Ok(());
         }
+        if !advance(&self.phase, Event::Pause) {
+            let rule = "only a running worker can be paused";
+            return Err(Refusal { phase, rule });
+        }
+        self.command(node::Command::Pause);
+        info!(reason, "worker paused");
+        self.explain(reason);
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), Refusal> {
+        let phase = *self.phase.borrow();
+        if phase == Phase::Running {
+            return Ok(());
+        }
+        if !advance(&self.phase, Event::Resume) {
+            let rule = "only a paused worker can be resumed";
+            return Err(Refusal { phase, rule });
+        }
+        self.command(node::Command::Run);
+        info!("worker resumed");
+        self.explain(None);
+        Ok(())
+    }
+
+    /// Why the worker is in its phase; it is said together with the phase.
+    fn explain(&self, reason: Option<String>) {
+        self.snapshot.send_if_modified(|snapshot| {
+            snapshot.reason = reason;
+            false
+        });
     }
 
     pub(super) fn command(&self, command: node::Command) {

@@ -1,6 +1,7 @@
 //! What the tests stand on: a real broker, the real program, and a test's hands on both.
 
 pub mod broker;
+pub mod commander;
 pub mod gate;
 pub mod management;
 pub mod proxy;

@@ -6,6 +6,7 @@ mod adoption;
 mod beats;
 mod chaos;
 mod check;
+mod control;
 mod dead;
 mod deadline;
 mod dedicated;
