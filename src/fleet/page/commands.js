@@ -103,10 +103,11 @@ async function send() {
     return toast(`${name}: ${answer.phase ? `now ${answer.phase}` : `${command} accepted`}.`);
   }
   // The token stays until another takes its place: it may be good for reading.
-  if (answer.status === 401) setHidden(byId("command-token-field"), false);
+  const wrong = answer.status === 401 || answer.code === "forbidden";
+  if (wrong) setHidden(byId("command-token-field"), false);
   if (!still) return toast(`${TITLES[command]} ${name}: ${answer.message}`, "warning");
   problem("command-problem", answer.message);
-  if (answer.status === 401) byId("command-token").focus();
+  if (wrong) byId("command-token").focus();
 }
 
 async function post(command, id, reason) {

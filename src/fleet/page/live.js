@@ -103,14 +103,18 @@ function readable(error) {
 
 // What an answer other than 2xx says.
 export async function failure(response) {
+  let code = null;
   let message = `The fleet program answered ${response.status} ${response.statusText}`.trim();
   try {
     const body = await response.json();
-    if (typeof body?.error?.message === "string") message = sentence(body.error.message);
+    // A worker's refusal is an answer with its own words.
+    const words = body?.error?.message ?? body?.error;
+    if (typeof words === "string") message = sentence(words);
+    code = body?.error?.code ?? null;
   } catch {
     // A proxy in between answers in its own words; the status says enough.
   }
-  return { status: response.status, message };
+  return { status: response.status, code, message };
 }
 
 // Server-sent events out of pieces of text (HTML standard, "Interpreting an event stream"). A line may come in
