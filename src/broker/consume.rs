@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-    BasicRejectOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
+    BasicQosOptions, BasicRejectOptions,
 };
 use lapin::types::FieldTable;
 
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 use crate::delivery::Delivery;
 use crate::settlement::Call;
+
+/// How many settlements may be under way between a channel and a quorum queue without one of them being kept back
+/// in the channel. RabbitMQ's limit is 32 (`quorum_commands_soft_limit`); this is lower, to be sure.
+const QUORUM_WINDOW: usize = 16;
 
 /// A channel that consumes. Its delivery tags mean nothing on any other channel.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct ConsumeChannel {
     consumer_tag: String,
     generation: u64,
     delayed_by_broker: bool,
+    /// Settlements since the last method that a quorum queue has answered.
+    unanswered: usize,
 }
 
 /// A started consumer of a [`ConsumeChannel`].
@@ -73,6 +79,7 @@ impl ConsumeChannel {
             consumer_tag,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             delayed_by_broker,
+            unanswered: 0,
         })
     }
 
@@ -146,9 +153,10 @@ impl ConsumeChannel {
     ///
     /// The returned future does not borrow the channel, so that deliveries can be taken while it waits.
     pub fn cancel(
-        &self,
+        &mut self,
         limit: Duration,
     ) -> impl Future<Output = Result<(), BrokerError>> + Send + use<> {
+        self.unanswered = 0;
         let channel = self.channel.clone();
         let tag = convert::short("consumer tag", &self.consumer_tag);
         async move {
@@ -158,7 +166,8 @@ impl ConsumeChannel {
     }
 
     /// Queues one settlement. Calls reach the broker in the order of these calls.
-    pub fn settle(&self, call: Call) -> Write {
+    pub fn settle(&mut self, call: Call) -> Write {
+        self.unanswered += 1;
         let channel = self.channel.clone();
         let mut write: Write = Box::pin(async move {
             let (what, written) = match call {
@@ -188,8 +197,36 @@ impl ConsumeChannel {
         }
     }
 
+    /// Whether settlements written may be kept back in the broker's channel, so that its close-ok would not prove
+    /// that they arrived: a quorum queue is told at most 32 at a time, and what waits for that when the channel
+    /// closes is forgotten (seen with 3.10, 4.0 and 4.3; rabbitmq-server#10327).
+    pub fn may_be_kept_back(&self) -> bool {
+        self.unanswered > QUORUM_WINDOW
+    }
+
+    /// Has a quorum queue take every settlement written before, for at most `limit`: it answers a `basic.get` after
+    /// it has taken those sent to it, and the channel passes the rest on before it reads its next method. A message
+    /// got that way is handed back at once.
+    ///
+    /// # Errors
+    /// Where no answer came in time, or the broker refuses; with a single active consumer it does.
+    pub async fn pass_on(&mut self, limit: Duration) -> Result<(), BrokerError> {
+        let queue = convert::short("queue", &self.queue)?;
+        let get = self.channel.basic_get(queue, BasicGetOptions::default());
+        let got = bounded("basic.get", limit, get).await?;
+        self.unanswered = 0;
+        if let Some(got) = got {
+            let call = Call::HandBack {
+                tag: got.delivery.delivery_tag,
+            };
+            self.settle(call).await?;
+        }
+        Ok(())
+    }
+
     /// Closes the channel and awaits close-ok, for at most `limit`: the broker has then processed every
-    /// settlement sent before it (AMQP 0-9-1: methods of a channel are processed in order).
+    /// settlement sent before it (AMQP 0-9-1: methods of a channel are processed in order), except where they
+    /// [may be kept back](Self::may_be_kept_back).
     ///
     /// # Errors
     /// Where the channel was lost before, or no answer came in time: then nothing is known of the

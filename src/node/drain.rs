@@ -8,6 +8,7 @@ use tracing::warn;
 use super::command::interruption;
 use super::run::Run;
 use super::task::{NodeState, Task};
+use crate::config::QueueType;
 use crate::settlement::{Remembered, Settlement};
 
 /// How long cancelled handlers may take to let go before their deliveries are handed back regardless.
@@ -233,9 +234,17 @@ impl Task {
     /// Writes the last settlements and closes the channel.
     pub(super) async fn close(&mut self) {
         self.written().await;
-        let Some(channel) = self.channel.take() else {
+        let Some(mut channel) = self.channel.take() else {
             return;
         };
+        let limit = self.commands.borrow().within(CLOSE_LIMIT);
+        let quorum = self.settings.kind == QueueType::Quorum && !self.single_active_consumer;
+        if quorum
+            && channel.may_be_kept_back()
+            && let Err(error) = channel.pass_on(limit).await
+        {
+            warn!(queue = %self.queue, %error, "the queue may not have taken the last settlements");
+        }
         let limit = self.commands.borrow().within(CLOSE_LIMIT);
         let closed = channel.close(limit).await;
         let unstarted = self.ready.len() as u64;

@@ -59,7 +59,7 @@ impl Task {
     pub(super) async fn cancel_consumer(&mut self) -> Result<(), BrokerError> {
         let Some(channel) = self
             .channel
-            .as_ref()
+            .as_mut()
             .filter(|channel| channel.is_consuming())
         else {
             return Ok(());

@@ -296,7 +296,9 @@ impl Task {
     /// Writes what has been decided, unless a write is under way: while it is, more decisions gather, and
     /// the next flush takes them together. No timer, so a lone settlement is written at once.
     pub(super) fn flush(&mut self) {
-        let Some(channel) = &self.channel else { return };
+        let Some(channel) = &mut self.channel else {
+            return;
+        };
         if !self.writes.is_empty() || !self.ledger.has_decided() {
             return;
         }

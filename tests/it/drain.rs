@@ -60,9 +60,11 @@ async fn drains_under_load(kind: &str) {
     assert_eq!(left.len(), MESSAGES - 58);
     assert!(left.iter().all(|message| !finished.contains(&message.id)));
     let redelivered = left.iter().filter(|message| message.redelivered).count();
-    assert_eq!(
-        redelivered, 24,
-        "only what was handed back has been delivered before"
+    // A quorum queue may have been asked for one more, to have it take the last settlements.
+    let asked_for = usize::from(kind == "quorum");
+    assert!(
+        (24..=24 + asked_for).contains(&redelivered),
+        "only what was handed back has been delivered before, not {redelivered}"
     );
 }
 
@@ -74,6 +76,44 @@ async fn a_drain_under_load_settles_what_runs_and_hands_back_the_rest_of_a_quoru
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_under_load_settles_what_runs_and_hands_back_the_rest_of_a_classic_queue() {
     drains_under_load("classic").await;
+}
+
+/// More than a quorum queue is told at once (32): what a channel keeps back, its end would forget.
+#[tokio::test(flavor = "multi_thread")]
+async fn drains_that_hand_back_hundreds_to_a_quorum_queue_repeat_nothing() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 1_500).await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(vhost.url()).http_node(
+        "orders",
+        &gate.url(),
+        "concurrency = 8\nprefetch = 500",
+    );
+    for round in 1..=8 {
+        let mut worker = Worker::ready(&config).await;
+        gate.finished(round * 100).await;
+        worker.terminate();
+        let ended = worker.ended().await;
+        let report = ended.report.expect("a drain ends with a report");
+        assert_eq!(report.text("outcome"), "clean");
+        assert_eq!(report.number("unconfirmed"), 0);
+    }
+    let mut all = gate.ids();
+    let processed = all.len();
+    all.extend(
+        vhost
+            .take_all("orders")
+            .await
+            .into_iter()
+            .map(|left| left.id),
+    );
+    assert_eq!(
+        all.len(),
+        1_500,
+        "{processed} processed, and the rest is left"
+    );
+    assert_eq!(all.into_iter().collect::<BTreeSet<_>>().len(), 1_500);
 }
 
 #[tokio::test(flavor = "multi_thread")]
