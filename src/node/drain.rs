@@ -239,14 +239,14 @@ impl Task {
         };
         let limit = self.commands.borrow().within(CLOSE_LIMIT);
         let quorum = self.settings.kind == QueueType::Quorum && !self.single_active_consumer;
-        if quorum
-            && channel.may_be_kept_back()
-            && let Err(error) = channel.pass_on(limit).await
-        {
-            warn!(queue = %self.queue, %error, "the queue may not have taken the last settlements");
-        }
+        let passed_on = if quorum && channel.may_be_kept_back() {
+            channel.pass_on(limit).await
+        } else {
+            Ok(())
+        };
         let limit = self.commands.borrow().within(CLOSE_LIMIT);
-        let closed = channel.close(limit).await;
+        // Its close-ok proves nothing where the queue has not answered before.
+        let closed = channel.close(limit).await.and(passed_on);
         let unstarted = self.ready.len() as u64;
         self.ready.clear();
         self.metrics.handed_back.inc_by(unstarted);
