@@ -12,6 +12,7 @@ mod consume;
 mod convert;
 mod error;
 mod exclusive;
+mod feed;
 mod hello;
 mod inspect;
 mod link;
@@ -19,6 +20,7 @@ mod publish;
 mod pull;
 mod runtime;
 mod session;
+mod stream;
 mod topology;
 
 use std::future::Future;
@@ -28,6 +30,7 @@ pub use backoff::Backoff;
 pub use consume::{ConsumeChannel, Consumer, Intake, Write};
 pub use error::BrokerError;
 pub use exclusive::{ExclusiveConsumer, ExclusiveQueue, Taken};
+pub use feed::{Batch, Ear, Feed, Offset};
 pub use hello::{Server, server};
 pub use inspect::{find_exchange, find_queue, may_consume};
 pub use link::{Link, LinkState, Negotiated, connect};
@@ -35,6 +38,7 @@ pub use publish::{Confirm, Message, Publisher};
 pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delivery_limit, lock};
 pub use runtime::AmqpRuntime;
 pub use session::{Session, SessionState};
+pub use stream::{Stream, StreamFacts, ensure_stream};
 pub use topology::{
     QueueFacts, declare_topic_exchange, ensure_aside, ensure_dead_queue, ensure_delay_queue,
     ensure_queue, ensure_topic_exchange,

@@ -13,6 +13,7 @@ use crate::telemetry;
 mod check;
 mod connection;
 pub mod dead;
+mod fleet;
 mod health;
 pub mod publish;
 pub mod schema;
@@ -62,6 +63,8 @@ pub struct ConfigArgs {
 enum Command {
     /// Work on the queues of a configuration until a signal ends it
     Worker(ConfigArgs),
+    /// Show every worker's state, on a page and by an API, until a signal ends it
+    Fleet(ConfigArgs),
     /// Say what would go wrong: configuration, shutdown budget, broker, queues; starts nothing
     Check(check::CheckArgs),
     /// Send messages to a queue, each confirmed by the broker
@@ -136,6 +139,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Worker(args) => worker::run(args).await,
+            Command::Fleet(args) => fleet::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Dead(command) => dead::run(command).await,
             Command::Health(args) => health::run(&args),
@@ -155,6 +159,11 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
 
 /// Reads the configuration that `args` names, and what the environment says beside it.
 fn load(args: &ConfigArgs) -> Result<Settings, ConfigErrors> {
+    load_for(args, HandlersFrom::Configuration)
+}
+
+/// As [`load`], for what is done with the nodes.
+fn load_for(args: &ConfigArgs, handlers: HandlersFrom) -> Result<Settings, ConfigErrors> {
     // What is not UTF-8 is wrong, and is to be refused by the key's rule or the broker, not left out in silence.
     let text = |(name, value): (OsString, OsString)| {
         Some((
@@ -163,5 +172,5 @@ fn load(args: &ConfigArgs) -> Result<Settings, ConfigErrors> {
         ))
     };
     let variables = std::env::vars_os().filter_map(text);
-    crate::config::load(&args.config, variables, HandlersFrom::Configuration)
+    crate::config::load(&args.config, variables, handlers)
 }

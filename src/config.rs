@@ -11,6 +11,7 @@ mod broker;
 mod environment;
 mod error;
 mod file;
+mod fleet;
 mod handler;
 mod node;
 mod read;
@@ -21,6 +22,7 @@ mod value;
 
 pub use broker::{BrokerSettings, UrlError};
 pub use error::{ConfigError, ConfigErrors};
+pub use fleet::{FleetSettings, ForwardSettings};
 pub use handler::{ExecSettings, HandlerSettings, HttpSettings, LogSettings, Print};
 pub use node::{Binding, DeadLetterSettings, NodeSettings, QueueType, RetrySettings, Slots};
 pub use settings::{
@@ -34,6 +36,8 @@ pub enum HandlersFrom {
     Configuration,
     /// The program, which registers its own; `handler` may be left out.
     Program,
+    /// Nobody, as in the fleet program: it reads no `[[node]]` and no `[pool]`, and there may be none.
+    Nobody,
 }
 
 /// Loads the file, sets the keys over it that `env` names, and validates all of it.

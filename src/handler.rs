@@ -25,7 +25,7 @@ mod trace;
 pub use error::HandlerError;
 pub use exec::ExecHandler;
 pub use http::HttpHandler;
-pub(crate) use http::RESERVED_HEADERS;
+pub(crate) use http::{RESERVED_HEADERS, client as http_client};
 pub use json::json;
 pub use log::LogHandler;
 pub use outcome::{ERROR_LIMIT, Outcome, Reason};

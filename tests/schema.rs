@@ -38,3 +38,27 @@ fn the_example_of_the_protocol_obeys_its_schema() {
     wrong["phase"] = "resting".into();
     assert!(!validator.is_valid(&wrong), "an unknown phase is no state");
 }
+
+#[test]
+fn the_committed_description_of_the_api_is_fresh() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == tidegate::fleet::openapi::text(),
+        "{} is stale: run `tidegate schema --openapi > docs/openapi.json`",
+        path.display()
+    );
+}
+
+#[test]
+fn every_schema_that_the_description_refers_to_is_there() {
+    let document = tidegate::fleet::openapi::document();
+    let text = document.to_string();
+    let mut count = 0;
+    for reference in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+        count += 1;
+    }
+    assert!(count > 50, "{count}");
+}

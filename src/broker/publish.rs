@@ -139,6 +139,21 @@ impl Confirm {
             Err(error) => Err(BrokerError::from_lapin("awaiting a confirm", &error)),
         }
     }
+
+    /// Whether any queue was there for a mandatory message, once the broker has confirmed it. A queue that was
+    /// there and did not take it was there. Cancel safe, as [`accepted`](Self::accepted).
+    ///
+    /// # Errors
+    /// Where the channel was lost: nothing is known.
+    pub async fn routed(self) -> Result<bool, BrokerError> {
+        match self.0.await {
+            Ok(Confirmation::Ack(returned) | Confirmation::Nack(returned)) => {
+                Ok(returned.is_none())
+            }
+            Ok(Confirmation::NotRequested) => Ok(true),
+            Err(error) => Err(BrokerError::from_lapin("awaiting a confirm", &error)),
+        }
+    }
 }
 
 impl std::fmt::Debug for Confirm {

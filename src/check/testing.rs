@@ -50,6 +50,7 @@ pub(super) fn settings(nodes: Vec<NodeSettings>) -> Settings {
             exchange: "tidegate.status".to_owned(),
             control: "tidegate.control".to_owned(),
         },
+        fleet: crate::config::FleetSettings::default(),
         pools: BTreeMap::new(),
         nodes,
     }

@@ -17,6 +17,9 @@ pub struct SchemaArgs {
     /// Write one file for each kind of message into this directory, instead of all to standard output
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Print the OpenAPI description of the fleet program's API instead
+    #[arg(long, conflicts_with = "dir")]
+    openapi: bool,
 }
 
 /// The schema of one kind of message.
@@ -60,6 +63,10 @@ impl Document {
 
 /// Prints or writes the schemas.
 pub fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
+    if args.openapi {
+        print!("{}", crate::fleet::openapi::text());
+        return Ok(Exit::Clean);
+    }
     for document in documents() {
         let schema = document.text();
         match &args.dir {
@@ -75,7 +82,7 @@ pub fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Clean)
 }
 
-fn sorted(value: Value) -> Value {
+pub(crate) fn sorted(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
             let fields: BTreeMap<_, _> = fields.into_iter().collect();

@@ -14,6 +14,7 @@ use super::tree::Tree;
 use super::{HandlersFrom, value};
 
 mod broker;
+mod fleet;
 mod handler;
 mod node;
 mod pem;
@@ -22,7 +23,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 8] = [
     "broker",
     "worker",
     "drain",
@@ -30,6 +31,7 @@ const SECTIONS: [&str; 7] = [
     "status",
     "pool",
     "node",
+    "fleet",
 ];
 
 /// The settings that the tree says, or every error: those given, and those found.
@@ -45,8 +47,15 @@ pub(super) fn settings(
     let drain = drain(&root.table("drain", &["grace"]));
     let heartbeat = heartbeat(&root.table("heartbeat", &["busy", "idle"]));
     let status = status(&root.table("status", &["enabled", "exchange", "control"]));
-    let pools = pools(&root);
-    let nodes = node::read_all(&root, &pools, handlers);
+    let fleet = fleet::read(&root.table("fleet", &fleet::KEYS), handlers);
+    // The fleet program works on no queue: nodes may name what only a worker's host has.
+    let (pools, nodes) = if handlers == HandlersFrom::Nobody {
+        (BTreeMap::new(), Vec::new())
+    } else {
+        let pools = pools(&root);
+        let nodes = node::read_all(&root, &pools, handlers);
+        (pools, nodes)
+    };
     let settings = broker.map(|broker| Settings {
         worker,
         drain,
@@ -57,6 +66,7 @@ pub(super) fn settings(
             .filter_map(|(name, pool)| Some((name, pool?)))
             .collect(),
         nodes,
+        fleet,
         ..Settings::new(broker)
     });
     let errors = errors.take();

@@ -1,13 +1,14 @@
-//! The settings of a worker as a whole, and their defaults.
+//! The settings of a worker and of the fleet program as a whole, and their defaults.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::broker::BrokerSettings;
+use super::fleet::FleetSettings;
 use super::node::NodeSettings;
 
-/// Everything a worker is told, valid as a whole.
+/// Everything a worker or the fleet program is told, valid as a whole.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The broker and how to reach it.
@@ -22,8 +23,10 @@ pub struct Settings {
     pub status: StatusSettings,
     /// Named pools of slots (`[pool.<name>]`), shared by nodes.
     pub pools: BTreeMap<String, PoolSettings>,
-    /// The nodes, in the order of the file; at least one.
+    /// The nodes, in the order of the file; at least one for a worker.
     pub nodes: Vec<NodeSettings>,
+    /// The fleet program.
+    pub fleet: FleetSettings,
 }
 
 impl Settings {
@@ -37,6 +40,7 @@ impl Settings {
             status: StatusSettings::default(),
             pools: BTreeMap::new(),
             nodes: Vec::new(),
+            fleet: FleetSettings::default(),
         }
     }
 }

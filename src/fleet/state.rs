@@ -48,6 +48,9 @@ pub const ALL_LIMIT: Duration = Duration::from_secs(1);
 /// Workers asked and not answered yet, at most.
 const ASKED_LIMIT: usize = 500;
 
+/// Workers told apart as new at a time.
+pub const FRESH_LIMIT: usize = 1_000;
+
 /// What bounds the fleet's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -115,6 +118,7 @@ pub struct Fleet {
     rates: Rates,
     week: WeekCache,
     changes: Changes,
+    fresh: Vec<Arc<str>>,
     urgent: bool,
     dropped: u64,
 }
@@ -135,6 +139,7 @@ impl Fleet {
             rates: Rates::new(now),
             week: WeekCache::default(),
             changes: Changes::default(),
+            fresh: Vec::new(),
             urgent: false,
             dropped: 0,
         }
@@ -255,6 +260,11 @@ impl Fleet {
             }
         }
         std::mem::take(&mut self.changes)
+    }
+
+    /// Who became known since this was last called; at most [`FRESH_LIMIT`].
+    pub fn take_fresh(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.fresh)
     }
 
     /// Whether a worker came, went, or changed its state since the changes were last taken.

@@ -65,31 +65,7 @@ impl HttpHandler {
     /// # Errors
     /// The URL is not `http` or `https`; `ca` cannot be read; a header cannot be sent.
     pub fn new(settings: &HttpSettings) -> Result<Self, HandlerError> {
-        let encrypted = match settings.url.scheme() {
-            "http" => false,
-            "https" => true,
-            _ => return Err(HandlerError::Url("must begin with http:// or https://")),
-        };
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls::config(encrypted, settings.ca.as_deref())?)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build()
-            .map_err(HandlerError::Client)?;
-        // The client turns a user in the URL into an `authorization` header here, so that no request and no
-        // error has the URL with the password in it.
-        let mut template = client
-            .request(Method::POST, settings.url.clone())
-            .build()
-            .map_err(HandlerError::Client)?;
-        template.headers_mut().insert(
-            USER_AGENT,
-            HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))),
-        );
-        let configured = configured(settings)?;
-        template.headers_mut().extend(configured);
+        let (client, template) = client(settings)?;
         Ok(Self { client, template })
     }
 
@@ -109,6 +85,39 @@ impl HttpHandler {
         *request.body_mut() = Some(delivery.body.clone().into());
         request
     }
+}
+
+/// A client, and the POST that it is to repeat: with the URL and headers that are configured, and no body yet.
+///
+/// # Errors
+/// As [`HttpHandler::new`].
+pub(crate) fn client(settings: &HttpSettings) -> Result<(Client, Request), HandlerError> {
+    let encrypted = match settings.url.scheme() {
+        "http" => false,
+        "https" => true,
+        _ => return Err(HandlerError::Url("must begin with http:// or https://")),
+    };
+    let client = Client::builder()
+        .tls_backend_preconfigured(tls::config(encrypted, settings.ca.as_deref())?)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build()
+        .map_err(HandlerError::Client)?;
+    // The client turns a user in the URL into an `authorization` header here, so that no request and no
+    // error has the URL with the password in it.
+    let mut template = client
+        .request(Method::POST, settings.url.clone())
+        .build()
+        .map_err(HandlerError::Client)?;
+    template.headers_mut().insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))),
+    );
+    let configured = configured(settings)?;
+    template.headers_mut().extend(configured);
+    Ok((client, template))
 }
 
 fn configured(settings: &HttpSettings) -> Result<HeaderMap, HandlerError> {

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use tidegate::config::{self, ConfigErrors, HandlersFrom, Settings};
 
 mod environment;
+mod fleet;
 mod formats;
 mod nodes;
 mod rules;

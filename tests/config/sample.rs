@@ -137,7 +137,8 @@ fn the_sample_has_every_key_that_is_known() {
             continue;
         };
         tables += 1;
-        for key in known.split(", ") {
+        // The fleet program has a sample of its own.
+        for key in known.split(", ").filter(|key| *key != "fleet") {
             let written = [
                 format!("\n{key} = "),
                 format!("[{key}]"),

@@ -87,7 +87,7 @@ fn url(section: &Section<'_>) -> Option<BrokerSettings> {
 }
 
 /// The text of the file at a path, without the newline that editors put at its end.
-fn secret_file(tree: &Tree) -> Result<String, Rule> {
+pub(super) fn secret_file(tree: &Tree) -> Result<String, Rule> {
     let path = value::path(tree)?;
     let text = file::text(&path).map_err(|cause| format!("cannot be read: {cause}"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);

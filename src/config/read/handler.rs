@@ -72,7 +72,7 @@ fn http(section: &Section<'_>) -> Option<HttpSettings> {
     })
 }
 
-fn url(tree: &Tree) -> Result<Url, Rule> {
+pub(super) fn url(tree: &Tree) -> Result<Url, Rule> {
     let url = Url::parse(&value::text(tree)?)
         .map_err(|error| format!("is not a URL such as http://host:9000/path: {error}"))?;
     match url.scheme() {
@@ -81,7 +81,7 @@ fn url(tree: &Tree) -> Result<Url, Rule> {
     }
 }
 
-fn headers(section: &Section<'_>) -> BTreeMap<String, SecretString> {
+pub(super) fn headers(section: &Section<'_>) -> BTreeMap<String, SecretString> {
     let mut headers: BTreeMap<String, SecretString> = BTreeMap::new();
     let Some(table) = section.field("headers") else {
         return headers;

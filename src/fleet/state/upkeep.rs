@@ -22,6 +22,9 @@ impl Fleet {
             let entry = Entry::new(Arc::clone(name), now);
             self.entries.insert(Arc::clone(id), entry);
             self.urgent = true;
+            if self.fresh.len() < super::FRESH_LIMIT {
+                self.fresh.push(Arc::clone(id));
+            }
         }
         let entry = self.entries.get_mut(id).expect("it was just put there");
         let before = entry.state();

@@ -1,0 +1,60 @@
+//! The settings of the fleet program.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::handler::HttpSettings;
+
+/// `[fleet]`
+#[derive(Debug, Clone)]
+pub struct FleetSettings {
+    /// Address of the page and the API.
+    pub http: SocketAddr,
+    /// What a command must carry as bearer token; without it there are no commands.
+    pub token: Option<SecretString>,
+    /// What a read must carry as bearer token, where it must; `token` will do as well.
+    pub read_token: Option<SecretString>,
+    /// The virtual host of the broker's event exchange, where that is another than the fleet's.
+    pub events_vhost: Option<String>,
+    /// How long a worker that has ended is shown.
+    pub retention: Duration,
+    /// Workers known at a time.
+    pub max_workers: usize,
+    /// How old the messages of the log become.
+    pub log_max_age: Duration,
+    /// How large the log becomes, in bytes.
+    pub log_max_bytes: u64,
+    /// Beats per second that the whole fleet is asked to keep to.
+    pub beats_per_second: u32,
+    /// Whom to tell what changes.
+    pub forward: Option<ForwardSettings>,
+}
+
+/// `forward = { … }`
+#[derive(Debug, Clone)]
+pub struct ForwardSettings {
+    /// Where to, and with what headers.
+    pub http: HttpSettings,
+    /// One request in so much time.
+    pub window: Duration,
+}
+
+impl Default for FleetSettings {
+    fn default() -> Self {
+        let week = Duration::from_hours(7 * 24);
+        Self {
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            token: None,
+            read_token: None,
+            events_vhost: None,
+            retention: week,
+            max_workers: 20_000,
+            log_max_age: week,
+            log_max_bytes: 1 << 30,
+            beats_per_second: 200,
+            forward: None,
+        }
+    }
+}

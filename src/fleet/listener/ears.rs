@@ -1,0 +1,89 @@
+//! What is listened to over one connection: the log, beats, answers.
+
+use std::time::Duration;
+
+use tracing::warn;
+use ulid::Ulid;
+
+use super::progress::Progress;
+use crate::broker::{
+    BrokerError, Ear, Feed, Link, Offset, Stream, ensure_stream, ensure_topic_exchange,
+};
+use crate::config::Settings;
+
+/// The stream of states and drain reports.
+pub(in crate::fleet) const LOG: &str = "tidegate.status.log";
+/// What the log keeps.
+const LOG_KEYS: [&str; 2] = ["state.#", "drain.#"];
+const BEAT_KEYS: [&str; 1] = ["beat.#"];
+/// Messages that the broker sends ahead.
+const PREFETCH: u16 = 2_000;
+/// Beats and answers that may wait, and their bytes; the oldest make room.
+const WAITING: u32 = 50_000;
+const WAITING_BYTES: u32 = 64 << 20;
+/// A beat that has waited longer says nothing.
+const BEAT_TTL: Duration = Duration::from_secs(60);
+/// An answer that has waited longer comes too late.
+const REPLY_TTL: Duration = Duration::from_secs(10);
+
+/// What is listened to.
+pub(super) struct Ears {
+    pub log: Feed,
+    pub beats: Feed,
+    pub replies: Feed,
+    pub replies_queue: String,
+    /// About how many messages of the log are not read yet.
+    pub to_read: u64,
+}
+
+impl Ears {
+    /// Declares what is missing, and begins to listen.
+    pub(super) async fn open(
+        link: &Link,
+        settings: &Settings,
+        id: &str,
+        progress: &Progress,
+    ) -> Result<Self, BrokerError> {
+        let status = &settings.status;
+        ensure_topic_exchange(link, &status.exchange).await?;
+        ensure_topic_exchange(link, &status.control).await?;
+        let stream = Stream {
+            name: LOG,
+            max_age: settings.fleet.log_max_age,
+            max_bytes: settings.fleet.log_max_bytes,
+            exchange: &status.exchange,
+            keys: &LOG_KEYS,
+        };
+        let facts = ensure_stream(link, &stream).await?;
+        if let (Some(differs), None) = (&facts.differs, progress.next_offset()) {
+            warn!(
+                log = LOG,
+                differs, "the log is there with other limits, and stays as it is"
+            );
+        }
+        // A name of its own for each connection: the one before may not be gone yet.
+        let own = format!("tidegate.fleet.{id}.{}", Ulid::new());
+        let replies_queue = format!("{own}.replies");
+        let replies = Ear {
+            name: &replies_queue,
+            max_length: WAITING,
+            max_bytes: WAITING_BYTES,
+            ttl: REPLY_TTL,
+            binding: None,
+        };
+        let beats = Ear {
+            name: &format!("{own}.beats"),
+            ttl: BEAT_TTL,
+            binding: Some((&status.exchange, &BEAT_KEYS)),
+            ..replies.clone()
+        };
+        let from = progress.next_offset().map_or(Offset::First, Offset::At);
+        Ok(Self {
+            replies: Feed::exclusive(link, &replies, PREFETCH).await?,
+            beats: Feed::exclusive(link, &beats, PREFETCH).await?,
+            log: Feed::stream(link, LOG, from, PREFETCH).await?,
+            to_read: progress.left_of(facts.messages),
+            replies_queue,
+        })
+    }
+}
