@@ -81,7 +81,7 @@ async fn look(
     findings: &mut Vec<Finding>,
 ) -> Result<(), BrokerError> {
     findings.push(channels(settings, link));
-    findings.push(status_exchange(settings, link).await?);
+    status(settings, link, findings).await?;
     for node in &settings.nodes {
         queue(settings, node, link, findings).await?;
     }
@@ -107,28 +107,44 @@ fn channels(settings: &Settings, link: &Link) -> Finding {
     Finding::ok(Section::Broker, "channels", message)
 }
 
-/// A worker goes on without its status exchange, so nothing about it is an error.
-async fn status_exchange(settings: &Settings, link: &Link) -> Result<Finding, BrokerError> {
+/// A worker goes on without the exchanges for status messages and commands, so nothing about them is an error.
+async fn status(
+    settings: &Settings,
+    link: &Link,
+    findings: &mut Vec<Finding>,
+) -> Result<(), BrokerError> {
     let status = &settings.status;
-    let subject = format!("exchange {}", status.exchange);
-    if !status.enabled {
-        let message = "not used: status.enabled = false";
-        return Ok(Finding::ok(Section::Broker, subject, message));
-    }
-    let found = match find_exchange(link, &status.exchange).await {
-        Ok(()) => declare_topic_exchange(link, &status.exchange)
-            .await
-            .map(|()| "there, durable, of type topic"),
-        Err(error) if error.code() == Some(404) => Ok("not there yet; the worker declares it"),
-        Err(error) => Err(error),
-    };
-    Ok(match found {
-        Ok(message) => Finding::ok(Section::Broker, subject, message),
-        Err(error) => {
-            let message = format!("no status messages can be sent: {}", refusal(error)?);
-            Finding::warning(Section::Broker, subject, message)
+    for (exchange, without) in [
+        (&status.exchange, "no status messages can be sent"),
+        (&status.control, "no commands can be taken"),
+    ] {
+        let subject = format!("exchange {exchange}");
+        if !status.enabled {
+            let message = "not used: status.enabled = false";
+            findings.push(Finding::ok(Section::Broker, subject, message));
+            continue;
         }
-    })
+        let found = match find_exchange(link, exchange).await {
+            Ok(()) => declare_topic_exchange(link, exchange)
+                .await
+                .map(|()| "there, durable, of type topic"),
+            Err(error) if error.code() == Some(404) => Ok("not there yet; the worker declares it"),
+            Err(error) => Err(error),
+        };
+        findings.push(match found {
+            Ok(message) => Finding::ok(Section::Broker, subject, message),
+            // The worker may use it all the same.
+            Err(error) if error.code() == Some(403) => {
+                let message = format!("whether it is there cannot be seen: {}", refusal(error)?);
+                Finding::ok(Section::Broker, subject, message)
+            }
+            Err(error) => {
+                let message = format!("{without}: {}", refusal(error)?);
+                Finding::warning(Section::Broker, subject, message)
+            }
+        });
+    }
+    Ok(())
 }
 
 async fn queue(

@@ -6,6 +6,7 @@ pub mod gate;
 pub mod management;
 pub mod proxy;
 pub mod status;
+pub mod user;
 pub mod vhost;
 pub mod wait;
 pub mod work;

@@ -14,6 +14,7 @@ mod drain;
 mod harness;
 mod library;
 mod loss;
+mod permissions;
 mod pools;
 mod proxy;
 mod publish;
