@@ -18,6 +18,7 @@ mod permissions;
 mod pools;
 mod proxy;
 mod publish;
+mod python;
 mod queues;
 mod refusals;
 mod retry;

@@ -63,6 +63,12 @@ impl Worker {
         Self::start(command, directory)
     }
 
+    /// Runs another program that is a worker.
+    pub fn run(command: Command) -> Self {
+        let directory = TempDir::new().expect("the temporary directory can be written");
+        Self::start(command, directory)
+    }
+
     fn start(mut command: Command, directory: TempDir) -> Self {
         // The configuration is the file and what the test says, not what the caller's shell has.
         for (name, _) in std::env::vars_os() {
