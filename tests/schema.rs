@@ -40,6 +40,30 @@ fn the_example_of_the_protocol_obeys_its_schema() {
 }
 
 #[test]
+fn every_example_in_the_protocol_obeys_its_schema() {
+    let page = include_str!("../docs/status-protocol.md");
+    for document in schema::documents() {
+        let schema: serde_json::Value = serde_json::from_str(&document.text()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let file = document.file_name();
+        let kind = file.split('.').next().unwrap();
+        let mark = format!("```json {kind}\n");
+        let mut examples = 0;
+        for block in page.split(&mark).skip(1) {
+            let example = block.split("```").next().unwrap();
+            let example = serde_json::from_str(example).unwrap();
+            let errors: Vec<_> = validator
+                .iter_errors(&example)
+                .map(|e| e.to_string())
+                .collect();
+            assert!(errors.is_empty(), "{errors:?} in {example}");
+            examples += 1;
+        }
+        assert!(examples > 0, "the page shows no {kind}");
+    }
+}
+
+#[test]
 fn the_committed_description_of_the_api_is_fresh() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
