@@ -38,7 +38,7 @@ pub use publish::{Confirm, Message, Publisher};
 pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delivery_limit, lock};
 pub use runtime::AmqpRuntime;
 pub use session::{Session, SessionState};
-pub use stream::{Stream, StreamFacts, ensure_stream};
+pub use stream::{Stream, ensure_stream};
 pub use topology::{
     QueueFacts, declare_topic_exchange, ensure_aside, ensure_dead_queue, ensure_delay_queue,
     ensure_queue, ensure_topic_exchange,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use lapin::options::{QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::inspect::find_queue;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 
 /// The largest segment of a stream, in bytes. A stream forgets by whole segments: smaller ones keep to its age
@@ -29,21 +28,16 @@ pub struct Stream<'a> {
     pub keys: &'a [&'a str],
 }
 
-/// What became of a stream that was to be there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamFacts {
-    /// About how many messages are in it.
-    pub messages: u64,
-    /// Why it is not as it was to be, where it was there already with other limits.
-    pub differs: Option<String>,
-}
-
-/// Declares the stream and binds it. One that is there already with other limits is taken as it is.
+/// Declares the stream and binds it. One that is there already with other limits is taken as it is; then the
+/// broker's words say how it differs.
 ///
 /// # Errors
 /// [`BrokerError::Refused`] with 406 where the name is that of another kind of queue, 404 where the exchange is
 /// missing, 403 without permission.
-pub async fn ensure_stream(link: &Link, stream: &Stream<'_>) -> Result<StreamFacts, BrokerError> {
+pub async fn ensure_stream(
+    link: &Link,
+    stream: &Stream<'_>,
+) -> Result<Option<String>, BrokerError> {
     let name = convert::short("queue", stream.name)?;
     let options = QueueDeclareOptions {
         durable: true,
@@ -51,17 +45,11 @@ pub async fn ensure_stream(link: &Link, stream: &Stream<'_>) -> Result<StreamFac
     };
     let declaring = link.channel().await?;
     let declare = declaring.queue_declare(name.clone(), options, arguments(stream));
-    let facts = match bounded("queue.declare", RPC_LIMIT, declare).await {
-        Ok(queue) => StreamFacts {
-            messages: queue.message_count().into(),
-            differs: None,
-        },
+    let differs = match bounded("queue.declare", RPC_LIMIT, declare).await {
+        Ok(_) => None,
         Err(BrokerError::Refused {
             code: 406, text, ..
-        }) if !text.contains("x-queue-type") => StreamFacts {
-            messages: find_queue(link, stream.name).await?.messages.into(),
-            differs: Some(text),
-        },
+        }) if !text.contains("x-queue-type") => Some(text),
         Err(error) => return Err(error),
     };
     let binding = link.channel().await?;
@@ -75,7 +63,7 @@ pub async fn ensure_stream(link: &Link, stream: &Stream<'_>) -> Result<StreamFac
         );
         bounded("queue.bind", RPC_LIMIT, bind).await?;
     }
-    Ok(facts)
+    Ok(differs)
 }
 
 fn arguments(stream: &Stream<'_>) -> FieldTable {

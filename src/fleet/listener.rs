@@ -14,6 +14,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
+use ulid::Ulid;
 
 pub(super) use events::follow as follow_events;
 
@@ -23,8 +24,9 @@ use super::speaker::{CommandError, Speaker};
 use super::state::{Ask, FRESH_LIMIT, Message, Origin};
 use crate::broker::{Backoff, Batch, BrokerError, Link, SessionState};
 use crate::config::Settings;
+use crate::delivery::Delivery;
 use crate::status::control::{Command, Reply};
-use ears::Ears;
+use ears::{Ears, LOG};
 use progress::Progress;
 
 /// How often beats are taken, and what is due is looked at.
@@ -90,10 +92,10 @@ impl Listener {
             let opened = Ears::open(&link, &self.settings, &self.id, &self.progress).await;
             let error = match opened {
                 Ok(mut ears) => {
-                    info!(messages = ears.to_read, "reading the log of states");
+                    info!("reading the log of states");
                     heard_before = true;
                     backoff.reset();
-                    self.progress.begin(ears.to_read, Instant::now());
+                    self.progress.begin(Ulid::new().to_string(), Instant::now());
                     self.speaker.listen_on(Some(ears.replies_queue.clone()));
                     let error = self.follow(&mut ears).await;
                     self.speaker.listen_on(None);
@@ -163,29 +165,39 @@ impl Listener {
     }
 
     async fn log(&mut self, ears: &Ears, batch: &Batch) -> Result<(), BrokerError> {
-        let origin = if self.progress.is_caught_up() {
-            Origin::Live
-        } else {
-            Origin::Log
-        };
-        self.take(batch, origin);
-        self.progress
-            .read(batch.messages.len(), batch.offset(), Instant::now());
+        let mut rest = batch.messages.as_slice();
+        while !rest.is_empty() {
+            let origin = if self.progress.is_caught_up() {
+                Origin::Live
+            } else {
+                Origin::Log
+            };
+            let mark = rest.iter().position(|message| message.routing_key == LOG);
+            let (said, after) = rest.split_at(mark.unwrap_or(rest.len()));
+            self.take(said, origin);
+            rest = after;
+            if let Some((mark, after)) = after.split_first() {
+                self.progress
+                    .meets(mark.properties.correlation_id.as_deref());
+                rest = after;
+            }
+        }
+        self.progress.read(batch.offset(), Instant::now());
         ears.log.ack(batch).await
     }
 
     async fn beats(&mut self, ears: &mut Ears) -> Result<(), BrokerError> {
         while let Some(batch) = ears.beats.ready(BATCH)? {
-            self.take(&batch, Origin::Live);
+            self.take(&batch.messages, Origin::Live);
             ears.beats.ack(&batch).await?;
         }
         Ok(())
     }
 
     /// Reads the messages, and then changes the state once.
-    fn take(&mut self, batch: &Batch, origin: Origin) {
-        let mut messages = Vec::with_capacity(batch.messages.len());
-        for delivery in &batch.messages {
+    fn take(&mut self, deliveries: &[Delivery], origin: Origin) {
+        let mut messages = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
             match Message::parse(&delivery.routing_key, &delivery.body) {
                 Ok(message) => messages.push(message),
                 Err(error) => self.complain(&error.to_string()),
@@ -237,6 +249,14 @@ impl Listener {
 
     /// Notices whether the whole fleet can be heard and asked.
     async fn connection(&mut self) {
+        if let Some(mark) = self.progress.mark_to_say()
+            && self.speaker.can_speak()
+        {
+            match self.speaker.mark(LOG, mark).await {
+                Ok(()) => self.progress.marked(),
+                Err(error) => debug!(%error, "the log could not be marked; trying again"),
+            }
+        }
         let connected = self.progress.is_caught_up() && self.speaker.can_speak();
         if connected == self.connected {
             return;

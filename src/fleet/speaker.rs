@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -14,6 +15,8 @@ use crate::delivery::Properties;
 use crate::status::control::{ALL_KEY, COMMAND_TYPE, Command, Reply, worker_key};
 use crate::status::wire::APP_ID;
 
+/// The AMQP property `type` of a mark in the log.
+const MARK_TYPE: &str = "tidegate.mark.v1";
 /// How long the broker may take to route a command.
 const SAY_LIMIT: Duration = Duration::from_secs(5);
 /// How long a worker may take to answer.
@@ -122,6 +125,31 @@ impl Speaker {
         }
     }
 
+    /// Puts a mark into a stream.
+    ///
+    /// # Errors
+    /// Where it is not known to be there.
+    pub async fn mark(&self, stream: &str, mark: &str) -> Result<(), CommandError> {
+        let message = Message {
+            exchange: String::new(),
+            routing_key: stream.to_owned(),
+            mandatory: true,
+            properties: Properties {
+                delivery_mode: Some(2),
+                kind: Some(MARK_TYPE.to_owned()),
+                app_id: Some(APP_ID.to_owned()),
+                correlation_id: Some(mark.to_owned()),
+                ..Properties::default()
+            },
+            body: Bytes::new(),
+        };
+        if self.route(&message).await? {
+            return Ok(());
+        }
+        let cause = format!("there is no {stream:?}");
+        Err(BrokerError::NotAccepted { cause }.into())
+    }
+
     async fn publish(
         &self,
         worker: Option<&str>,
@@ -149,9 +177,14 @@ impl Speaker {
             },
             body: body.into(),
         };
+        self.route(&message).await
+    }
+
+    /// Publishes a message; whether a queue was there for it.
+    async fn route(&self, message: &Message) -> Result<bool, CommandError> {
         let said = async {
             let publisher = self.publisher().await?;
-            publisher.publish(&message).await?.routed().await
+            publisher.publish(message).await?.routed().await
         };
         let what = "saying a command";
         let limit = SAY_LIMIT;

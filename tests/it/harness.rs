@@ -2,9 +2,12 @@
 
 pub mod broker;
 pub mod commander;
+pub mod events;
+pub mod fleet;
 pub mod gate;
 pub mod management;
 pub mod proxy;
+pub mod puppet;
 pub mod status;
 pub mod user;
 pub mod vhost;

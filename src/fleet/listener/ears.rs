@@ -12,7 +12,7 @@ use crate::broker::{
 use crate::config::Settings;
 
 /// The stream of states and drain reports.
-pub(in crate::fleet) const LOG: &str = "tidegate.status.log";
+pub(super) const LOG: &str = "tidegate.status.log";
 /// What the log keeps.
 const LOG_KEYS: [&str; 2] = ["state.#", "drain.#"];
 const BEAT_KEYS: [&str; 1] = ["beat.#"];
@@ -32,8 +32,6 @@ pub(super) struct Ears {
     pub beats: Feed,
     pub replies: Feed,
     pub replies_queue: String,
-    /// About how many messages of the log are not read yet.
-    pub to_read: u64,
 }
 
 impl Ears {
@@ -54,8 +52,8 @@ impl Ears {
             exchange: &status.exchange,
             keys: &LOG_KEYS,
         };
-        let facts = ensure_stream(link, &stream).await?;
-        if let (Some(differs), None) = (&facts.differs, progress.next_offset()) {
+        let differs = ensure_stream(link, &stream).await?;
+        if let (Some(differs), None) = (&differs, progress.next_offset()) {
             warn!(
                 log = LOG,
                 differs, "the log is there with other limits, and stays as it is"
@@ -82,7 +80,6 @@ impl Ears {
             replies: Feed::exclusive(link, &replies, PREFETCH).await?,
             beats: Feed::exclusive(link, &beats, PREFETCH).await?,
             log: Feed::stream(link, LOG, from, PREFETCH).await?,
-            to_read: progress.left_of(facts.messages),
             replies_queue,
         })
     }

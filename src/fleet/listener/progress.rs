@@ -1,23 +1,28 @@
 //! How far the log is read. Pure.
+//!
+//! A program that begins to read puts a mark into the log. What it reads before its mark was said before it listened;
+//! what comes after is new. The broker's own count of messages lags some seconds behind, and says less.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Where the broker's count was too high, the log counts as read after so long without a message.
-const QUIET: Duration = Duration::from_secs(3);
+/// Where no mark comes (it could not be said, or the log has forgotten it), the log counts as read after so long
+/// without a message.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// How far the log is read.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// The offset after the last message read.
     next: Option<u64>,
-    /// Messages read so far, over all connections.
-    done: u64,
-    /// Messages of those that were there when the connection began, still to be read.
-    to_read: Option<u64>,
-    last: Option<Instant>,
+    /// This connection's mark, and whether it is in the log.
+    mark: String,
+    marked: bool,
+    caught_up: bool,
+    /// Whether it ever was.
     ever: bool,
+    last: Option<Instant>,
 }
 
 impl Progress {
@@ -26,40 +31,48 @@ impl Progress {
         self.next
     }
 
-    /// How many of `messages`, which are in the log, are not read yet. What the log has forgotten meanwhile makes it
-    /// fewer than there are; those are taken for new.
-    pub(super) fn left_of(&self, messages: u64) -> u64 {
-        messages.saturating_sub(self.done)
-    }
-
-    /// A connection begins, with about so many messages not read yet.
-    pub(super) fn begin(&mut self, to_read: u64, now: Instant) {
-        self.to_read = Some(to_read);
+    /// A connection begins, whose mark this is.
+    pub(super) fn begin(&mut self, mark: String, now: Instant) {
+        self.mark = mark;
+        self.marked = false;
+        self.caught_up = false;
         self.last = Some(now);
     }
 
-    /// Messages came.
-    pub(super) fn read(&mut self, count: usize, offset: Option<u64>, now: Instant) {
+    /// The mark that is to be said; nothing where it is in the log, or not needed any more.
+    pub(super) fn mark_to_say(&self) -> Option<&str> {
+        (!self.marked && !self.caught_up).then_some(self.mark.as_str())
+    }
+
+    /// The mark is in the log.
+    pub(super) fn marked(&mut self) {
+        self.marked = true;
+    }
+
+    /// Whether this is the mark: the log is read.
+    pub(super) fn meets(&mut self, mark: Option<&str>) -> bool {
+        let met = mark == Some(&self.mark);
+        self.caught_up |= met;
+        met
+    }
+
+    /// Messages came, the last of which has this offset.
+    pub(super) fn read(&mut self, offset: Option<u64>, now: Instant) {
         if let Some(offset) = offset {
             self.next = Some(offset + 1);
         }
-        self.done = self.done.saturating_add(count as u64);
-        self.to_read = self.to_read.map(|left| left.saturating_sub(count as u64));
         self.last = Some(now);
     }
 
     /// Whether what there was when the connection began is read.
     pub(super) fn is_caught_up(&self) -> bool {
-        self.to_read == Some(0)
+        self.caught_up
     }
 
     /// Time has passed; whether the log has been read to its end for the first time.
     pub(super) fn look(&mut self, now: Instant) -> bool {
-        let quiet = self.last.is_some_and(|last| now - last >= QUIET);
-        if quiet && self.to_read.is_some() {
-            self.to_read = Some(0);
-        }
-        let first = self.is_caught_up() && !self.ever;
+        self.caught_up |= self.last.is_some_and(|last| now - last >= QUIET);
+        let first = self.caught_up && !self.ever;
         self.ever |= first;
         first
     }
@@ -70,28 +83,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_is_read_when_as_much_has_come_as_there_was() {
+    fn the_log_is_read_when_the_mark_comes() {
         let start = Instant::now();
         let mut progress = Progress::default();
         assert!(!progress.look(start));
-        progress.begin(10, start);
-        progress.read(6, Some(105), start);
+        progress.begin("mine".into(), start);
+        assert_eq!(progress.mark_to_say(), Some("mine"));
+        progress.marked();
+        assert_eq!(progress.mark_to_say(), None);
+        assert!(!progress.meets(Some("another's")));
+        assert!(!progress.meets(None));
+        progress.read(Some(105), start);
         assert!(!progress.look(start));
-        progress.read(4, Some(109), start);
+        assert!(progress.meets(Some("mine")));
+        progress.read(Some(106), start);
         assert!(progress.look(start));
         assert!(!progress.look(start), "once");
-        assert_eq!(progress.next_offset(), Some(110));
-        progress.begin(1, start);
+        assert_eq!(progress.next_offset(), Some(107));
+        progress.begin("mine again".into(), start);
         assert!(!progress.is_caught_up(), "after a reconnect there is more");
     }
 
     #[test]
-    fn a_log_that_is_shorter_than_was_said_is_read_after_a_while() {
+    fn without_a_mark_the_log_is_read_when_nothing_comes_any_more() {
         let start = Instant::now();
         let mut progress = Progress::default();
-        progress.begin(10, start);
-        progress.read(6, Some(5), start);
-        assert!(!progress.look(start + QUIET / 2));
-        assert!(progress.look(start + QUIET));
+        progress.begin("mine".into(), start);
+        progress.read(Some(5), start + QUIET / 2);
+        assert!(!progress.look(start + QUIET));
+        assert!(progress.look(start + QUIET * 3 / 2));
+        assert_eq!(progress.mark_to_say(), None);
     }
 }

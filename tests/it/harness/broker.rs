@@ -83,6 +83,34 @@ impl Server {
         run(&mut command, stretched(Duration::from_secs(60))).await
     }
 
+    /// Enables a plugin that comes with the broker.
+    pub async fn enable(&self, plugin: &str) -> Result<(), String> {
+        let mut command = match &self.control {
+            Control::Given => return Err("nothing is known of the broker but its URL".to_owned()),
+            Control::Container { name } => {
+                let mut command = Command::new("docker");
+                command.args(["exec", name, "rabbitmq-plugins", "enable", plugin]);
+                command
+            }
+            Control::Private { rabbitmqctl, .. } => {
+                // What `rabbitmq-plugins enable` lets the running node do.
+                let ensure = format!(
+                    "{{ok, F}} = application:get_env(rabbit, enabled_plugins_file), \
+                     {{ok, [Old]}} = file:consult(F), \
+                     ok = file:write_file(F, io_lib:format(\"~p.~n\", [[{plugin} | Old]])), \
+                     rabbit_plugins:ensure(F)."
+                );
+                let mut command = Command::new(rabbitmqctl);
+                command.args(["eval", &ensure]);
+                command
+            }
+        };
+        command.stdin(Stdio::null());
+        run(&mut command, stretched(Duration::from_secs(60)))
+            .await
+            .map(drop)
+    }
+
     /// Whether AMQP and HTTP answer now.
     async fn answers(&self) -> Result<(), String> {
         let looked = tokio::time::timeout(limit(), async {

@@ -52,12 +52,17 @@ impl Worker {
 
     /// Starts a worker with the configuration `toml`, and `variables` in its environment.
     pub fn spawn_toml(toml: &str, variables: &[(&str, &str)]) -> Self {
+        Self::spawn_program("worker", toml, variables)
+    }
+
+    /// Starts `tidegate` with the command `word`, which takes a configuration, as [`spawn_toml`](Self::spawn_toml).
+    pub fn spawn_program(word: &str, toml: &str, variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("the temporary directory can be written");
         let file = directory.path().join("worker.toml");
         std::fs::write(&file, toml).expect("the temporary directory can be written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
-            .args(["--log-format", "json", "worker", "--config"])
+            .args(["--log-format", "json", word, "--config"])
             .arg(&file)
             .envs(variables.iter().copied());
         Self::start(command, directory)

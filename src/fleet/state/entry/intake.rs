@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Entry, Facts, Heard, Pulse, Report};
+use super::{Entry, Facts, Pulse, Report};
 use crate::fleet::api::HistoryKind;
 use crate::fleet::clock::Moment;
 use crate::fleet::state::Origin;
@@ -45,29 +45,32 @@ impl Entry {
         if newest {
             self.name = texts.keep(&head.name, NAME_LIMIT);
         }
+        if newest {
+            self.hear(&message, lease, at, origin);
+            self.heard.seq = seq;
+        }
         match message {
             Message::State(state) => self.take_state(&state, at, texts),
             Message::Beat(beat) => self.take_beat(&beat, said, texts),
             Message::Drain(drain) => self.take_drain(&drain, at, texts),
         }
-        if newest {
-            let live = origin == Origin::Live;
-            self.heard = Heard {
-                seq,
-                lease: lease.clamp(LEASE_MIN, LEASE_MAX),
-                at: if live {
-                    now
-                } else {
-                    at.shown(self.behind_ms())
-                },
-                live: live || self.heard.live,
-            };
-            if live && !self.has_stopped() {
-                let lease = self.heard.lease;
-                self.judge(now, |contact| contact.heard(now, lease));
-            }
-        }
         self.total();
+    }
+
+    /// A message is newer than all before. What that says of the contact comes before what it says itself.
+    fn hear(&mut self, message: &Message, lease: Duration, at: Stamp, origin: Origin) {
+        let live = origin == Origin::Live;
+        self.heard.lease = lease.clamp(LEASE_MIN, LEASE_MAX);
+        self.heard.at = if live {
+            at.received
+        } else {
+            at.shown(self.behind_ms())
+        };
+        self.heard.live |= live;
+        if live && !self.has_stopped() && !matches!(message, Message::Drain(_)) {
+            let lease = self.heard.lease;
+            self.judge(at.received, |contact| contact.heard(at.received, lease));
+        }
     }
 
     fn take_state(&mut self, state: &State, at: Stamp, texts: &mut Texts) {
