@@ -35,7 +35,7 @@
 //! [`worker`] starts and drains in order and owns the phase; [`node`] is one queue's task; [`settlement`] and
 //! [`retry`] are pure; [`broker`] is the only part that knows the client library; [`handler`] has the trait and the
 //! kinds that configuration can name; [`status`] tells the status exchange, in states and beats, and reads commands; [`http`] serves health and metrics;
-//! [`dead`] deals with dead letters; [`config`] reads and validates; [`cli`] is the command line.
+//! [`fleet`] shows every worker; [`dead`] deals with dead letters; [`config`] reads and validates; [`cli`] is the command line.
 //!
 //! # A worker in Rust
 //! ```no_run
