@@ -35,7 +35,7 @@ pub use hello::{Server, server};
 pub use inspect::{find_exchange, find_queue, may_consume};
 pub use link::{Link, LinkState, Negotiated, connect};
 pub use publish::{Confirm, Message, Publisher};
-pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delivery_limit, lock};
+pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delete_queue, delivery_limit, lock};
 pub use runtime::AmqpRuntime;
 pub use session::{Session, SessionState};
 pub use stream::{Stream, ensure_stream};

@@ -18,6 +18,7 @@ mod health;
 pub mod publish;
 pub mod schema;
 mod signals;
+pub mod simulate;
 mod table;
 mod worker;
 
@@ -72,6 +73,7 @@ enum Command {
     /// Look at dead letters, send them again, drop them
     #[command(subcommand)]
     Dead(dead::DeadCommand),
+    Simulate(simulate::SimulateArgs),
     /// Print the JSON Schemas of status messages, commands and replies
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -142,6 +144,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Fleet(args) => fleet::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Dead(command) => dead::run(command).await,
+            Command::Simulate(args) => simulate::run(args).await,
             Command::Health(args) => health::run(&args),
             Command::Check(args) => check::run(args).await,
             Command::Schema(args) => schema::run(&args),

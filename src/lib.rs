@@ -78,6 +78,7 @@ pub mod node;
 pub mod publish;
 pub mod retry;
 pub mod settlement;
+pub mod simulate;
 pub mod status;
 pub mod telemetry;
 mod wait;

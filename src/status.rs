@@ -4,7 +4,8 @@
 //! cannot be sent now is replaced by what is newer.
 
 pub mod control;
-mod delta;
+pub(crate) mod delta;
+pub(crate) mod envelope;
 pub mod heartbeat;
 mod publisher;
 mod savings;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
@@ -147,6 +149,18 @@ pub async fn lock(link: &Link, name: &str) -> Result<(), BrokerError> {
     declare(link, name, options, FieldTable::default())
         .await
         .map(drop)
+}
+
+/// Deletes a queue, and what is in it.
+///
+/// # Errors
+/// Where the link is lost or does not answer, 405 where another connection has it exclusively.
+pub async fn delete_queue(link: &Link, name: &str) -> Result<(), BrokerError> {
+    let channel = link.channel().await?;
+    let name = convert::short("queue", name)?;
+    let delete = channel.queue_delete(name, QueueDeleteOptions::default());
+    bounded("queue.delete", RPC_LIMIT, delete).await?;
+    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
 }
 
 async fn declare(

@@ -27,6 +27,7 @@ mod python;
 mod queues;
 mod refusals;
 mod retry;
+mod simulate;
 mod smoke;
 mod status;
 mod tls;

@@ -11,13 +11,13 @@ use super::figures::Figures;
 use super::outbox::{CONFIRM_LIMIT, Outbox, Sending, send};
 use super::{NodeInfo, Request, Snapshot, StatusParts};
 use crate::broker::{BrokerError, Message, Publisher};
-use crate::delivery::Properties;
 use crate::lifecycle::{CLOSING_LIMIT, Phase};
 use crate::status::delta::{Delta, Encoded};
+use crate::status::envelope::envelope;
 use crate::status::heartbeat::{Heartbeat, Promise};
 use crate::status::savings::Savings;
 use crate::status::wire::{
-    APP_ID, Beat, Drain, DrainReport, Head, Kind, State, StateNode, VERSION, millis, rfc3339,
+    Beat, Drain, DrainReport, Head, Kind, State, StateNode, VERSION, millis, rfc3339,
 };
 use crate::wait;
 
@@ -295,21 +295,8 @@ impl Task {
 
     /// A message is persistent, or a transient one that expires.
     fn message<T: Serialize>(&self, kind: Kind, body: &T, expires: Option<Duration>) -> Message {
-        let body = serde_json::to_vec(body).expect("status messages are plain data");
-        Message {
-            exchange: self.parts.settings.exchange.clone(),
-            routing_key: format!("{}.{}", kind.as_str(), self.parts.worker),
-            mandatory: false,
-            properties: Properties {
-                content_type: Some("application/json".to_owned()),
-                delivery_mode: Some(if expires.is_some() { 1 } else { 2 }),
-                expiration: expires.map(|expires| millis(expires).to_string()),
-                kind: Some(kind.message_type().to_owned()),
-                app_id: Some(APP_ID.to_owned()),
-                ..Properties::default()
-            },
-            body: body.into(),
-        }
+        let exchange = &self.parts.settings.exchange;
+        envelope(exchange, kind, &self.parts.worker, body, expires)
     }
 
     async fn wait_for_close(mut self) {

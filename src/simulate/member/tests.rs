@@ -1,0 +1,123 @@
+//! A worker that is not there lives by the rules of one that is.
+
+use rand::SeedableRng as _;
+
+use super::*;
+
+fn shape(load: f64) -> Shape {
+    Shape {
+        exchange: "tidegate.status".into(),
+        nodes: 10,
+        load,
+        heartbeat: HeartbeatSettings::default(),
+    }
+}
+
+fn member(shape: &Shape, now: Instant) -> Member {
+    Member::new("sim-1".into(), shape, now, StdRng::seed_from_u64(7))
+}
+
+/// Lets a worker live for `time`: what it says, with the time of each.
+fn live(member: &mut Member, shape: &Shape, from: Instant, time: Duration) -> Vec<(Instant, Said)> {
+    let mut said = Vec::new();
+    let mut now = from;
+    while let Some(due) = member.due(now).filter(|due| *due <= from + time) {
+        now = now.max(due);
+        said.extend(member.tick(shape, now).into_iter().map(|said| (now, said)));
+    }
+    said
+}
+
+fn json(said: &Said) -> serde_json::Value {
+    serde_json::from_slice(&said.1.body).unwrap()
+}
+
+#[test]
+fn an_idle_worker_beats_once_a_minute_and_names_its_nodes_in_one_of_ten() {
+    let (shape, now) = (shape(0.0), Instant::now());
+    let mut member = member(&shape, now);
+    let said = member.ready(0.0, &shape, now);
+    let phases: Vec<_> = said
+        .iter()
+        .map(|said| json(said)["phase"].clone())
+        .collect();
+    assert_eq!(phases, ["starting", "running"]);
+    let beats = live(&mut member, &shape, now, Duration::from_mins(60));
+    assert!((54..=66).contains(&beats.len()), "{}", beats.len());
+    let full = beats
+        .iter()
+        .filter(|(_, said)| json(said)["full"] == true)
+        .count();
+    assert!((6..=7).contains(&full), "{full}");
+    assert_eq!(json(&beats[1].1)["nodes"], serde_json::json!([]));
+    assert_eq!(beats[0].1.1.routing_key, format!("beat.{}", member.id()));
+}
+
+#[test]
+fn a_worker_that_has_run_for_a_while_is_due_earlier() {
+    let (shape, now) = (shape(0.0), Instant::now());
+    let mut member = member(&shape, now);
+    member.ready(0.5, &shape, now);
+    let beats = live(&mut member, &shape, now, Duration::from_secs(40));
+    assert_eq!(beats.len(), 1);
+}
+
+#[test]
+fn a_busy_worker_beats_more_often_and_within_its_lease() {
+    let (shape, now) = (shape(0.9), Instant::now());
+    let mut member = member(&shape, now);
+    member.ready(0.0, &shape, now);
+    let beats = live(&mut member, &shape, now, Duration::from_mins(10));
+    assert!((40..=70).contains(&beats.len()), "{}", beats.len());
+    for pair in beats.windows(2) {
+        let lease = json(&pair[0].1)["lease_ms"].as_u64().unwrap();
+        assert!(pair[1].0 - pair[0].0 < Duration::from_millis(lease));
+    }
+    let last = json(&beats.last().unwrap().1);
+    assert!(last["nodes"][0]["done"].as_u64().unwrap() > 1000, "{last}");
+}
+
+#[test]
+fn a_drain_ends_with_its_report_and_nothing_after_it() {
+    let (shape, now) = (shape(0.5), Instant::now());
+    let mut member = member(&shape, now);
+    member.ready(0.0, &shape, now);
+    live(&mut member, &shape, now, Duration::from_mins(1));
+    let now = now + Duration::from_mins(1);
+    let command = Command::Drain {
+        reason: Some("deploy".into()),
+    };
+    let (reply, said) = member.obey(&command, &shape, now);
+    assert!(reply.ok, "{reply:?}");
+    assert_eq!(json(&said[0])["deadline_ms"], 25_000);
+    let rest = live(&mut member, &shape, now, Duration::from_mins(10));
+    let [(_, report)] = &rest[..] else {
+        panic!("{rest:?}");
+    };
+    assert_eq!(report.0, Kind::Drain);
+    assert_eq!(
+        (&json(report)["reason"], &json(report)["lease_ms"]),
+        (&"deploy".into(), &0.into())
+    );
+    assert_eq!(member.due(now), None);
+    let (reply, _) = member.obey(&Command::Resume, &shape, now);
+    assert!(!reply.ok);
+}
+
+#[test]
+fn commands_are_obeyed_as_a_worker_does() {
+    let (shape, now) = (shape(0.5), Instant::now());
+    let mut member = member(&shape, now);
+    member.ready(0.0, &shape, now);
+    let pause = Command::Pause { reason: None };
+    let (reply, said) = member.obey(&pause, &shape, now);
+    assert_eq!((reply.ok, reply.phase), (true, Phase::Paused));
+    assert_eq!(json(&said[0])["phase"], "paused");
+    let (reply, said) = member.obey(&Command::Report, &shape, now);
+    assert!(reply.ok);
+    let kinds: Vec<_> = said.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [Kind::State, Kind::Beat]);
+    assert_eq!(json(&said[1])["full"], true);
+    let (reply, said) = member.obey(&Command::Ping, &shape, now);
+    assert_eq!((reply.ok, &*reply.command, said.len()), (true, "ping", 0));
+}
