@@ -1,0 +1,89 @@
+//! The page's pure parts, in the browser that runs them: numbers in words, the reader of events, what is said of drains.
+
+use serde_json::{Value, json};
+
+use crate::harness::vhost::Vhost;
+use crate::program::{FleetConfig, FleetProgram};
+use crate::window::Browser;
+
+/// What `script` makes of the page's module `name`, which it has as `module`.
+async fn module(browser: &Browser, name: &str, script: &str) -> Value {
+    let script = format!("return import('/{name}').then((module) => {script});");
+    browser.run(&script, vec![]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pure_parts_of_the_page_do_what_they_say() {
+    let vhost = Vhost::new().await;
+    let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
+    let browser = Browser::open().await;
+    browser.visit(&fleet.url("/").await).await;
+    durations(&browser).await;
+    events(&browser).await;
+    drains(&browser).await;
+}
+
+async fn durations(browser: &Browser) {
+    let script = "[0, 812, 1000, 9949, 9951, 59499, 200000, 3600000, 18600000, 273600000, null].map(module.duration)";
+    let expected = json!([
+        "0 ms",
+        "812 ms",
+        "1.0 s",
+        "9.9 s",
+        "10 s",
+        "59 s",
+        "3 min 20 s",
+        "1 h",
+        "5 h 10 min",
+        "3 d 4 h",
+        "–"
+    ]);
+    assert_eq!(module(browser, "format.js", script).await, expected);
+    let script = "[null, 0, 0.034, 12.34, 1234.5].map(module.rate)";
+    let expected = json!(["–", "0", "0.03", "12.3", "1,235"]);
+    assert_eq!(module(browser, "format.js", script).await, expected);
+    let script = "[0, 0.0123, 0.5, null].map(module.percent)";
+    let expected = json!(["0 %", "1.2 %", "50 %", "–"]);
+    assert_eq!(module(browser, "format.js", script).await, expected);
+}
+
+/// Events come through however the network cuts them.
+async fn events(browser: &Browser) {
+    let script = "{
+        const text = ': hello\\n\\nid: 1\\nevent: a\\ndata: {\"x\":\\ndata: 1}\\n\\nevent: b\\r\\ndata:[2]\\r\\n\\r\\ndata: 3\\n\\nevent: cut\\ndata: 4';
+        const pieces = [1, 2, 3, 7, 1000].map((size) => {
+            const got = [];
+            const parser = new module.Parser((kind, data) => got.push([kind, data]));
+            for (let from = 0; from < text.length; from += size) parser.push(text.slice(from, from + size));
+            return got;
+        });
+        return pieces;
+    }";
+    let all = json!([["a", {"x": 1}], ["b", [2]], ["message", 3]]);
+    let expected = json!([all, all, all, all, all]);
+    assert_eq!(module(browser, "live.js", script).await, expected);
+}
+
+async fn drains(browser: &Browser) {
+    let script = "{
+        const item = (start, ms, finish, outcome = 'clean') => ({ name: `w${start}`, start, end: start + ms, ms, outcome, steps: [ms - finish, 0, finish, 0, 0, 0] });
+        return [
+            module.explain([item(0, 1000, 900)]),
+            module.explain([item(0, 10000, 9000), item(10000, 20000, 18000), item(15000, 10000, 9000, 'interrupted')]),
+            module.explain([item(0, 1000, 900), item(60000, 1000, 900), item(120000, 2000, 1800)]),
+            module.inRange([item(1000000, 1, 1), item(900000, 1, 1), item(100000, 1, 1)], 'roll', 1000000).length,
+            module.inRange([item(1000000, 1, 1), item(900000, 1, 1), item(100000, 1, 1)], 'hour', 4000000).length,
+        ];
+    }";
+    let idle = "For 1 min 58 s between them nothing drained: there the roll waited for its platform, not for a drain.";
+    let expected = json!([
+        "One drain, 1.0 s. 90 % of it went to letting what ran finish.",
+        "3 drains in 30 s, up to 2 at once. 90 % of their time went to letting what ran finish. The longest, w10000, took 20 s. 1 was not clean.",
+        format!(
+            "3 drains in 2 min 2 s, one at a time. 90 % of their time went to letting what ran finish. The longest, w120000, took 2.0 s. {idle}"
+        ),
+        2,
+        2,
+    ]);
+    assert_eq!(module(browser, "drains.js", script).await, expected);
+}
