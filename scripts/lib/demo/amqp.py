@@ -24,6 +24,12 @@ def _long(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
+def _text_of(name: bytes, table: bytes) -> str:
+    """A text in a field table, wherever in it; empty where there is none."""
+    _, found, rest = table.partition(bytes([len(name)]) + name + b"S")
+    return rest[4:4 + struct.unpack(">I", rest[:4])[0]].decode() if found else ""
+
+
 # Has the broker say why it refuses a login; without it, it just hangs up.
 CAPABILITIES = _short("capabilities") + b"F" + _long(_short("authentication_failure_close") + b"t\x01")
 
@@ -40,7 +46,7 @@ class Client:
         user, password = unquote(parts.username or "guest"), unquote(parts.password or "guest")
         vhost = unquote(parts.path[1:]) or "/"
         self.socket.sendall(b"AMQP\x00\x00\x09\x01")
-        self._expect(10, 10)
+        self.version = _text_of(b"version", self._expect(10, 10))
         login = b"\0" + user.encode() + b"\0" + password.encode()
         self._send(0, 10, 11, _long(CAPABILITIES) + _short("PLAIN") + _long(login) + _short("en_US"))
         tune = self._expect(10, 30)

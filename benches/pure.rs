@@ -1,0 +1,177 @@
+//! What the pure parts cost, one call at a time: `cargo bench --bench pure`.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use jiff::Timestamp;
+use tidegate::config::{HeartbeatSettings, RetrySettings};
+use tidegate::delivery::{Delivery, HeaderValue, Properties};
+use tidegate::handler::{Outcome, Reason};
+use tidegate::publish::{Plan, payload};
+use tidegate::retry::{self, Target, Why};
+use tidegate::settlement::{Case, Identity, Ledger, Settlement, decide};
+use tidegate::status::heartbeat::Heartbeat;
+use ulid::Ulid;
+
+/// Deliveries in one run of the ledger.
+const DELIVERIES: u64 = 1_000;
+
+/// A message as an application might publish it.
+fn delivery(size: usize) -> Delivery {
+    let headers = [
+        (
+            "traceparent",
+            HeaderValue::from("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ),
+        ("tenant", HeaderValue::from("north")),
+        ("priority-class", HeaderValue::I32(3)),
+    ];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value));
+    Delivery {
+        queue: "orders".into(),
+        exchange: "shop".into(),
+        routing_key: "order.created".into(),
+        redelivered: false,
+        attempt: 1,
+        properties: Properties {
+            content_type: Some("application/json".into()),
+            message_id: Some(Ulid::new().to_string()),
+            delivery_mode: Some(2),
+            headers: BTreeMap::from(headers),
+            ..Properties::default()
+        },
+        body: Bytes::from(vec![b'x'; size]),
+    }
+}
+
+/// Settles `DELIVERIES` in the given order, `batch` decisions to a flush.
+fn settle(order: &[u64], batch: usize) -> usize {
+    let mut ledger = Ledger::new();
+    for tag in 1..=DELIVERIES {
+        ledger.deliver(tag).expect("tags come in order");
+    }
+    let mut calls = Vec::new();
+    let mut count = 0;
+    for tags in order.chunks(batch) {
+        for &tag in tags {
+            let decided = ledger.decide(tag, Settlement::Ack);
+            decided.expect("each is decided once");
+        }
+        ledger.next_batch(&mut calls);
+        count += calls.len();
+        calls.clear();
+    }
+    count
+}
+
+fn ledger(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ledger");
+    group.throughput(Throughput::Elements(DELIVERIES));
+    let in_order: Vec<u64> = (1..=DELIVERIES).collect();
+    // The worst that eight slots do: within each eight the last one finishes first.
+    let reversed: Vec<u64> = in_order
+        .chunks(8)
+        .flat_map(|eight| eight.iter().rev().copied())
+        .collect();
+    for batch in [1, 10, 100] {
+        group.bench_function(BenchmarkId::new("in order", batch), |bencher| {
+            bencher.iter(|| settle(black_box(&in_order), batch));
+        });
+    }
+    group.bench_function(BenchmarkId::new("eight at a time reversed", 1), |bencher| {
+        bencher.iter(|| settle(black_box(&reversed), 1));
+    });
+    group.finish();
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let case = Case {
+        attempt: 1,
+        max_attempts: 5,
+        delayed_by_broker: false,
+    };
+    criterion.bench_function("decide done", |bencher| {
+        bencher.iter(|| decide(black_box(Outcome::Done), black_box(case)));
+    });
+    criterion.bench_function("decide retry", |bencher| {
+        let retry = || Outcome::retry("the service answered 503");
+        bencher.iter_batched(
+            retry,
+            |outcome| decide(outcome, case),
+            BatchSize::SmallInput,
+        );
+    });
+    let policy = RetrySettings {
+        max_attempts: 5,
+        min: Duration::from_secs(1),
+        max: Duration::from_mins(5),
+    };
+    criterion.bench_function("retry delay", |bencher| {
+        bencher.iter(|| retry::delay(black_box(&policy), black_box(3), black_box(0.3)));
+    });
+}
+
+fn heartbeats(criterion: &mut Criterion) {
+    let settings = HeartbeatSettings {
+        busy: Duration::from_secs(10),
+        idle: Duration::from_mins(1),
+    };
+    let now = Instant::now().into();
+    criterion.bench_function("heartbeat, one beat", |bencher| {
+        let mut heartbeat = Heartbeat::new(&settings);
+        bencher.iter(|| {
+            heartbeat.observe(black_box(0.4));
+            let due = heartbeat.due(now);
+            let promise = heartbeat.promise(now, black_box(0.5));
+            heartbeat.sent(promise);
+            due
+        });
+    });
+}
+
+fn identities(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("identity");
+    for size in [256, 16 * 1024, 1024 * 1024] {
+        let delivery = delivery(size);
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            bencher.iter(|| Identity::of(black_box(&delivery)));
+        });
+    }
+    group.finish();
+}
+
+fn messages(criterion: &mut Criterion) {
+    let delivery = delivery(256);
+    let why = Why {
+        reason: Reason::Handler,
+        error: "the service answered 503".into(),
+        attempts: 1,
+    };
+    let target = Target::Delay {
+        step: Duration::from_secs(1),
+        not_before: None,
+    };
+    criterion.bench_function("copy for a retry", |bencher| {
+        let at = Timestamp::UNIX_EPOCH;
+        let copy = Ulid::new();
+        bencher.iter(|| retry::copy(black_box(&delivery), &target, &why, "web-1", at, copy));
+    });
+    let plan = Plan {
+        queue: Some("orders".into()),
+        exchange: String::new(),
+        routing_key: "orders".into(),
+        properties: delivery.properties.clone(),
+        skip: 0,
+        identify: true,
+    };
+    criterion.bench_function("message to publish, 256 B", |bencher| {
+        bencher.iter(|| plan.message(payload(black_box(7), 256)));
+    });
+}
+
+criterion_group!(pure, ledger, decisions, heartbeats, identities, messages);
+criterion_main!(pure);
