@@ -1,8 +1,8 @@
 //! One queue, consumed by one handler: the unit of state.
 //!
 //! A node is one task that owns everything about its queue: the channel, the ledger of its deliveries, what
-//! waits for a slot, what runs, what is being written. Nothing of it is shared, so nothing of it is
-//! locked. Handlers run elsewhere and report back over one queue, bounded by the prefetch.
+//! runs, what is being written. Nothing of that is shared, so nothing of it is locked. What waits for a slot is in a line
+//! that the slots take from too. Handlers run elsewhere and report back over one queue, bounded by the prefetch.
 
 mod adopt;
 mod command;
@@ -10,6 +10,7 @@ mod copier;
 mod copying;
 mod drain;
 mod intake;
+mod line;
 mod opening;
 mod outcomes;
 mod run;

@@ -77,7 +77,7 @@ impl Task {
 
     /// Forgets what belonged to a channel that is gone: it is the broker's again.
     pub(super) fn forget_channel(&mut self) {
-        self.ready.clear();
+        self.line.empty();
         self.writes.clear();
         self.copies.lose();
         self.ledger = Ledger::new();

@@ -112,6 +112,7 @@ impl Task {
     /// delivery still runs here. It goes over to the successor when the channel closes.
     pub(super) async fn drain(mut self) -> NodeDrain {
         self.drain = Some(NodeDrain::default());
+        self.line.close();
         self.finish_opening().await;
         self.stop_intake();
         self.state.send_replace(NodeState::Draining);
@@ -247,8 +248,7 @@ impl Task {
         let limit = self.commands.borrow().within(CLOSE_LIMIT);
         // Its close-ok proves nothing where the queue has not answered before.
         let closed = channel.close(limit).await.and(passed_on);
-        let unstarted = self.ready.len() as u64;
-        self.ready.clear();
+        let unstarted = self.line.empty().len() as u64;
         self.metrics.handed_back.inc_by(unstarted);
         if let Err(error) = &closed {
             warn!(

@@ -11,10 +11,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::command::interruption;
+use super::line::Waiting;
 use super::opening::{Opened, open, reopen};
 use super::run::{Claim, Held, Start, start};
 use super::task::{NodeState, Task, next_intake};
-use crate::broker::{BrokerError, Intake};
+use crate::broker::{BrokerError, ConsumeChannel, Intake};
+use crate::config::Slots;
 use crate::delivery::Delivery;
 use crate::handler::{Context, Outcome, Reason};
 use crate::settlement::{Identity, Ledger, Unproven};
@@ -233,7 +235,11 @@ impl Task {
         }
         let size = held.delivery.body.len() as u64;
         if size <= self.settings.max_body {
-            self.ready.push_back((tag, held));
+            let generation = self.channel.as_ref().map(ConsumeChannel::generation);
+            if let Some(generation) = generation {
+                let claim = Claim { generation, tag };
+                self.line.push(Waiting { claim, held });
+            }
             return;
         }
         let outcome = Outcome::Dead {
@@ -260,7 +266,7 @@ impl Task {
     }
 
     pub(super) fn start_ready(&mut self) {
-        while self.is_running() && self.waiting.is_none() && !self.ready.is_empty() {
+        while self.is_running() && self.waiting.is_none() && !self.line.is_empty() {
             let slots = Arc::clone(&self.slots);
             match Arc::clone(&slots).try_acquire_owned() {
                 Ok(slot) => self.start_next(slot),
@@ -275,25 +281,27 @@ impl Task {
         }
     }
 
+    /// Whether a slot may go on with the next delivery by itself. Slots of a pool are shared in turn, and where order
+    /// counts the node's task alone says what starts.
+    fn goes_on(&self) -> bool {
+        matches!(self.settings.slots, Slots::Own(_)) && !self.single_active_consumer
+    }
+
     pub(super) fn start_next(&mut self, slot: OwnedSemaphorePermit) {
-        let (Some((tag, held)), Some(channel)) = (self.ready.pop_front(), &self.channel) else {
+        let Some((run, Waiting { claim, held })) = self.line.first() else {
             return;
         };
-        let run = self.next_run;
-        self.next_run += 1;
         self.metrics.run_began(run);
         let begin = Start {
             run,
-            claim: Claim {
-                generation: channel.generation(),
-                tag,
-            },
+            claim,
             held,
             slot,
             handler: self.handler.clone(),
             context: Context::new(self.drain_signal.clone()),
             timeout: self.settings.timeout,
             completions: self.completions_sender.clone(),
+            line: self.goes_on().then(|| Arc::clone(&self.line)),
         };
         self.running.insert(run, start(begin, &self.work));
     }

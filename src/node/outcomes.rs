@@ -1,8 +1,11 @@
 //! From a handler's outcome to its settlement.
 
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::run::{Completion, Held};
+use super::line::Waiting;
+use super::run::{Completion, Held, Next, Run};
 use super::task::Task;
 use crate::delivery::Delivery;
 use crate::handler::Outcome;
@@ -15,6 +18,9 @@ impl Task {
             return;
         };
         self.metrics.run_ended(completion.run);
+        if let Some(next) = completion.next {
+            self.went_on(next, run.abort.clone());
+        }
         self.metrics
             .handler
             .observe(run.started.elapsed().as_secs_f64());
@@ -44,6 +50,25 @@ impl Task {
         let before = Remembered::Running(completion.run);
         let decided = Remembered::Decided(outcome);
         self.adoption.replace(run.held.identity, &before, decided);
+    }
+
+    /// A slot has gone on with the next delivery in line by itself.
+    fn went_on(&mut self, next: Next, abort: AbortHandle) {
+        self.metrics.run_began(next.run);
+        let Waiting { claim, held } = next.waiting;
+        if !self.is_present(claim) {
+            // Its channel was lost in between; what was running then is remembered already.
+            let running = Remembered::Running(next.run);
+            self.adoption
+                .remember(held.identity, running, Instant::now());
+        }
+        let run = Run {
+            claim,
+            held,
+            started: next.started,
+            abort,
+        };
+        self.running.insert(next.run, run);
     }
 
     pub(super) fn log(&self, outcome: &Outcome, delivery: &Delivery) {
@@ -122,12 +147,12 @@ impl Task {
 
     /// Decides to hand back every delivery that has not started.
     pub(super) fn hand_back_unstarted(&mut self) {
-        for (tag, held) in std::mem::take(&mut self.ready) {
+        for Waiting { claim, held } in self.line.empty() {
             self.metrics.handed_back.inc();
             if let Some(drain) = &mut self.drain {
                 drain.handed_back += 1;
             }
-            self.settle(tag, &held, Settlement::HandBack);
+            self.settle(claim.tag, &held, Settlement::HandBack);
         }
         self.flush();
     }

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::line::{Line, Waiting};
 use crate::delivery::Delivery;
 use crate::handler::{AnyHandler, Context, Outcome, Reason};
 use crate::settlement::Identity;
@@ -22,6 +23,19 @@ pub struct Completion {
     pub run: u64,
     /// What the handler decided; `None` where it was cancelled before it decided.
     pub outcome: Option<Outcome>,
+    /// What its slot has gone on with.
+    pub next: Option<Next>,
+}
+
+/// A run that follows another in its slot.
+#[derive(Debug)]
+pub struct Next {
+    /// The run.
+    pub run: u64,
+    /// What it works on.
+    pub waiting: Waiting,
+    /// When it began.
+    pub started: Instant,
 }
 
 /// A delivery's place: its tag means nothing but on the channel of its generation.
@@ -56,19 +70,35 @@ pub struct Run {
 }
 
 /// Reports a run's outcome exactly once, whatever happens to the task that runs it, and frees its slot
-/// first.
+/// first, unless that goes on with the next delivery.
 #[must_use]
 struct Guard {
     run: u64,
     outcome: Option<Outcome>,
     slot: Option<OwnedSemaphorePermit>,
     completions: mpsc::UnboundedSender<Completion>,
+    line: Option<Arc<Line>>,
 }
 
 impl Guard {
-    /// Reports `outcome`.
-    fn report(mut self, outcome: Outcome) {
+    /// Reports `outcome`, and goes on with the next delivery in line, where there is one.
+    fn report(&mut self, outcome: Outcome) -> Option<Arc<Delivery>> {
         self.outcome = Some(outcome);
+        let line = self.line.clone()?;
+        let next = line.go_on(|run, waiting| {
+            let finished = std::mem::replace(&mut self.run, run);
+            // Without a receiver the node has ended, and the broker has both deliveries back.
+            let _ = self.completions.send(Completion {
+                run: finished,
+                outcome: self.outcome.take(),
+                next: Some(Next {
+                    run,
+                    waiting: waiting.clone(),
+                    started: Instant::now(),
+                }),
+            });
+        })?;
+        Some(next.held.delivery)
     }
 }
 
@@ -79,6 +109,7 @@ impl Drop for Guard {
         let _ = self.completions.send(Completion {
             run: self.run,
             outcome: self.outcome.take(),
+            next: None,
         });
     }
 }
@@ -93,42 +124,57 @@ pub struct Start {
     pub context: Context,
     pub timeout: Duration,
     pub completions: mpsc::UnboundedSender<Completion>,
+    /// What its slot goes on with; nothing where others wait for the slot.
+    pub line: Option<Arc<Line>>,
 }
 
-/// Runs the handler on `work` within its time-out, and reports its outcome.
+/// Runs the handler on `work` within its time-out and reports its outcome; then on what is in line.
 pub fn start(start: Start, work: &Handle) -> Run {
-    let guard = Guard {
+    let mut guard = Guard {
         run: start.run,
         outcome: None,
         slot: Some(start.slot),
         completions: start.completions,
+        line: start.line,
     };
-    let delivery = Arc::clone(&start.held.delivery);
+    let mut delivery = Arc::clone(&start.held.delivery);
     let task = work.spawn(async move {
-        let handled = start.handler.handle(delivery, start.context);
-        let caught = AssertUnwindSafe(handled).catch_unwind();
-        guard.report(match tokio::time::timeout(start.timeout, caught).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => Outcome::Retry {
-                delay: None,
-                reason: Reason::Crash,
-                error: format!("the handler panicked: {}", panic_text(panic.as_ref())),
-            },
-            Err(_elapsed) => Outcome::Retry {
-                delay: None,
-                reason: Reason::Timeout,
-                error: format!(
-                    "the handler did not finish within {}",
-                    humantime::format_duration(start.timeout)
-                ),
-            },
-        });
+        loop {
+            let handled = start.handler.handle(delivery, start.context.clone());
+            let outcome = within(start.timeout, handled).await;
+            let Some(next) = guard.report(outcome) else {
+                return;
+            };
+            delivery = next;
+            // Handlers that never wait must let others have the thread.
+            tokio::task::consume_budget().await;
+        }
     });
     Run {
         claim: start.claim,
         held: start.held,
         started: Instant::now(),
         abort: task.abort_handle(),
+    }
+}
+
+async fn within(limit: Duration, handled: impl Future<Output = Outcome>) -> Outcome {
+    let caught = AssertUnwindSafe(handled).catch_unwind();
+    match tokio::time::timeout(limit, caught).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => Outcome::Retry {
+            delay: None,
+            reason: Reason::Crash,
+            error: format!("the handler panicked: {}", panic_text(panic.as_ref())),
+        },
+        Err(_elapsed) => Outcome::Retry {
+            delay: None,
+            reason: Reason::Timeout,
+            error: format!(
+                "the handler did not finish within {}",
+                humantime::format_duration(limit)
+            ),
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! The node's task: what comes up next, and what follows from it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use super::command::Command;
 use super::copier::Copier;
 use super::copying::{Copied, Copying};
+use super::line::Line;
 use super::opening::{Opened, Opening};
-use super::run::{Completion, Held, Run};
+use super::run::{Completion, Run};
 use super::{NodeDrain, NodeParts};
 use crate::broker::{Backoff, BrokerError, ConsumeChannel, Intake, Link, SessionState, Write};
 use crate::config::NodeSettings;
@@ -75,9 +76,8 @@ pub(super) struct Task {
     pub(super) adoption: Adoption,
     /// Copies that came.
     pub(super) copies: Copies,
-    pub(super) ready: VecDeque<(u64, Held)>,
+    pub(super) line: Arc<Line>,
     pub(super) running: HashMap<u64, Run>,
-    pub(super) next_run: u64,
     pub(super) waiting: Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>>,
     pub(super) copier: Copier,
     /// Deliveries whose copies are on their way.
@@ -126,7 +126,7 @@ impl Task {
             metrics: parts.metrics,
             drain_signal: parts.drain,
             work: parts.work,
-            commands,
+            commands: commands.clone(),
             state,
             completions_sender,
             completions,
@@ -139,9 +139,8 @@ impl Task {
             window: 0,
             unproven: Unproven::new(),
             copies: Copies::default(),
-            ready: VecDeque::new(),
+            line: Arc::new(Line::new(commands)),
             running: HashMap::new(),
-            next_run: 0,
             waiting: None,
             copying: HashMap::new(),
             next_copy: 0,
