@@ -9,7 +9,7 @@ use tidegate::status::wire::{
 };
 
 use crate::harness::vhost::Vhost;
-use crate::harness::wait::within;
+use crate::harness::wait::{eventually, expect_that, within};
 use crate::program::{FleetConfig, FleetProgram};
 use crate::window::Browser;
 
@@ -114,7 +114,11 @@ async fn hostile_names_queues_and_reasons_are_shown_as_text() {
     browser
         .shows("#verdict", "All 5 workers are running.")
         .await;
-    let names = browser.texts(".item .name").await;
+    let names = eventually("all of them are listed", async || {
+        let names = browser.texts(".item .name").await;
+        expect_that(names.len() == 5, || format!("{names:?}")).map(|()| names)
+    })
+    .await;
     for text in &HOSTILE[..4] {
         assert!(names.iter().any(|name| name == text), "{text} in {names:?}");
     }
