@@ -11,6 +11,7 @@ use crate::config::{ConfigErrors, HandlersFrom, Settings};
 use crate::telemetry;
 
 mod check;
+pub mod command;
 mod connection;
 pub mod dead;
 mod fleet;
@@ -19,6 +20,7 @@ pub mod publish;
 pub mod schema;
 mod signals;
 pub mod simulate;
+pub mod status;
 mod table;
 mod worker;
 
@@ -35,9 +37,10 @@ pub struct Cli {
 /// How the program logs; on standard error.
 #[derive(Debug, Args)]
 pub struct LogArgs {
-    /// What to log: a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `tidegate=debug`
-    #[arg(long, global = true, env = "TIDEGATE_LOG", default_value = "info")]
-    pub log: String,
+    /// What to log: a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `tidegate=debug`.
+    /// By default `info` where a program runs for long, and `warn` where a command does its work
+    #[arg(long, global = true, env = "TIDEGATE_LOG")]
+    pub log: Option<String>,
     /// How to write it
     #[arg(long, global = true, env = "TIDEGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -73,6 +76,13 @@ enum Command {
     /// Look at dead letters, send them again, drop them
     #[command(subcommand)]
     Dead(dead::DeadCommand),
+    Status(status::StatusArgs),
+    /// Have workers stop in order
+    Drain(command::DrainArgs),
+    /// Have workers consume nothing until they are told to resume
+    Pause(command::PauseArgs),
+    /// Have paused workers consume again
+    Resume(command::CommandArgs),
     Simulate(simulate::SimulateArgs),
     /// Print the JSON Schemas of status messages, commands and replies
     Schema(schema::SchemaArgs),
@@ -82,6 +92,18 @@ enum Command {
         shell: clap_complete::Shell,
     },
     Health(health::HealthArgs),
+}
+
+impl Command {
+    /// What is logged where nothing says so.
+    fn default_log(&self) -> &'static str {
+        match self {
+            Self::Worker(_) | Self::Fleet(_) => "info",
+            // It would be written over what is drawn.
+            Self::Status(args) if args.watch => "off",
+            _ => "warn",
+        }
+    }
 }
 
 /// What the process exits with.
@@ -133,7 +155,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
-    telemetry::init(&cli.log.log, cli.log.log_format)?;
+    let log = cli.log.log.as_deref().unwrap_or(cli.command.default_log());
+    telemetry::init(log, cli.log.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -144,6 +167,10 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Fleet(args) => fleet::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Dead(command) => dead::run(command).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Drain(args) => command::drain(args).await,
+            Command::Pause(args) => command::pause(args).await,
+            Command::Resume(args) => command::resume(args).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Health(args) => health::run(&args),
             Command::Check(args) => check::run(args).await,

@@ -7,6 +7,7 @@ pub mod api;
 mod cadence;
 pub mod clock;
 mod forward;
+mod guest;
 mod http;
 mod hub;
 mod listener;
@@ -19,4 +20,5 @@ mod start;
 pub mod state;
 
 pub use forward::Forward;
+pub use guest::{CommandError, Guest, Stay};
 pub use start::{FleetError, RunningFleet, start};

@@ -66,6 +66,7 @@
 pub mod broker;
 pub mod check;
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod dead;
 pub mod delivery;

@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{ConfigArgs, Exit};
-use crate::config::{BrokerSettings, Settings};
+use crate::config::{BrokerSettings, HandlersFrom, Settings};
 
 /// Where the broker is when nothing says so: RabbitMQ's own defaults.
 const DEFAULT_URL: &str = "amqp://guest:guest@localhost:5672/%2f";
@@ -61,11 +61,27 @@ impl BrokerArgs {
     /// # Errors
     /// The outer error is a wrong configuration, the inner one a wrong URL.
     pub(super) fn settings(&self) -> anyhow::Result<Result<Source, Usage>> {
+        self.source(HandlersFrom::Configuration)
+    }
+
+    /// As [`settings`](Self::settings), of a configuration that need not have nodes.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn fleet_settings(&self) -> anyhow::Result<Result<Settings, Usage>> {
+        let source = self.source(HandlersFrom::Nobody)?;
+        Ok(source.map(|source| match source {
+            Source::Config(settings) => *settings,
+            Source::Url(broker) => Settings::new(broker),
+        }))
+    }
+
+    fn source(&self, handlers: HandlersFrom) -> anyhow::Result<Result<Source, Usage>> {
         let (origin, url) = match (&self.url, &self.config, std::env::var(VARIABLE)) {
             (Some(url), _, _) => ("--url", url.clone()),
             (None, Some(config), _) => {
                 let config = config.clone();
-                let settings = super::load(&ConfigArgs { config })?;
+                let settings = super::load_for(&ConfigArgs { config }, handlers)?;
                 return Ok(Ok(Source::Config(Box::new(settings))));
             }
             (None, None, Ok(url)) => (VARIABLE, url.into()),

@@ -16,13 +16,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 use ulid::Ulid;
 
+pub(super) use ears::has_log;
 pub(super) use events::follow as follow_events;
 
 use super::cadence::Cadence;
 use super::shared::Shared;
 use super::speaker::{CommandError, Speaker};
 use super::state::{Ask, FRESH_LIMIT, Message, Origin};
-use crate::broker::{Backoff, Batch, BrokerError, Link, SessionState};
+use crate::broker::{Backoff, Batch, BrokerError, Feed, Link, SessionState};
 use crate::config::Settings;
 use crate::delivery::Delivery;
 use crate::status::control::{Command, Reply};
@@ -40,8 +41,22 @@ const ASKING_LIMIT: usize = 100;
 /// How often a message that cannot be read is worth a line.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
 
+/// A guest has up to so many workers say everything at once; with more of them it waits for their beats.
+const REPORT_LIMIT: usize = 500;
+
+/// Who listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// The fleet program: declares what it needs, and sets the fleet's cadence.
+    Program,
+    /// A command, for a while: changes nothing. One that is curious has workers say at once what their next beats
+    /// would tell.
+    Guest { curious: bool },
+}
+
 /// The part that listens.
 pub(super) struct Listener {
+    pub manner: Manner,
     pub settings: Arc<Settings>,
     pub id: String,
     pub shared: Arc<Shared>,
@@ -58,6 +73,7 @@ type Asked = (Arc<str>, Result<bool, CommandError>);
 
 impl Listener {
     pub(super) fn new(
+        manner: Manner,
         settings: Arc<Settings>,
         id: String,
         shared: Arc<Shared>,
@@ -66,6 +82,7 @@ impl Listener {
     ) -> Self {
         let cadence = Cadence::new(settings.fleet.beats_per_second);
         Self {
+            manner,
             settings,
             id,
             shared,
@@ -89,13 +106,19 @@ impl Listener {
                 Ok(link) => link,
                 Err(refusal) => return refusal,
             };
-            let opened = Ears::open(&link, &self.settings, &self.id, &self.progress).await;
+            let opened = Ears::open(&link, &self.settings, &self.id, self.manner, &self.progress);
+            let opened = opened.await;
             let error = match opened {
                 Ok(mut ears) => {
-                    info!("reading the log of states");
+                    if self.manner == Manner::Program {
+                        info!("reading the log of states");
+                    }
                     heard_before = true;
                     backoff.reset();
                     self.progress.begin(Ulid::new().to_string(), Instant::now());
+                    if ears.log.is_none() {
+                        self.progress.nothing_to_read();
+                    }
                     self.speaker.listen_on(Some(ears.replies_queue.clone()));
                     let error = self.follow(&mut ears).await;
                     self.speaker.listen_on(None);
@@ -131,7 +154,7 @@ impl Listener {
         let mut cadence_at = Instant::now();
         loop {
             let heard = tokio::select! {
-                batch = ears.log.batch(BATCH) => match batch {
+                batch = read(&mut ears.log) => match batch {
                     Ok(batch) => self.log(ears, &batch).await,
                     Err(error) => Err(error),
                 },
@@ -183,7 +206,10 @@ impl Listener {
             }
         }
         self.progress.read(batch.offset(), Instant::now());
-        ears.log.ack(batch).await
+        match &ears.log {
+            Some(log) => log.ack(batch).await,
+            None => Ok(()),
+        }
     }
 
     async fn beats(&mut self, ears: &mut Ears) -> Result<(), BrokerError> {
@@ -266,7 +292,7 @@ impl Listener {
             return;
         }
         // Everybody who lives answers: one question instead of thousands.
-        match self.speaker.say(None, &Command::Ping).await {
+        match self.speaker.say(None, &self.question()).await {
             Ok(_) => {
                 self.connected = true;
                 self.cadence.forget();
@@ -275,6 +301,15 @@ impl Listener {
                 self.shared.fleet().connected(now);
             }
             Err(error) => debug!(%error, "the workers could not be asked; trying again"),
+        }
+    }
+
+    /// What all are asked.
+    fn question(&self) -> Command {
+        let few = self.shared.fleet().living() <= REPORT_LIMIT;
+        match self.manner {
+            Manner::Guest { curious: true } if few => Command::Report,
+            Manner::Guest { .. } | Manner::Program => Command::Ping,
         }
     }
 
@@ -315,7 +350,7 @@ impl Listener {
             let mut fleet = self.shared.fleet();
             (fleet.living(), fleet.take_fresh())
         };
-        if !self.connected {
+        if !self.connected || self.manner != Manner::Program {
             return;
         }
         if fresh.len() == FRESH_LIMIT {
@@ -334,6 +369,14 @@ impl Listener {
                 return;
             }
         }
+    }
+}
+
+/// The next of the log; never where there is none. Cancel safe.
+async fn read(log: &mut Option<Feed>) -> Result<Batch, BrokerError> {
+    match log {
+        Some(log) => log.batch(BATCH).await,
+        None => std::future::pending().await,
     }
 }
 

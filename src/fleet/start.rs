@@ -16,7 +16,7 @@ use ulid::Ulid;
 use super::forward::{Forwarder, Pending};
 use super::http::{self, Api};
 use super::hub::Hub;
-use super::listener::{Listener, follow_events};
+use super::listener::{Listener, Manner, follow_events};
 use super::shared::Shared;
 use super::speaker::Speaker;
 use super::state::Limits;
@@ -123,6 +123,7 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     tasks.push(AbortOnDropHandle::new(amqp.handle().spawn(following)));
     tasks.push(AbortOnDropHandle::new(tokio::spawn(Arc::clone(&hub).run())));
     let listening = Listener::new(
+        Manner::Program,
         Arc::clone(&settings),
         id,
         Arc::clone(&shared),

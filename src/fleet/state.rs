@@ -251,6 +251,11 @@ impl Fleet {
         }
     }
 
+    /// Whether somebody is being asked, or is to be.
+    pub fn is_asking(&self) -> bool {
+        self.asked > 0 || !self.asks.is_empty()
+    }
+
     /// What has changed since this was last called.
     pub fn take_changes(&mut self) -> Changes {
         self.urgent = false;

@@ -6,6 +6,7 @@ mod adoption;
 mod beats;
 mod chaos;
 mod check;
+mod commands;
 mod control;
 mod dead;
 mod deadline;

@@ -39,6 +39,11 @@ impl Progress {
         self.last = Some(now);
     }
 
+    /// There is no log: nothing is to be read.
+    pub(super) fn nothing_to_read(&mut self) {
+        self.caught_up = true;
+    }
+
     /// The mark that is to be said; nothing where it is in the log, or not needed any more.
     pub(super) fn mark_to_say(&self) -> Option<&str> {
         (!self.marked && !self.caught_up).then_some(self.mark.as_str())
