@@ -13,6 +13,7 @@ import time
 
 from celery import Celery
 from celery.signals import task_received
+from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu import Exchange, Queue
 from peak import peak_kib
@@ -55,18 +56,22 @@ def main(url: str, queue: str, kind: str, count: int, prefetch: int, pool: str) 
         acknowledge(request)
         seen["messages"] += 1
         if seen["messages"] == count:
-            # Acknowledgements wait for the next turn of its loop; this one is the last.
-            worker.consumer.perform_pending_operations()
-            if pool == "prefork":
-                seen["closed"] = time.time()
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            request.message.channel.close()
-            seen["closed"] = time.time()
-            told(seen)
-            # Without child processes nothing is left to do, and the solo pool would take 10 s for that.
-            os._exit(0)
+            finish(request.message.channel)
 
+    def finish(channel):
+        if pool == "prefork":
+            seen["closed"] = time.time()
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        channel.close()
+        seen["closed"] = time.time()
+        told(seen)
+        # Without child processes nothing is left to do, and the solo pool would take 10 s for that.
+        os._exit(0)
+
+    # Celery leaves acknowledgements for the next turn of its loop, in no order; so that the last one is known, each is
+    # made at once.
+    Consumer.call_soon_ack = lambda _consumer, call, *arguments, **named: call(*arguments, **named)
     Request.acknowledge = counted
     worker = app.Worker(
         pool=pool,

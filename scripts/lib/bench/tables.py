@@ -18,7 +18,8 @@ PEERS = tuple(each for each in matrix.CONSUMERS if each is not TIDEGATE)
 
 def section(header: dict, results: Results) -> str:
     """Everything that a run has to say, for docs/performance.md."""
-    return "\n".join([about(header, results), "", goals(results), "", main(results), "", ratios(results), "", how(results)])
+    picture = "![Messages a second and processor time beside other consumers](performance.svg)"
+    return "\n".join([about(header, results), "", picture, "", goals(results), "", main(results), "", ratios(results), "", how(results)])
 
 
 def about(header: dict, results: Results) -> str:
@@ -113,7 +114,7 @@ peers' runs and in none of Tidegate's, which has the queue take them first.
 
 Tidegate is the release binary with everything on: status messages, beats, metrics, HTTP; handler `log` with `print = "none"`,
 8 slots. `multiple` acknowledges every 100th delivery; with prefetch 20 every 5th, a quarter of the prefetch; with prefetch 1
-it is one acknowledgement each, so that there is nothing further to measure ("–"). Celery acknowledges late, drains a
+it is one acknowledgement each, so that there is nothing further to measure ("–"). Celery acknowledges late and without delay, drains a
 quarter of the messages, and takes part with prefetch 200 only."""
     return text % (forgotten or "none")
 
