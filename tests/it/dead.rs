@@ -7,6 +7,9 @@ mod scene;
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 
+use crate::harness::gate::Gate;
+use crate::harness::vhost::Vhost;
+use crate::harness::worker::{Worker, WorkerConfig};
 use scene::{Letter, Run, dead, scene, taken_ids};
 
 fn ids(run: &Run) -> Vec<String> {
@@ -196,4 +199,37 @@ async fn every_queue_of_a_configuration_is_listed() {
     std::fs::write(file.path(), config.to_string()).unwrap();
     let run = scene::run(&["list", "--json", "-c", file.path().to_str().unwrap()]).await;
     assert_eq!(ids(&run), ["orders", "bills"], "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_gave_up_is_listed_replayed_and_worked_on_anew() {
+    let vhost = Vhost::new().await;
+    let gate = Gate::open().await;
+    gate.answer(|_| 400);
+    let node = WorkerConfig::new(vhost.url()).node(
+        "orders",
+        &format!("handler = {{ http = {{ url = \"{}\" }} }}", gate.url()),
+    );
+    let mut worker = Worker::ready(&node).await;
+    vhost.publish("orders", 3).await;
+    vhost.until_ready("orders.dead", 3).await;
+    let listed = dead(&vhost, &["list", "orders", "--reason", "handler", "--json"]).await;
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    let lines = listed.lines();
+    assert_eq!(lines.len(), 3, "{listed:?}");
+    assert_eq!(
+        (&lines[0]["attempts"], &lines[0]["routing_key"]),
+        (&1.into(), &"orders".into())
+    );
+    gate.answer(|_| 200);
+    let replayed = dead(&vhost, &["replay", "orders", "--id", "1"]).await;
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
+    let replayed = dead(&vhost, &["replay", "orders"]).await;
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
+    gate.finished(6).await;
+    worker.drained().await;
+    assert_eq!(gate.ids()[3], "1", "the first that was replayed");
+    for queue in ["orders", "orders.dead", "orders.replay"] {
+        assert_eq!(vhost.ready(queue).await, 0, "{queue}");
+    }
 }

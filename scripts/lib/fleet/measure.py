@@ -1,0 +1,156 @@
+"""What is measured, and how it is written down."""
+
+import os
+import random
+import signal
+import statistics
+import sys
+import time
+
+from .events import Events
+from .scene import until
+
+# Without events a crash is seen when the lease has run out: three times the idle interval of 60 s, and a little.
+LEASE_LIMIT = 240
+# With them, at once; longer than the goal, so that a miss is measured and not only noticed.
+EVENT_LIMIT = 60
+# Beats of a fleet that has just begun are in the first minute.
+SETTLE = 70
+
+
+def say(text):
+    print(f"… {text}", file=sys.stderr, flush=True)
+
+
+def settled(scene, workers):
+    until(
+        f"{workers} workers run",
+        lambda: scene.summary()["workers"]["running"] >= workers,
+        limit=600,
+    )
+
+
+def over(scene, seconds):
+    """Processor and memory of the fleet program, and messages, over some seconds."""
+    before, since = scene.fleet.processor_seconds(), time.monotonic()
+    rates, share = [], []
+    for _ in range(max(seconds // 10, 1)):
+        time.sleep(10)
+        messages = scene.summary()["messages"]
+        rates.append(messages["beats_per_second"] + messages["states_per_second"])
+        share.append(messages["baseline_per_second"])
+    passed = time.monotonic() - since
+    resident, most = scene.fleet.memory_mb()
+    return {
+        "processor_percent": 100 * (scene.fleet.processor_seconds() - before) / passed,
+        "resident_mb": resident,
+        "most_mb": most,
+        "messages_per_second": statistics.mean(rates),
+        "ping_per_second": statistics.mean(share),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def updates(scene, events, count):
+    """Milliseconds from a worker's answer to the client's event, and of the whole, command and all."""
+    chosen = random.sample(events.running("sim-"), count)
+    from_answer, from_command = [], []
+    for worker in chosen:
+        asked = time.monotonic()
+        scene.command(worker, "pause")
+        answered = time.monotonic()
+        told = events.until(worker, "paused", 30)
+        from_answer.append(max(told - answered, 0) * 1000)
+        from_command.append((told - asked) * 1000)
+    return {"from_answer_ms": spread(from_answer), "from_command_ms": spread(from_command)}
+
+
+def spread(values):
+    values = sorted(values)
+    last = values[min(len(values) - 1, int(len(values) * 0.99))]
+    return {"median": statistics.median(values), "p99": last, "max": values[-1], "count": len(values)}
+
+
+def crashes(scene, events, count, limit, one_by_one):
+    """Seconds from SIGKILL of real workers to the client's event, and what was left of their leases."""
+    workers = [scene.worker(f"crash-{limit}-{number}") for number in range(count)]
+    for worker in workers:
+        events.until(worker.id, "running", 60)
+    if not one_by_one:
+        # Their first beats have come: the leases are those of workers that have run for a while.
+        time.sleep(5)
+    seen, leases, killed = [], [], {}
+
+    def kill(worker):
+        leases.append(events.lease_left(worker.id))
+        killed[worker.id] = time.monotonic()
+        worker.process.send_signal(signal.SIGKILL)
+        worker.process.wait()
+
+    if not one_by_one:
+        for worker in workers:
+            kill(worker)
+    for worker in workers:
+        if one_by_one:
+            kill(worker)
+        seen.append(events.until(worker.id, "lost", limit) - killed[worker.id])
+    return {"seconds": spread(seen), "lease_left_s": spread(leases)}
+
+
+def measure(scene, chosen):
+    figures = {"workers": chosen.workers, "nodes": chosen.nodes}
+    say(f"{chosen.workers} workers start")
+    simulation = scene.simulate(0)
+    begun = time.monotonic()
+    settled(scene, chosen.workers)
+    say(f"they run, after {time.monotonic() - begun:.0f} s")
+    time.sleep(SETTLE)
+    say("idle, nobody looks")
+    figures["idle"] = over(scene, chosen.seconds)
+    events = Events(scene.http)
+    say("idle, one client of the events")
+    figures["watched"] = over(scene, chosen.seconds)
+    say("updates")
+    figures["updates"] = updates(scene, events, chosen.updates)
+    say("crashes without events")
+    figures["crash_without_events"] = crashes(scene, events, chosen.crashes, LEASE_LIMIT, one_by_one=False)
+    scene.enable_events()
+    say("crashes with events")
+    figures["crash_with_events"] = crashes(scene, events, chosen.crashes, EVENT_LIMIT, one_by_one=True)
+    figures["simulation_idle"] = simulation.finished()
+    say(f"load {chosen.load}")
+    simulation = scene.simulate(chosen.load)
+    settled(scene, chosen.workers)
+    time.sleep(SETTLE)
+    figures["busy"] = over(scene, chosen.seconds)
+    figures["simulation_busy"] = simulation.finished()
+    write(figures)
+    return figures
+
+
+def write(figures):
+    workers, nodes = figures["workers"], figures["nodes"]
+    print(f"\n| {workers:,} workers, {workers * nodes:,} nodes | processor, of one core | memory | at most |")
+    print("| --- | --- | --- | --- |")
+    for name, key in (("idle, nobody looks at it", "idle"), ("idle, one client of its events", "watched"), ("under load", "busy")):
+        found = figures[key]
+        print(
+            f"| {name} | {found['processor_percent']:.1f} % | {found['resident_mb']:.0f} MB | {found['most_mb']:.0f} MB |"
+        )
+    print("\n| messages that the broker sees | a second | of one ping per queue per 30 s |")
+    print("| --- | --- | --- |")
+    for name, key in (("idle", "idle"), ("under load", "busy")):
+        found = figures[key]
+        ratio = found["ping_per_second"] / max(found["messages_per_second"], 0.001)
+        print(f"| {name} | {found['messages_per_second']:.1f} | 1/{ratio:.1f} of {found['ping_per_second']:.0f} |")
+    celery = workers / 2
+    print(f"| Celery's heartbeats, one a worker every 2 s (reckoned) | {celery:.0f} | |")
+    found = figures["updates"]
+    print("\n| how long it takes to a page | median | p99 |")
+    print("| --- | --- | --- |")
+    for name, key in (("a worker's change, from its answer", "from_answer_ms"), ("from the command", "from_command_ms")):
+        print(f"| {name} | {found[key]['median']:.0f} ms | {found[key]['p99']:.0f} ms |")
+    for name, key in (("a crash, event exchange on", "crash_with_events"), ("a crash, event exchange off", "crash_without_events")):
+        seconds, lease = figures[key]["seconds"], figures[key]["lease_left_s"]
+        left = f" ({lease['median']:.0f} s of the lease were left)" if "without" in key else ""
+        print(f"| {name} | {seconds['median']:.2f} s{left} | {seconds['max']:.2f} s |")
