@@ -14,9 +14,9 @@ use crate::cli::LogFormat;
 /// Where `filter` cannot be read, or logging has been started before.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter)
-        .map_err(|source| TelemetryError::Filter {
+        .map_err(|cause| TelemetryError::Filter {
             filter: filter.to_owned(),
-            source,
+            cause,
         })?
         .add_directive(LIBRARY_LOG.parse().expect("the directive is well formed"));
     let builder = tracing_subscriber::fmt()
@@ -38,12 +38,12 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter cannot be read.
-    #[error("--log {filter:?}: {source}")]
+    #[error("--log {filter:?}: {cause}")]
     Filter {
         /// The filter.
         filter: String,
         /// Why.
-        source: tracing_subscriber::filter::ParseError,
+        cause: tracing_subscriber::filter::ParseError,
     },
     /// Logging has been started before.
     #[error(transparent)]

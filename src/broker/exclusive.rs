@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::topology::bind_queue;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 
 /// What an exclusive queue is to be like.
@@ -64,14 +63,7 @@ impl ExclusiveConsumer {
         let declare = channel.queue_declare(name.clone(), options, arguments(queue));
         bounded("queue.declare", RPC_LIMIT, declare).await?;
         for key in queue.keys {
-            let bind = channel.queue_bind(
-                name.clone(),
-                convert::short("exchange", queue.exchange)?,
-                convert::short("binding key", key)?,
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            );
-            bounded("queue.bind", RPC_LIMIT, bind).await?;
+            bind_queue(&channel, queue.name, queue.exchange, key).await?;
         }
         let qos = channel.basic_qos(queue.prefetch, BasicQosOptions::default());
         bounded("basic.qos", RPC_LIMIT, qos).await?;

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::topology::bind_queue;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 use crate::delivery::Delivery;
 
@@ -97,14 +96,7 @@ impl Feed {
         bounded("queue.declare", RPC_LIMIT, declare).await?;
         if let Some((exchange, keys)) = ear.binding {
             for key in keys {
-                let bind = channel.queue_bind(
-                    name.clone(),
-                    convert::short("exchange", exchange)?,
-                    convert::short("binding key", key)?,
-                    QueueBindOptions::default(),
-                    FieldTable::default(),
-                );
-                bounded("queue.bind", RPC_LIMIT, bind).await?;
+                bind_queue(&channel, ear.name, exchange, key).await?;
             }
         }
         Self::consume(channel, ear.name, prefetch, FieldTable::default()).await

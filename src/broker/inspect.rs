@@ -5,7 +5,7 @@
 use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::topology::declare_exchange;
+use super::topology::{declare_exchange, declare_queue};
 use super::{BrokerError, Link, QueueFacts, RPC_LIMIT, bounded, convert};
 
 /// Looks for a queue (`queue.declare` passive). Its arguments do not show.
@@ -13,15 +13,11 @@ use super::{BrokerError, Link, QueueFacts, RPC_LIMIT, bounded, convert};
 /// # Errors
 /// [`BrokerError::Refused`] with 404 where there is none, 405 where another connection has it exclusively.
 pub async fn find_queue(link: &Link, name: &str) -> Result<QueueFacts, BrokerError> {
-    let channel = link.channel().await?;
     let options = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::default()
     };
-    let name = convert::short("queue", name)?;
-    let declare = channel.queue_declare(name, options, FieldTable::default());
-    let queue = bounded("queue.declare", RPC_LIMIT, declare).await?;
-    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await?;
+    let queue = declare_queue(link, name, options, FieldTable::default()).await?;
     Ok(QueueFacts {
         messages: queue.message_count(),
         consumers: queue.consumer_count(),

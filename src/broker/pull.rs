@@ -9,6 +9,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::topology::{declare_queue, durable, inequivalent, text};
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 use crate::delivery::Delivery;
 
@@ -126,15 +127,11 @@ pub async fn declare_kept_for(
     expires: Duration,
 ) -> Result<u32, BrokerError> {
     let mut arguments = FieldTable::default();
-    let kind = AMQPValue::LongString("classic".into());
-    arguments.insert("x-queue-type".into(), kind);
+    arguments.insert("x-queue-type".into(), text("classic"));
     let expires = i64::try_from(expires.as_millis()).unwrap_or(i64::MAX);
     arguments.insert("x-expires".into(), AMQPValue::LongLongInt(expires));
-    let options = QueueDeclareOptions {
-        durable: true,
-        ..QueueDeclareOptions::default()
-    };
-    declare(link, name, options, arguments).await
+    let queue = declare_queue(link, name, durable(), arguments).await?;
+    Ok(queue.message_count())
 }
 
 /// Declares an exclusive queue that nobody uses: as long as `link` lives, no other connection can.
@@ -146,7 +143,7 @@ pub async fn lock(link: &Link, name: &str) -> Result<(), BrokerError> {
         exclusive: true,
         ..QueueDeclareOptions::default()
     };
-    declare(link, name, options, FieldTable::default())
+    declare_queue(link, name, options, FieldTable::default())
         .await
         .map(drop)
 }
@@ -161,19 +158,6 @@ pub async fn delete_queue(link: &Link, name: &str) -> Result<(), BrokerError> {
     let delete = channel.queue_delete(name, QueueDeleteOptions::default());
     bounded("queue.delete", RPC_LIMIT, delete).await?;
     bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
-}
-
-async fn declare(
-    link: &Link,
-    name: &str,
-    options: QueueDeclareOptions,
-    arguments: FieldTable,
-) -> Result<u32, BrokerError> {
-    let channel = link.channel().await?;
-    let declare = channel.queue_declare(convert::short("queue", name)?, options, arguments);
-    let queue = bounded("queue.declare", RPC_LIMIT, declare).await?;
-    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await?;
-    Ok(queue.message_count())
 }
 
 /// How many failed deliveries a quorum queue allows a message (`x-delivery-limit`).
@@ -196,15 +180,10 @@ pub enum DeliveryLimit {
 /// Where the link is lost or does not answer.
 pub async fn delivery_limit(link: &Link, name: &str) -> Result<DeliveryLimit, BrokerError> {
     let mut arguments = FieldTable::default();
-    let kind = AMQPValue::LongString("quorum".into());
-    arguments.insert("x-queue-type".into(), kind);
+    arguments.insert("x-queue-type".into(), text("quorum"));
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(-1));
-    let options = QueueDeclareOptions {
-        durable: true,
-        ..QueueDeclareOptions::default()
-    };
-    match declare(link, name, options, arguments).await {
-        Ok(_messages) => Ok(DeliveryLimit::None),
+    match declare_queue(link, name, durable(), arguments).await {
+        Ok(_queue) => Ok(DeliveryLimit::None),
         Err(BrokerError::Refused {
             code: 406, text, ..
         }) => Ok(told_limit(&text)),
@@ -214,23 +193,13 @@ pub async fn delivery_limit(link: &Link, name: &str) -> Result<DeliveryLimit, Br
 }
 
 fn told_limit(text: &str) -> DeliveryLimit {
-    let Some((_, current)) = text
-        .split_once("'x-delivery-limit'")
-        .and_then(|(_, rest)| rest.split_once("but current is "))
-    else {
-        return DeliveryLimit::Unknown;
-    };
-    if current.starts_with("none") {
-        return DeliveryLimit::Default;
+    match inequivalent(text) {
+        Some(("x-delivery-limit", None)) => DeliveryLimit::Default,
+        Some(("x-delivery-limit", Some(limit))) => limit
+            .parse()
+            .map_or(DeliveryLimit::Unknown, DeliveryLimit::Named),
+        _ => DeliveryLimit::Unknown,
     }
-    let digits: String = current
-        .chars()
-        .skip_while(|c| !c.is_ascii_digit())
-        .take_while(char::is_ascii_digit)
-        .collect();
-    digits
-        .parse()
-        .map_or(DeliveryLimit::Unknown, DeliveryLimit::Named)
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use lapin::options::{QueueBindOptions, QueueDeclareOptions};
+use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::topology::bind_queue;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 
 /// The largest segment of a stream, in bytes. A stream forgets by whole segments: smaller ones keep to its age
@@ -54,14 +55,7 @@ pub async fn ensure_stream(
     };
     let binding = link.channel().await?;
     for key in stream.keys {
-        let bind = binding.queue_bind(
-            name.clone(),
-            convert::short("exchange", stream.exchange)?,
-            convert::short("binding key", key)?,
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        );
-        bounded("queue.bind", RPC_LIMIT, bind).await?;
+        bind_queue(&binding, stream.name, stream.exchange, key).await?;
     }
     Ok(differs)
 }

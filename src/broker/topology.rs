@@ -4,7 +4,7 @@
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
-use lapin::{Channel, ExchangeKind};
+use lapin::{Channel, ExchangeKind, Queue};
 
 use super::inspect::find_queue;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
@@ -13,6 +13,8 @@ use wish::Wish;
 
 mod aside;
 mod wish;
+
+pub(super) use wish::inequivalent;
 
 pub use aside::{ensure_aside, ensure_dead_queue, ensure_delay_queue};
 
@@ -72,7 +74,9 @@ async fn declare(link: &Link, node: &NodeSettings, wish: &Wish) -> Result<QueueF
     let name = convert::short("queue", &node.queue)?;
     let declare = channel.queue_declare(name, durable(), wish.arguments(node));
     let queue = bounded("queue.declare", RPC_LIMIT, declare).await?;
-    bind(&channel, node).await?;
+    for binding in &node.bind {
+        bind_queue(&channel, &node.queue, &binding.exchange, &binding.key).await?;
+    }
     bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await?;
     Ok(QueueFacts {
         messages: queue.message_count(),
@@ -83,29 +87,46 @@ async fn declare(link: &Link, node: &NodeSettings, wish: &Wish) -> Result<QueueF
     })
 }
 
-fn durable() -> QueueDeclareOptions {
+pub(super) fn durable() -> QueueDeclareOptions {
     QueueDeclareOptions {
         durable: true,
         ..QueueDeclareOptions::default()
     }
 }
 
-fn text(value: &str) -> AMQPValue {
+pub(super) fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(value))
 }
 
-async fn bind(channel: &Channel, node: &NodeSettings) -> Result<(), BrokerError> {
-    for binding in &node.bind {
-        let bind = channel.queue_bind(
-            convert::short("queue", &node.queue)?,
-            convert::short("exchange", &binding.exchange)?,
-            convert::short("binding key", &binding.key)?,
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        );
-        bounded("queue.bind", RPC_LIMIT, bind).await?;
-    }
-    Ok(())
+/// `queue.declare` on a channel of its own.
+pub(super) async fn declare_queue(
+    link: &Link,
+    name: &str,
+    options: QueueDeclareOptions,
+    arguments: FieldTable,
+) -> Result<Queue, BrokerError> {
+    let channel = link.channel().await?;
+    let declare = channel.queue_declare(convert::short("queue", name)?, options, arguments);
+    let queue = bounded("queue.declare", RPC_LIMIT, declare).await?;
+    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await?;
+    Ok(queue)
+}
+
+/// `queue.bind`
+pub(super) async fn bind_queue(
+    channel: &Channel,
+    queue: &str,
+    exchange: &str,
+    key: &str,
+) -> Result<(), BrokerError> {
+    let bind = channel.queue_bind(
+        convert::short("queue", queue)?,
+        convert::short("exchange", exchange)?,
+        convert::short("binding key", key)?,
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    bounded("queue.bind", RPC_LIMIT, bind).await
 }
 
 /// Declares a durable topic exchange.

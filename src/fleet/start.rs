@@ -32,12 +32,12 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Error)]
 pub enum FleetError {
     /// The HTTP address could not be bound.
-    #[error("fleet.http: cannot listen on {address}: {source}")]
+    #[error("fleet.http: cannot listen on {address}: {cause}")]
     Http {
         /// The address.
         address: SocketAddr,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The operating system refused a thread.
     #[error("cannot start the AMQP thread: {0}")]
@@ -73,7 +73,7 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     let settings = Arc::new(settings);
     let fleet = &settings.fleet;
     let address = fleet.http;
-    let refused = |source| FleetError::Http { address, source };
+    let refused = |cause| FleetError::Http { address, cause };
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let http = listener.local_addr().map_err(refused)?;
     let amqp = Arc::new(AmqpRuntime::start().map_err(FleetError::Runtime)?);

@@ -112,11 +112,14 @@ impl Supervisor {
         if phase == Phase::Paused {
             return Ok(());
         }
+        if phase == Phase::Running {
+            // Before anybody can see that it is paused: then no slot starts another delivery.
+            self.command(node::Command::Pause);
+        }
         if !advance(&self.phase, Event::Pause) {
             let rule = "only a running worker can be paused";
             return Err(Refusal { phase, rule });
         }
-        self.command(node::Command::Pause);
         info!(reason, "worker paused");
         self.explain(reason);
         Ok(())

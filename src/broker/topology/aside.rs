@@ -5,8 +5,8 @@ use std::time::Duration;
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::super::inspect::{find_exchange, find_queue};
-use super::super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
-use super::{durable, text};
+use super::super::{BrokerError, Link};
+use super::{declare_queue, durable, inequivalent, text};
 use crate::config::{NodeSettings, QueueType};
 use crate::retry;
 
@@ -87,7 +87,9 @@ pub async fn ensure_dead_queue(
     match declare(link, name, arguments).await {
         Err(BrokerError::Refused {
             code: 406, text, ..
-        }) if text.contains("'x-delivery-limit'") => declare(link, name, plain).await,
+        }) if inequivalent(&text).is_some_and(|(argument, _)| argument == "x-delivery-limit") => {
+            declare(link, name, plain).await
+        }
         declared => declared,
     }
 }
@@ -122,9 +124,7 @@ pub async fn ensure_delay_queue(
 }
 
 async fn declare(link: &Link, name: &str, arguments: FieldTable) -> Result<(), BrokerError> {
-    let channel = link.channel().await?;
-    let name = convert::short("queue", name)?;
-    let declare = channel.queue_declare(name, durable(), arguments);
-    bounded("queue.declare", RPC_LIMIT, declare).await?;
-    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
+    declare_queue(link, name, durable(), arguments)
+        .await
+        .map(drop)
 }

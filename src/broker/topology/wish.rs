@@ -126,7 +126,7 @@ fn configured(node: &NodeSettings) -> (u64, u64) {
 
 /// The argument that `text` says is another, and its current value where there is one: `inequivalent arg
 /// 'x-a' for queue 'q' in vhost '/': received … but current is the value 'v' of type 'longstr'`.
-fn inequivalent(text: &str) -> Option<(&str, Option<&str>)> {
+pub(in crate::broker) fn inequivalent(text: &str) -> Option<(&str, Option<&str>)> {
     let (_, rest) = text.split_once("inequivalent arg '")?;
     let (argument, rest) = rest.split_once('\'')?;
     // A queue's name may hold anything, so the end is what counts.

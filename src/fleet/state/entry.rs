@@ -5,13 +5,12 @@ mod intake;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::api::{HistoryKind, WorkerState};
+use super::super::api::{Drain, HistoryKind, WorkerState};
 use super::super::clock::Moment;
 use super::contact::{Contact, Verdict};
 use super::history::{History, Record, Stamp};
 use super::node::{Busy, Node};
 use crate::lifecycle::Phase;
-use crate::status::wire::{DrainOutcome, DrainSteps};
 
 /// The lease of a worker that answers and has promised nothing yet.
 const LEASE_DEFAULT: Duration = Duration::from_secs(180);
@@ -31,7 +30,7 @@ pub(super) struct Entry {
     /// Its newest full beat.
     full_seq: u64,
     pub nodes: Vec<Node>,
-    report: Option<Box<Report>>,
+    report: Option<Box<Drain>>,
     contact: Contact,
     /// Since when the contact's verdict is what it is, where that is not fine.
     verdict_since: Moment,
@@ -99,21 +98,6 @@ pub(super) struct Totals {
     pub rate: f64,
 }
 
-/// How its drain ended.
-#[derive(Debug)]
-pub(super) struct Report {
-    pub at: Moment,
-    pub reason: Arc<str>,
-    pub outcome: DrainOutcome,
-    pub duration_ms: u64,
-    pub steps: DrainSteps,
-    pub finished: u64,
-    pub handed_back: u64,
-    pub interrupted: u64,
-    pub unconfirmed: u64,
-    pub interrupted_ids: Vec<Arc<str>>,
-}
-
 impl Entry {
     pub(super) fn new(name: Arc<str>, now: Moment) -> Self {
         Self {
@@ -145,7 +129,7 @@ impl Entry {
         Arc::clone(&self.name)
     }
 
-    pub(super) fn report(&self) -> Option<&Report> {
+    pub(super) fn report(&self) -> Option<&Drain> {
         self.report.as_deref()
     }
 

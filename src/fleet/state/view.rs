@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::super::api::{
-    Drain, Drains, HistoryEntry, HistoryKind, Lease, Messages, Node, Overview, Worker,
-    WorkerDetail, WorkerDrain, WorkerState, Workers,
+    Drains, HistoryEntry, HistoryKind, Lease, Messages, Node, Overview, Worker, WorkerDetail,
+    WorkerDrain, WorkerState, Workers,
 };
 use super::super::clock::Moment;
-use super::entry::{Entry, Report};
+use super::entry::Entry;
 use super::{Fleet, node};
 use crate::lifecycle::Phase;
 use crate::status::wire::millis;
@@ -175,7 +175,7 @@ fn worker(id: &Arc<str>, entry: &Entry, now: Moment) -> Worker {
             .shown_nodes()
             .map(|node| shown_node(entry, node, state))
             .collect(),
-        drain: entry.report().map(drain),
+        drain: entry.report().cloned(),
     }
 }
 
@@ -211,27 +211,12 @@ fn shown_node(entry: &Entry, node: &node::Node, state: WorkerState) -> Node {
     }
 }
 
-fn drain(report: &Report) -> Drain {
-    Drain {
-        at: report.at,
-        reason: Arc::clone(&report.reason),
-        outcome: report.outcome,
-        duration_ms: report.duration_ms,
-        steps: report.steps,
-        finished: report.finished,
-        handed_back: report.handed_back,
-        interrupted: report.interrupted,
-        unconfirmed: report.unconfirmed,
-        interrupted_ids: report.interrupted_ids.clone(),
-    }
-}
-
 fn worker_drain(id: &Arc<str>, entry: &Entry) -> Option<WorkerDrain> {
     let report = entry.report()?;
     Some(WorkerDrain {
         worker: Arc::clone(id),
         name: entry.name(),
-        drain: drain(report),
+        drain: report.clone(),
     })
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Entry, Facts, Pulse, Report};
+use super::{Entry, Facts, Pulse};
+use crate::fleet::api;
 use crate::fleet::api::HistoryKind;
 use crate::fleet::clock::Moment;
 use crate::fleet::state::Origin;
@@ -181,7 +182,7 @@ impl Entry {
             return;
         }
         let ids = report.interrupted_ids.iter().take(IDS_LIMIT);
-        self.report = Some(Box::new(Report {
+        self.report = Some(Box::new(api::Drain {
             at: at.shown(self.behind_ms()),
             reason,
             outcome: report.outcome,
