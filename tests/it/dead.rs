@@ -8,9 +8,10 @@ use lapin::BasicProperties;
 use serde_json::{Value, json};
 
 use crate::harness::gate::Gate;
+use crate::harness::run::Run;
 use crate::harness::vhost::Vhost;
 use crate::harness::worker::{Worker, WorkerConfig};
-use scene::{Letter, Run, dead, scene, taken_ids};
+use scene::{Letter, dead, scene, taken_ids};
 
 fn ids(run: &Run) -> Vec<String> {
     let lines = run.lines();
@@ -104,7 +105,7 @@ async fn a_rehearsal_changes_nothing() {
         "orders.dead: 2 dead letters seen, 2 picked, 2 to be replayed\n"
     );
     let run = dead(&vhost, &["drop", "orders", "--dry-run", "--json"]).await;
-    assert_eq!(run.report()["queues"][0]["dropped"], 2);
+    assert_eq!(run.json()["queues"][0]["dropped"], 2);
     assert_eq!(
         vhost.facts("orders.replay").await,
         None,

@@ -8,6 +8,7 @@ pub mod gate;
 pub mod management;
 pub mod proxy;
 pub mod puppet;
+pub mod run;
 pub mod status;
 pub mod user;
 pub mod vhost;

@@ -2,49 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lapin::types::AMQPValue;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 use tempfile::NamedTempFile;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use url::Url;
 
 use crate::harness::proxy::{Direction, Proxy};
+use crate::harness::run::{self, Run, ended};
 use crate::harness::vhost::Vhost;
-use crate::harness::wait::{eventually, expect_that, within};
+use crate::harness::wait::{eventually, expect_that};
 
 fn spawn(url: &Url, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["publish", "--url", url.as_str()])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+    run::spawn(&[&["publish", "--url", url.as_str()], arguments].concat())
 }
 
-async fn ended(child: Child) -> Output {
-    within("the publisher to end", child.wait_with_output())
-        .await
-        .unwrap()
-}
-
-async fn publish(url: &Url, arguments: &[&str]) -> Output {
+async fn publish(url: &Url, arguments: &[&str]) -> Run {
     ended(spawn(url, arguments)).await
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn summary(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
 /// A file with `count` lines, `line 1` and so on.
@@ -84,15 +61,14 @@ async fn lines_arrive_in_their_order_with_the_properties_asked_for() {
     let arguments = ["orders", "--lines", text(file.path()), "--skip", "500"];
     let properties = ["--header", "shop=north=1", "--content-type", "text/plain"];
     let output = publish(vhost.url(), &[&arguments[..], &properties].concat()).await;
-    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let said = output.stdout.clone();
     assert!(
         said.starts_with("published 2500 messages to queue \"orders\" in "),
         "{said}"
     );
     assert_eq!(
-        errors(&output),
-        "",
+        output.stderr, "",
         "no progress bar where there is no terminal"
     );
     let taken = vhost.take_all("orders").await;
@@ -136,8 +112,8 @@ async fn a_queue_or_exchange_that_is_missing_is_named_before_anything_is_sent() 
         ),
     ] {
         let output = publish(&url, arguments).await;
-        assert_eq!(output.status.code(), Some(1));
-        assert!(errors(&output).contains(expected), "{}", errors(&output));
+        assert_eq!(output.code, Some(1));
+        assert!(output.stderr.contains(expected), "{}", output.stderr);
     }
     assert!(proxy.log().published().is_empty(), "nothing may be sent");
 }
@@ -155,8 +131,8 @@ async fn a_message_that_no_queue_takes_is_a_failure_that_names_its_destination()
         "--json",
     ];
     let output = publish(vhost.url(), &arguments).await;
-    assert_eq!(output.status.code(), Some(1));
-    let summary = summary(&output);
+    assert_eq!(output.code, Some(1));
+    let summary = output.json();
     let error = summary["error"].as_str().unwrap();
     for part in ["queue \"orders\"", "\"amq.topic\"", "312 NO_ROUTE"] {
         assert!(error.contains(part), "{error}");
@@ -178,8 +154,8 @@ async fn a_full_queue_ends_the_run_and_the_rest_follows_with_skip() {
     let file = lines(15);
     let run = ["small", "--json", "--lines", text(file.path())];
     let output = publish(vhost.url(), &run).await;
-    assert_eq!(output.status.code(), Some(1));
-    let summary = summary(&output);
+    assert_eq!(output.code, Some(1));
+    let summary = output.json();
     assert_eq!(
         (&summary["outcome"], &summary["confirmed"]),
         (&"failed".into(), &10.into())
@@ -190,7 +166,7 @@ async fn a_full_queue_ends_the_run_and_the_rest_follows_with_skip() {
     );
     let mut found = bodies(&vhost, "small").await;
     let output = publish(vhost.url(), &[&run[..], &["--skip", "10"]].concat()).await;
-    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     found.extend(bodies(&vhost, "small").await);
     let expected: Vec<_> = (1..=15).map(|number| format!("line {number}")).collect();
     assert_eq!(found, expected);
@@ -213,8 +189,8 @@ async fn a_run_cut_off_says_where_to_go_on_without_a_loss_and_with_no_more_repea
     until_filled(&vhost, "orders").await;
     proxy.cut();
     let output = ended(publisher).await;
-    assert_eq!(output.status.code(), Some(1));
-    let first = summary(&output);
+    assert_eq!(output.code, Some(1));
+    let first = output.json();
     assert_eq!(first["outcome"], "failed", "{first}");
     let count = |name: &str| first[name].as_u64().unwrap();
     assert!(count("unknown") > 0, "{first}");
@@ -225,7 +201,7 @@ async fn a_run_cut_off_says_where_to_go_on_without_a_loss_and_with_no_more_repea
 
     let skip = count("resume_skip").to_string();
     let output = publish(vhost.url(), &[&run[..], &["--skip", &skip]].concat()).await;
-    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     let found = bodies(&vhost, "orders").await;
     let distinct: BTreeSet<_> = found.iter().collect();
     assert_eq!(distinct.len(), 5000, "nothing is lost");
@@ -248,14 +224,14 @@ async fn a_signal_ends_the_sending_and_the_answers_under_way_are_awaited() {
         let pid = Pid::from_raw(i32::try_from(publisher.id().unwrap()).unwrap());
         kill(pid, signal).unwrap();
         let output = ended(publisher).await;
-        assert_eq!(output.status.code(), Some(1));
-        let summary = summary(&output);
+        assert_eq!(output.code, Some(1));
+        let summary = output.json();
         assert_eq!(summary["outcome"], "stopped", "{summary}");
         assert_eq!(summary["confirmed"], summary["sent"]);
         assert_eq!(summary["unknown"], 0);
         let there = vhost.take_all("orders").await.len();
         assert_eq!(summary["confirmed"], there);
-        assert!(errors(&output).contains("stopped by a signal"));
+        assert!(output.stderr.contains("stopped by a signal"));
     }
 }
 
@@ -275,8 +251,8 @@ async fn a_second_signal_does_not_wait_for_answers() {
     kill(pid, Signal::SIGINT).unwrap();
     kill(pid, Signal::SIGTERM).unwrap();
     let output = ended(publisher).await;
-    assert_eq!(output.status.code(), Some(1));
-    let summary = summary(&output);
+    assert_eq!(output.code, Some(1));
+    let summary = output.json();
     assert_eq!(
         (&summary["outcome"], &summary["unknown"]),
         (&"stopped".into(), &1.into())

@@ -1,39 +1,25 @@
 //! `tidegate simulate`: a fleet that is not there says what a real one would, and obeys.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
-use tokio::process::{Child, Command};
+use serde_json::json;
+use tokio::process::Child;
 use url::Url;
 
 use crate::harness::commander::Commander;
+use crate::harness::run::{self, ended};
 use crate::harness::status::StatusTap;
 use crate::harness::vhost::Vhost;
-use crate::harness::wait::{eventually, expect_that, within};
+use crate::harness::wait::{eventually, expect_that};
+
+/// Where the broker runs in a container, its address is not always loopback.
+const OWN_BROKER: &str = "--not-only-here";
 
 fn spawn(url: &Url, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["simulate", "--json", "--url", url.as_str()])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
-}
-
-async fn ended(child: Child) -> Output {
-    within("the simulation to end", child.wait_with_output())
-        .await
-        .unwrap()
-}
-
-fn report(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    let simulate = ["simulate", "--json", "--url", url.as_str()];
+    run::spawn(&[&simulate, arguments].concat())
 }
 
 /// The last phase of each worker, `stopped` after a drain report, in the order of their ids.
@@ -56,6 +42,7 @@ async fn a_simulated_fleet_runs_and_drains_at_the_end() {
     let vhost = Vhost::new().await;
     let tap = StatusTap::start(&vhost).await;
     let arguments = [
+        OWN_BROKER,
         "--workers",
         "30",
         "--nodes",
@@ -66,8 +53,8 @@ async fn a_simulated_fleet_runs_and_drains_at_the_end() {
         "0.5",
     ];
     let output = ended(spawn(vhost.url(), &arguments)).await;
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let report = report(&output);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let report = output.json();
     assert_eq!(
         (&report["workers"], &report["unconfirmed"]),
         (&30.into(), &0.into())
@@ -96,6 +83,7 @@ async fn simulated_workers_crash_and_come_back_under_another_id() {
     let vhost = Vhost::new().await;
     let tap = StatusTap::start(&vhost).await;
     let arguments = [
+        OWN_BROKER,
         "--workers",
         "5",
         "--duration",
@@ -112,7 +100,7 @@ async fn simulated_workers_crash_and_come_back_under_another_id() {
     let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
     kill(pid, Signal::SIGTERM).unwrap();
     let output = ended(child).await;
-    let report = report(&output);
+    let report = output.json();
     assert_eq!(report["stopped"], true, "{report}");
     assert!(report["crashes"].as_u64().unwrap() >= 3, "{report}");
 }
@@ -121,7 +109,10 @@ async fn simulated_workers_crash_and_come_back_under_another_id() {
 async fn simulated_workers_have_control_queues_and_obey() {
     let vhost = Vhost::new().await;
     let tap = StatusTap::start(&vhost).await;
-    let child = spawn(vhost.url(), &["--workers", "3", "--duration", "600s"]);
+    let child = spawn(
+        vhost.url(),
+        &[OWN_BROKER, "--workers", "3", "--duration", "600s"],
+    );
     let running = tap.state("running").await;
     let id = running.json["worker"].as_str().unwrap();
     let commander = Commander::new(&vhost).await;
@@ -148,7 +139,6 @@ async fn simulated_workers_have_control_queues_and_obey() {
 async fn a_broker_elsewhere_is_left_alone_unless_that_is_said() {
     let url = Url::parse("amqp://broker.example:5672").unwrap();
     let output = ended(spawn(&url, &["--workers", "3"])).await;
-    assert_eq!(output.status.code(), Some(2));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("--not-only-here"), "{errors}");
+    assert_eq!(output.code, Some(2));
+    assert!(output.stderr.contains(OWN_BROKER), "{output:?}");
 }

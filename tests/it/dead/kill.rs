@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::scene::{Letter, Run, dead, scene, shop, spawn};
+use super::scene::{Letter, dead, scene, shop, spawn};
 use crate::harness::proxy::{Direction, Proxy};
+use crate::harness::run::Run;
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, within};
 
@@ -69,8 +70,8 @@ async fn kill_in_a_loop(vhost: &Vhost, arguments: &[&str]) -> (usize, Run) {
             let last = eventually("a replay finds everything done", async || {
                 let run = dead(vhost, arguments).await;
                 let ready = vhost.ready("orders.dead").await;
-                let unacked = run.report()["queues"][0]["seen"].as_u64() != Some(0);
-                let in_doubt = run.report()["queues"][0]["in_doubt"].as_u64().unwrap_or(0);
+                let unacked = run.json()["queues"][0]["seen"].as_u64() != Some(0);
+                let in_doubt = run.json()["queues"][0]["in_doubt"].as_u64().unwrap_or(0);
                 if u64::from(ready) == in_doubt && (!unacked || in_doubt > 0) {
                     Ok(run)
                 } else {
@@ -133,7 +134,7 @@ async fn to_an_exchange_a_killed_replay_leaves_letters_in_doubt_and_none_lost_or
     });
     vhost.publish_messages("orders.dead", letters).await;
     let (kills, last) = kill_in_a_loop(&vhost, &["replay", "orders", "--json"]).await;
-    let report = last.report();
+    let report = last.json();
     let in_doubt = usize::try_from(report["queues"][0]["in_doubt"].as_u64().unwrap()).unwrap();
     assert!(in_doubt <= kills, "{kills} kills: {report}");
     if in_doubt > 0 {

@@ -6,8 +6,9 @@ use lapin::types::AMQPValue;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::scene::{Letter, dead, ended, scene, shop, spawn, taken_ids};
+use super::scene::{Letter, dead, scene, shop, spawn, taken_ids};
 use crate::harness::proxy::{Direction, Proxy};
+use crate::harness::run::ended;
 use crate::harness::vhost::Vhost;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,7 +20,7 @@ async fn a_replayed_message_is_as_it_was_before_it_died() {
             .await;
         let run = dead(&vhost, &["replay", "orders", "--json"]).await;
         assert_eq!(run.code, Some(0), "{run:?}");
-        assert_eq!(run.report()["queues"][0]["replayed"], 1);
+        assert_eq!(run.json()["queues"][0]["replayed"], 1);
         let taken = vhost.take_all("orders").await;
         let [message] = &taken[..] else {
             panic!("{taken:?}");
@@ -123,7 +124,7 @@ async fn what_a_full_queue_refuses_stays_among_the_dead() {
         vhost.publish_messages("orders.dead", letters).await;
         let run = dead(&vhost, &["replay", "orders", "--json"]).await;
         assert_eq!(run.code, Some(1), "{run:?}");
-        let report = run.report();
+        let report = run.json();
         let queue = &report["queues"][0];
         assert_eq!(queue["seen"], 20);
         let error = queue["faults"][0]["error"].as_str().unwrap();
@@ -158,7 +159,7 @@ async fn a_destination_that_is_missing_is_named_and_its_letters_stay() {
     vhost.publish_messages("orders.dead", letters).await;
     let run = dead(&vhost, &["replay", "orders", "--json"]).await;
     assert_eq!(run.code, Some(1));
-    let report = run.report();
+    let report = run.json();
     let queue = &report["queues"][0];
     assert_eq!(
         (&queue["replayed"], &queue["failed"]),
@@ -200,7 +201,7 @@ async fn a_signal_ends_a_replay_in_order() {
     held.release();
     let run = ended(child).await;
     assert_eq!(run.code, Some(1), "{run:?}");
-    let report = run.report();
+    let report = run.json();
     assert_eq!(report["outcome"], "stopped", "{report}");
     let replayed = report["queues"][0]["replayed"].as_u64().unwrap();
     assert!((1..50).contains(&replayed), "{report}");

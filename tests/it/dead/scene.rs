@@ -1,14 +1,12 @@
 //! Dead letters as workers leave them, and the program that looks at them.
 
-use std::process::Stdio;
-
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, ExchangeKind};
-use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use url::Url;
 
+use crate::harness::run::{self, Run, ended};
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::within;
 
@@ -94,65 +92,14 @@ impl Letter {
     }
 }
 
-/// How `tidegate dead` ended.
-#[derive(Debug)]
-pub struct Run {
-    /// Its exit code.
-    pub code: Option<i32>,
-    /// What it wrote.
-    pub stdout: String,
-    /// What it complained of.
-    pub stderr: String,
-}
-
-impl Run {
-    /// Its JSON lines.
-    pub fn lines(&self) -> Vec<Value> {
-        let lines = self.stdout.lines().map(serde_json::from_str);
-        let lines: Result<_, _> = lines.collect();
-        lines.unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// Its JSON object.
-    pub fn report(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
-fn command(arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .arg("dead")
-        .args(arguments)
-        .env_remove("TIDEGATE__BROKER__URL")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
-}
-
 /// Starts `tidegate dead` on the broker at `url`.
 pub fn spawn(url: &Url, arguments: &[&str]) -> Child {
-    command(&[arguments, &["--url", url.as_str()]].concat())
-}
-
-/// Waits for its end.
-pub async fn ended(child: Child) -> Run {
-    let output = within("tidegate dead to end", child.wait_with_output())
-        .await
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Run {
-        code: output.status.code(),
-        stdout: text(&output.stdout),
-        stderr: text(&output.stderr),
-    }
+    run::spawn(&[&["dead"], arguments, &["--url", url.as_str()]].concat())
 }
 
 /// Runs `tidegate dead` as it is.
 pub async fn run(arguments: &[&str]) -> Run {
-    ended(command(arguments)).await
+    ended(run::spawn(&[&["dead"], arguments].concat())).await
 }
 
 /// Runs `tidegate dead` on the virtual host.
