@@ -5,7 +5,7 @@
 //!   order they come.
 //! - A lease counts from receipt, by this program's clock. The sender's clock is only ever shown, and no later than
 //!   receipt.
-//! - Nobody is called lost by silence alone. Whose lease has run out is asked; the broker returns the question
+//! - Nobody is called lost by silence alone. Whose lease is about to run out is asked; the broker returns the question
 //!   where the control queue is gone, and it is asked once more, after a drain report under way had time to come.
 //! - What is read from the log at the start says what a worker was, not that it lives: such a worker is asked.
 //! - Everything is bounded; see [`Limits`].

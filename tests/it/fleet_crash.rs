@@ -28,7 +28,7 @@ async fn worker(vhost: &Vhost, gate: &Gate) -> Worker {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_killed_is_lost_when_its_lease_has_ended() {
+async fn a_worker_that_is_killed_is_lost_without_any_event() {
     let vhost = Vhost::new().await;
     let gate = Gate::open().await;
     let fleet = FleetProgram::ready(vhost.url(), "").await;

@@ -9,6 +9,9 @@ use super::super::clock::Moment;
 pub(super) const SETTLE: Duration = Duration::from_millis(500);
 /// How long a worker whose control queue is there may take to answer.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How long before the end of its lease a worker is asked: a sixth of the lease, and at least this. By then two
+/// beats are missing, and where the question comes back there is time to ask again before the lease ends.
+const EARLY: Duration = Duration::from_secs(1);
 /// How often a silent worker is asked.
 pub(super) const SILENT_AGAIN: Duration = Duration::from_secs(30);
 /// How late a message may come. One that comes later after its sender's queue was gone was sent later.
@@ -43,6 +46,8 @@ enum Probe {
 pub(super) struct Contact {
     verdict: Verdict,
     probe: Probe,
+    /// Until when its lease holds.
+    held: Option<Moment>,
     /// When the first sign came that the control queue is gone, unless it was there again since.
     gone: Option<Moment>,
 }
@@ -53,6 +58,7 @@ impl Contact {
         Self {
             verdict: Verdict::Fine,
             probe: Probe::Ask,
+            held: None,
             gone: None,
         }
     }
@@ -63,12 +69,8 @@ impl Contact {
 
     /// Until when its lease holds.
     pub(super) fn held_until(self) -> Option<Moment> {
-        match self.probe {
-            Probe::Rest(until) if self.verdict == Verdict::Fine && self.gone.is_none() => {
-                Some(until)
-            }
-            _ => None,
-        }
+        self.held
+            .filter(|_| self.verdict == Verdict::Fine && self.gone.is_none())
     }
 
     pub(super) fn is_asked(self) -> bool {
@@ -104,7 +106,8 @@ impl Contact {
     pub(super) fn answered(&mut self, now: Moment, lease: Duration) {
         *self = Self {
             verdict: Verdict::Fine,
-            probe: Probe::Rest(now.after(lease)),
+            probe: Probe::Rest(now.after(lease.saturating_sub(early(lease)))),
+            held: Some(now.after(lease)),
             gone: None,
         };
     }
@@ -137,7 +140,9 @@ impl Contact {
 
     /// The question is sent.
     pub(super) fn ask(&mut self, now: Moment) {
-        self.probe = Probe::Asked(now.after(ANSWER_LIMIT));
+        let answer = now.after(ANSWER_LIMIT);
+        // Nobody is silent whose lease holds.
+        self.probe = Probe::Asked(self.held.map_or(answer, |held| held.max(answer)));
     }
 
     /// The question was not sent, or its answer cannot be heard.
@@ -146,6 +151,10 @@ impl Contact {
             self.probe = Probe::Ask;
         }
     }
+}
+
+fn early(lease: Duration) -> Duration {
+    (lease / 6).max(EARLY).min(lease / 2)
 }
 
 #[cfg(test)]
@@ -174,20 +183,61 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_is_asked_when_its_lease_has_run_out_and_not_before() {
+    fn a_worker_is_asked_shortly_before_its_lease_runs_out() {
         let mut contact = heard();
-        contact.look(at(29_999));
+        contact.look(at(24_999));
         assert!(!contact.wants_asking());
-        contact.look(at(30_000));
+        contact.look(at(25_000));
         assert!(contact.wants_asking());
         assert_eq!(contact.verdict(), Verdict::Fine, "asking is no verdict");
-        contact.ask(at(30_000));
-        contact.answered(at(30_005), LEASE);
+        assert_eq!(contact.held_until(), Some(at(30_000)));
+        contact.ask(at(25_000));
+        assert_eq!(contact.held_until(), Some(at(30_000)));
+        contact.answered(at(25_005), LEASE);
         assert_eq!(contact, {
             let mut fresh = Contact::unknown();
-            fresh.heard(at(30_005), LEASE);
+            fresh.heard(at(25_005), LEASE);
             fresh
         });
+    }
+
+    #[test]
+    fn a_crash_shows_within_the_lease() {
+        for lease in [3_600, 30_000, 180_000] {
+            let mut contact = Contact::unknown();
+            contact.heard(at(0), Duration::from_millis(lease));
+            let asked = contact.next_look().unwrap();
+            contact.look(asked);
+            contact.ask(asked);
+            contact.queue_gone(asked.shifted(20));
+            let again = contact.next_look().unwrap();
+            contact.look(again);
+            contact.ask(again);
+            contact.queue_gone(again.shifted(20));
+            assert_eq!(contact.verdict(), Verdict::Lost);
+            let lease = i64::try_from(lease).unwrap();
+            assert!(again.shifted(20) < at(lease), "{lease}: {again:?}");
+        }
+    }
+
+    #[test]
+    fn the_shortest_leases_are_not_asked_about_at_once() {
+        let mut contact = Contact::unknown();
+        contact.heard(at(0), Duration::from_secs(1));
+        assert_eq!(contact.next_look(), Some(at(500)));
+    }
+
+    #[test]
+    fn nobody_is_silent_whose_lease_holds() {
+        let lease = Duration::from_secs(180);
+        let mut contact = Contact::unknown();
+        contact.heard(at(0), lease);
+        contact.look(at(150_000));
+        contact.ask(at(150_000));
+        contact.look(at(179_999));
+        assert_eq!(contact.verdict(), Verdict::Fine);
+        contact.look(at(180_000));
+        assert_eq!(contact.verdict(), Verdict::Silent);
     }
 
     #[test]
@@ -209,7 +259,8 @@ mod tests {
         contact.ask(at(1_500));
         contact.answered(at(1_502), LEASE);
         assert_eq!(contact.verdict(), Verdict::Fine);
-        assert_eq!(contact.next_look(), Some(at(31_502)));
+        assert_eq!(contact.next_look(), Some(at(26_502)));
+        assert_eq!(contact.held_until(), Some(at(31_502)));
     }
 
     #[test]

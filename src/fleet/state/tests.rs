@@ -118,16 +118,16 @@ fn a_drain_goes_from_draining_to_stopped_and_nobody_is_asked_any_more() {
 fn a_worker_whose_lease_runs_out_is_asked_and_silent_only_if_it_does_not_answer() {
     let mut fleet = fleet();
     live(&mut fleet, running("w-1", 1), 1_000);
-    assert_eq!(fleet.next_due(), Some(at(31_000)));
-    assert!(asked(&mut fleet, 30_999).is_empty());
-    assert_eq!(asked(&mut fleet, 31_000), ping());
-    fleet.answered("w-1", Phase::Running, at(31_010));
-    assert_eq!(of(&fleet, 31_010).state, WorkerState::Running);
-    assert_eq!(asked(&mut fleet, 61_010), ping());
-    assert!(asked(&mut fleet, 66_010).is_empty());
-    let silent = of(&fleet, 66_010);
+    assert_eq!(fleet.next_due(), Some(at(26_000)));
+    assert!(asked(&mut fleet, 25_999).is_empty());
+    assert_eq!(asked(&mut fleet, 26_000), ping());
+    fleet.answered("w-1", Phase::Running, at(26_010));
+    assert_eq!(of(&fleet, 26_010).state, WorkerState::Running);
+    assert_eq!(asked(&mut fleet, 51_010), ping());
+    assert!(asked(&mut fleet, 56_010).is_empty());
+    let silent = of(&fleet, 56_010);
     assert_eq!(silent.state, WorkerState::Silent);
-    assert_eq!((silent.since, silent.lease), (at(66_010), None));
+    assert_eq!((silent.since, silent.lease), (at(56_010), None));
     live(&mut fleet, beat("w-1", 2), 70_000);
     assert_eq!(of(&fleet, 70_000).state, WorkerState::Running);
     assert_eq!(of(&fleet, 70_000).since, at(1_000), "it ran all the time");
@@ -182,7 +182,7 @@ fn who_is_only_read_of_is_asked_and_not_called_lost_before() {
 fn without_a_connection_nobody_s_state_changes() {
     let mut fleet = fleet();
     live(&mut fleet, running("w-1", 1), 1_000);
-    assert_eq!(asked(&mut fleet, 31_000), ping());
+    assert_eq!(asked(&mut fleet, 26_000), ping());
     fleet.disconnected(at(32_000));
     assert!(asked(&mut fleet, 900_000).is_empty());
     assert_eq!(fleet.next_due(), None);
@@ -209,9 +209,9 @@ fn clocks_that_are_minutes_off_change_only_what_is_shown_and_that_is_put_right()
         };
         live(&mut fleet, skewed(running("w-1", 1), 1_000), 1_005);
         live(&mut fleet, skewed(beat("w-1", 2), 20_000), 20_005);
-        assert!(asked(&mut fleet, 50_004).is_empty());
-        assert_eq!(asked(&mut fleet, 50_005), ping());
-        fleet.answered("w-1", Phase::Running, at(50_006));
+        assert!(asked(&mut fleet, 45_004).is_empty());
+        assert_eq!(asked(&mut fleet, 45_005), ping());
+        fleet.answered("w-1", Phase::Running, at(45_006));
         live(
             &mut fleet,
             skewed(state("w-1", 3, Phase::Draining), 60_000),
