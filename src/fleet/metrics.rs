@@ -165,6 +165,12 @@ impl FleetMetrics {
         }
     }
 
+    /// How many clients of events there are, and how many were dropped as too slow.
+    #[cfg(test)]
+    pub(super) fn clients(&self) -> (i64, u64) {
+        (self.0.clients.get(), self.0.slow_clients.get())
+    }
+
     /// Everything in the text format of `OpenMetrics`, with the fleet as it is now.
     pub(super) fn encode(&self, overview: &Overview, broker: Broker, dropped: u64) -> String {
         let inner = &self.0;

@@ -18,6 +18,10 @@ const CONNECTIONS: usize = 1_024;
 /// How long a connection may go without a byte in either direction. Events say something every 15 s.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a connection may take from the first byte of a request to the first of its answer: a request that
+/// comes in drops would otherwise keep it for ever. Twice what an answer may take.
+const ANSWER_LIMIT: Duration = super::REQUEST_LIMIT.saturating_mul(2);
+
 /// Accepts a bounded number of connections.
 pub(super) struct Bounded {
     listener: TcpListener,
@@ -50,11 +54,13 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that ends where nothing moves on it for too long: a client that does not read what it asked for
-/// would otherwise keep it for ever.
+/// A connection that ends where nothing moves on it for too long, or no answer: a client that does not read what it
+/// asked for, or does not get on with asking, would otherwise keep it for ever.
 pub(super) struct Watched<S> {
     stream: S,
-    idle: Pin<Box<Sleep>>,
+    limit: Pin<Box<Sleep>>,
+    /// By when something is to be written, where a request has begun.
+    answer: Option<Instant>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -62,20 +68,40 @@ impl<S> Watched<S> {
     fn new(stream: S, place: Option<OwnedSemaphorePermit>) -> Self {
         Self {
             stream,
-            idle: Box::pin(sleep(IDLE_LIMIT)),
+            limit: Box::pin(sleep(IDLE_LIMIT)),
+            answer: None,
             _place: place,
         }
     }
 
-    /// A try moved something, or waits for as long as it may.
-    fn watch<T>(&mut self, tried: Poll<T>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(moved) = tried {
-            self.idle.as_mut().reset(Instant::now() + IDLE_LIMIT);
-            return Poll::Ready(Ok(moved));
+    /// Bytes came.
+    fn has_read(&mut self) {
+        self.answer
+            .get_or_insert_with(|| Instant::now() + ANSWER_LIMIT);
+        self.moved();
+    }
+
+    /// Bytes went.
+    fn has_written(&mut self) {
+        self.answer = None;
+        self.moved();
+    }
+
+    fn moved(&mut self) {
+        let idle = Instant::now() + IDLE_LIMIT;
+        let until = self.answer.map_or(idle, |answer| answer.min(idle));
+        self.limit.as_mut().reset(until);
+    }
+
+    /// Whether its time is over.
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.limit.as_mut().poll(context) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "nothing moved, or nothing was answered, for too long",
+            )),
         }
-        ready!(self.idle.as_mut().poll(context));
-        let error = io::Error::new(io::ErrorKind::TimedOut, "nothing moved for too long");
-        Poll::Ready(Err(error))
     }
 }
 
@@ -85,8 +111,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let tried = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.watch(tried, context).map(|result| result?)
+        self.check(context)?;
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.has_read();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -96,8 +127,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let tried = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(tried, context).map(|result| result?)
+        self.check(context)?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.has_written();
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -105,8 +138,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let tried = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.watch(tried, context).map(|result| result?)
+        self.check(context)?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, bytes))?;
+        self.has_written();
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -153,5 +188,35 @@ mod tests {
         assert!(begun.elapsed() > IDLE_LIMIT * 2);
         let error = near.write_all(&[0; 65]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_comes_in_drops_is_cut_off() {
+        let (near, mut far) = duplex(64);
+        let mut near = Watched::new(near, None);
+        let begun = Instant::now();
+        let error = loop {
+            far.write_all(b"x").await.unwrap();
+            if let Err(error) = near.read_u8().await {
+                break error;
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let took = begun.elapsed();
+        assert!(took >= ANSWER_LIMIT && took < IDLE_LIMIT, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_answered_begins_anew() {
+        let (near, mut far) = duplex(64);
+        let mut near = Watched::new(near, None);
+        for _ in 0..10 {
+            tokio::time::advance(ANSWER_LIMIT.saturating_sub(Duration::from_secs(1))).await;
+            far.write_all(b"x").await.unwrap();
+            near.read_u8().await.unwrap();
+            near.write_all(b"y").await.unwrap();
+            far.read_u8().await.unwrap();
+        }
     }
 }

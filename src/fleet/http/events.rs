@@ -79,3 +79,36 @@ pub(super) async fn events(State(api): State<Api>) -> Result<Response, ApiError>
     ];
     Ok((headers, Body::from_stream(all)).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{Semaphore, broadcast};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_keep_up_is_dropped_and_counted() {
+        let metrics = FleetMetrics::new();
+        let places = Arc::new(Semaphore::new(1));
+        let sender = broadcast::Sender::new(2);
+        metrics.client_came();
+        let mut client = Client {
+            batches: sender.subscribe(),
+            stop: CancellationToken::new(),
+            metrics: metrics.clone(),
+            slow: false,
+            _place: Arc::clone(&places).try_acquire_owned().unwrap(),
+        };
+        let batch = Bytes::from_static(b"event");
+        sender.send(batch.clone()).unwrap();
+        assert_eq!(client.next().await, Some(batch.clone()));
+        for _ in 0..3 {
+            sender.send(batch.clone()).unwrap();
+        }
+        assert_eq!(client.next().await, None, "one batch is missing");
+        drop(client);
+        assert_eq!(sender.receiver_count(), 0, "nothing is kept for it");
+        assert_eq!(places.available_permits(), 1);
+        assert_eq!(metrics.clients(), (0, 1));
+    }
+}
