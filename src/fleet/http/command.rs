@@ -10,7 +10,7 @@ use tracing::info;
 use super::Api;
 use super::error::ApiError;
 use super::read::unknown_worker;
-use crate::fleet::api::{CommandAnswer, CommandRequest};
+use crate::fleet::api::{CommandAnswer, CommandRequest, WorkerState};
 use crate::fleet::speaker::CommandError;
 use crate::status::control::Command;
 
@@ -60,11 +60,18 @@ async fn give(
             return Err(ApiError::not_found(message));
         }
     };
-    let now = api.shared.now();
-    if api.shared.fleet().worker(id, now).is_none() {
-        return Err(unknown_worker(id));
-    }
-    let said = api.speaker.command(id, &command).await;
+    let said = match state(api, id) {
+        None => return Err(unknown_worker(id)),
+        Some(WorkerState::Stopped) => Err(CommandError::Gone),
+        Some(_) => api.speaker.command(id, &command).await,
+    };
+    let said = match said {
+        // Its control queue outlives it by a moment: what is said meanwhile nobody answers.
+        Err(CommandError::NoAnswer) if state(api, id) == Some(WorkerState::Stopped) => {
+            Err(CommandError::Gone)
+        }
+        said => said,
+    };
     if said == Err(CommandError::Gone) {
         let now = api.shared.now();
         api.shared.fleet().queue_gone(id, now);
@@ -83,6 +90,12 @@ async fn give(
         error: reply.error,
     };
     Ok((status, answer))
+}
+
+fn state(api: &Api, id: &str) -> Option<WorkerState> {
+    let now = api.shared.now();
+    let worker = api.shared.fleet().worker(id, now);
+    worker.map(|worker| worker.state)
 }
 
 /// The body; one that is empty says nothing.
