@@ -51,9 +51,14 @@ impl FleetConfig {
 pub struct FleetProgram(Worker);
 
 impl FleetProgram {
+    /// Starts one.
+    pub fn starting(config: &FleetConfig) -> Self {
+        Self(Worker::spawn_program("fleet", &config.toml(), &[]))
+    }
+
     /// Starts one, and waits until it has read the log and is connected.
     pub async fn ready(config: &FleetConfig) -> Self {
-        let program = Self(Worker::spawn_program("fleet", &config.toml(), &[]));
+        let program = Self::starting(config);
         eventually("the fleet program is ready", async || {
             let (status, body) = program.0.get("/readyz").await?;
             expect_that(status == 200, || format!("{status} {body}"))

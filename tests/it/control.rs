@@ -10,7 +10,7 @@ use crate::harness::commander::Commander;
 use crate::harness::gate::Gate;
 use crate::harness::management::segment;
 use crate::harness::proxy::Proxy;
-use crate::harness::status::{BEATS, StatusMessage, StatusTap};
+use crate::harness::status::{StatusMessage, StatusTap};
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that};
 use crate::harness::worker::{Worker, WorkerConfig};
@@ -273,37 +273,6 @@ async fn a_report_is_the_whole_state_and_a_full_beat() {
     let kinds: Vec<_> = messages.iter().map(StatusMessage::kind).collect();
     assert_eq!(kinds, ["state", "beat", "state", "beat"]);
     assert!(messages[1].json["full"] == true && messages[3].json["full"] == true);
-    worker.drained().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cadence_slows_beats_down_for_a_while() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url())
-        .tables(BEATS)
-        .http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
-    let id = id(&tap, "running").await;
-    let commander = Commander::new(&vhost).await;
-    let slow = json!({"command": "cadence", "interval_ms": 1_800_000, "for_ms": 3_600_000});
-    ok(&commander.command(&id, &slow).await, Phase::Running);
-    let last = tap
-        .seen("the last beat for long", |message| {
-            message.kind() == "beat" && message.json["lease_ms"] == 6_000_000
-        })
-        .await;
-    let lifted = json!({"command": "cadence", "interval_ms": 1, "for_ms": 0});
-    ok(&commander.command(&id, &lifted).await, Phase::Running);
-    let next = tap
-        .seen("the next beat", |message| {
-            message.kind() == "beat" && message.json["seq"].as_u64() > last.json["seq"].as_u64()
-        })
-        .await;
-    assert_eq!(next.json["lease_ms"], 3000);
     worker.drained().await;
 }
 

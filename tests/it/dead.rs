@@ -5,11 +5,14 @@ mod replay;
 mod scene;
 
 use lapin::BasicProperties;
+use lapin::options::{BasicGetOptions, BasicRejectOptions};
+use lapin::types::AMQPValue;
 use serde_json::{Value, json};
 
 use crate::harness::gate::Gate;
 use crate::harness::run::Run;
 use crate::harness::vhost::Vhost;
+use crate::harness::wait::within;
 use crate::harness::worker::{Worker, WorkerConfig};
 use scene::{Letter, dead, scene, taken_ids};
 
@@ -176,6 +179,31 @@ async fn a_queue_without_dead_letters_or_without_a_name_is_an_error_that_says_so
         assert_eq!(run.code, Some(2), "{run:?}");
         assert!(run.stderr.contains(expected), "{run:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_will_drop_letters_that_are_looked_at_is_warned_of() {
+    let vhost = Vhost::new().await;
+    let quorum = ("x-queue-type", AMQPValue::LongString("quorum".into()));
+    let limit = ("x-delivery-limit", AMQPValue::LongLongInt(12));
+    vhost.declare_with("orders.dead", [quorum, limit]).await;
+    vhost
+        .publish_messages("orders.dead", [Letter::new("a").message()])
+        .await;
+    let quiet = dead(&vhost, &["list", "orders"]).await;
+    assert!(!quiet.stdout.contains("x-delivery-limit"), "{quiet:?}");
+    let channel = vhost.channel().await;
+    for _ in 0..5 {
+        let got = channel.basic_get("orders.dead".into(), BasicGetOptions::default());
+        let letter = within("basic.get", got).await.unwrap().unwrap();
+        let rejected = letter.reject(BasicRejectOptions { requeue: true });
+        within("basic.reject", rejected).await.unwrap();
+        vhost.until_ready("orders.dead", 1).await;
+    }
+    let run = dead(&vhost, &["list", "orders"]).await;
+    assert!(run.stdout.contains("(x-delivery-limit)"), "{run:?}");
+    assert!(run.stdout.contains("more than 12 times"), "{run:?}");
+    assert_eq!(vhost.ready("orders.dead").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

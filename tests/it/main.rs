@@ -4,6 +4,7 @@
 
 mod adoption;
 mod beats;
+mod cadence;
 mod chaos;
 mod check;
 mod commands;
