@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 
+from . import page
 from .events import Events
 from .scene import until
 
@@ -71,6 +72,31 @@ def spread(values):
     return {"median": statistics.median(values), "p99": last, "max": values[-1], "count": len(values)}
 
 
+def drawn(scene, events, count, seconds):
+    """How long the page takes to draw the fleet, and a change of it; nothing where there is no Chromium."""
+    if not page.available():
+        say("no chromium or chromedriver: the page is not measured")
+        return None
+    with page.Page(f"{scene.http}/") as shown:
+        first = shown.load()
+        loading = shown.longest_task()
+        from_command = []
+        for worker in random.sample(events.running("sim-"), count):
+            asked = time.time()
+            scene.command(worker, "pause")
+            from_command.append((shown.painted(worker) - asked) * 1000)
+            scene.command(worker, "resume")
+        shown.longest_task()
+        time.sleep(seconds)
+        return {
+            "first_ms": first,
+            "first_longest_task_ms": loading,
+            "from_command_ms": spread(from_command),
+            "longest_task_ms": shown.longest_task(),
+            "heap_mb": shown.heap_mb(),
+        }
+
+
 def crashes(scene, events, count, limit, one_by_one):
     """Seconds from SIGKILL of real workers to the client's event, and what was left of their leases."""
     workers = [scene.worker(f"crash-{limit}-{number}") for number in range(count)]
@@ -112,6 +138,8 @@ def measure(scene, chosen):
     figures["watched"] = over(scene, chosen.seconds)
     say("updates")
     figures["updates"] = updates(scene, events, chosen.updates)
+    say("the page")
+    figures["page_idle"] = drawn(scene, events, chosen.updates // 3, chosen.seconds // 2)
     say("crashes without events")
     figures["crash_without_events"] = crashes(scene, events, chosen.crashes, LEASE_LIMIT, one_by_one=False)
     scene.enable_events()
@@ -123,6 +151,8 @@ def measure(scene, chosen):
     settled(scene, chosen.workers)
     time.sleep(SETTLE)
     figures["busy"] = over(scene, chosen.seconds)
+    say("the page under load")
+    figures["page_busy"] = drawn(scene, events, chosen.updates // 3, chosen.seconds // 2)
     figures["simulation_busy"] = simulation.finished()
     write(figures)
     return figures
@@ -148,9 +178,24 @@ def write(figures):
     found = figures["updates"]
     print("\n| how long it takes to a page | median | p99 |")
     print("| --- | --- | --- |")
+    for name, key in (("idle", "page_idle"), ("under load", "page_busy")):
+        if found := figures[key]:
+            spent = found["from_command_ms"]
+            print(f"| from the command until it is painted in Chromium, {name} | {spent['median']:.0f} ms | {spent['p99']:.0f} ms |")
+    found = figures["updates"]
     for name, key in (("a worker's change, from its answer", "from_answer_ms"), ("from the command", "from_command_ms")):
         print(f"| {name} | {found[key]['median']:.0f} ms | {found[key]['p99']:.0f} ms |")
     for name, key in (("a crash, event exchange on", "crash_with_events"), ("a crash, event exchange off", "crash_without_events")):
         seconds, lease = figures[key]["seconds"], figures[key]["lease_left_s"]
         left = f" ({lease['median']:.0f} s of the lease were left)" if "without" in key else ""
         print(f"| {name} | {seconds['median']:.2f} s{left} | {seconds['max']:.2f} s |")
+    print("\n| the page in Chromium | idle | under load |")
+    print("| --- | --- | --- |")
+    for name, key in (
+        ("from the request to the drawn list, ms", "first_ms"),
+        ("busy at a stretch while it was drawn first, ms", "first_longest_task_ms"),
+        ("busy at a stretch later, at most, ms", "longest_task_ms"),
+        ("its heap, MB", "heap_mb"),
+    ):
+        cells = [f"{figures[part][key]:.0f}" if figures[part] else "not measured" for part in ("page_idle", "page_busy")]
+        print(f"| {name} | {' | '.join(cells)} |")
