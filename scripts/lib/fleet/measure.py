@@ -97,6 +97,16 @@ def drawn(scene, events, count, seconds):
         }
 
 
+def restart(scene, workers):
+    """Seconds until a fleet program that starts anew has read the log, and shows the whole fleet."""
+    scene.fleet.end()
+    begun = time.monotonic()
+    scene.start_fleet()
+    read = time.monotonic() - begun
+    settled(scene, workers)
+    return {"read_s": read, "whole_s": time.monotonic() - begun}
+
+
 def crashes(scene, events, count, limit, one_by_one):
     """Seconds from SIGKILL of real workers to the client's event, and what was left of their leases."""
     workers = [scene.worker(f"crash-{limit}-{number}") for number in range(count)]
@@ -145,6 +155,9 @@ def measure(scene, chosen):
     scene.enable_events()
     say("crashes with events")
     figures["crash_with_events"] = crashes(scene, events, chosen.crashes, EVENT_LIMIT, one_by_one=True)
+    say("the fleet program starts anew")
+    figures["restart"] = restart(scene, chosen.workers)
+    events = Events(scene.http)
     figures["simulation_idle"] = simulation.finished()
     say(f"load {chosen.load}")
     simulation = scene.simulate(chosen.load)
@@ -189,6 +202,8 @@ def write(figures):
         seconds, lease = figures[key]["seconds"], figures[key]["lease_left_s"]
         left = f" ({lease['median']:.0f} s of the lease were left)" if "without" in key else ""
         print(f"| {name} | {seconds['median']:.2f} s{left} | {seconds['max']:.2f} s |")
+    found = figures["restart"]
+    print(f"| a fleet program that starts anew: the log is read; the whole fleet is shown | {found['read_s']:.1f} s | {found['whole_s']:.1f} s |")
     print("\n| the page in Chromium | idle | under load |")
     print("| --- | --- | --- |")
     for name, key in (

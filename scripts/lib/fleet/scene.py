@@ -109,6 +109,10 @@ class Scene:
         publish = f"127.0.0.1:{self.amqp_port}:5672"
         self.docker("run", "--detach", "--name", self.container, "--publish", publish, self.chosen.image)
         until("the broker takes connections", self._broker_answers)
+        self.start_fleet()
+
+    def start_fleet(self):
+        """A fleet program that has read the log to its end."""
         self.fleet = self.start("fleet", "-c", self.config("fleet.toml", self._fleet_config()))
         address = self.fleet.logged("http server is listening")["address"]
         self.http = f"http://{address}"
