@@ -7,6 +7,7 @@ mod attempt;
 mod copies;
 mod identity;
 mod ledger;
+mod pace;
 mod table;
 mod unproven;
 
@@ -15,5 +16,6 @@ pub use attempt::attempt_of;
 pub use copies::{Arrival, Copies};
 pub use identity::Identity;
 pub use ledger::{Call, Ledger, LedgerError, Settlement};
+pub use pace::{Backlog, Pace};
 pub use table::{Case, Decision, Way, decide};
 pub use unproven::Unproven;

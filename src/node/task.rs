@@ -22,7 +22,7 @@ use crate::config::NodeSettings;
 use crate::handler::AnyHandler;
 use crate::lifecycle::DrainSignal;
 use crate::metrics::NodeMetrics;
-use crate::settlement::{Adoption, Call, Copies, Ledger, Unproven};
+use crate::settlement::{Adoption, Backlog, Call, Copies, Ledger, Pace, Unproven};
 use crate::wait;
 
 /// How many messages of lost channels are remembered, beside twice the prefetch.
@@ -85,6 +85,9 @@ pub(super) struct Task {
     pub(super) next_copy: u64,
     pub(super) copied: FuturesUnordered<Copied>,
     pub(super) writes: FuturesUnordered<Write>,
+    pub(super) pace: Pace,
+    /// When what is decided is written, where it waits for that.
+    flush_at: Option<Instant>,
     pub(super) calls: Vec<Call>,
     /// The connection on which a drain has asked for its last deliveries.
     pub(super) taken_back_on: Option<u64>,
@@ -100,6 +103,7 @@ enum Happening {
     Intake(Intake),
     Opened(Result<Box<Opened>, BrokerError>),
     Due,
+    Flush,
     Link,
 }
 
@@ -146,6 +150,8 @@ impl Task {
             next_copy: 0,
             copied: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
+            pace: Pace::default(),
+            flush_at: None,
             calls: Vec::new(),
             taken_back_on: None,
             drain: None,
@@ -251,7 +257,7 @@ impl Task {
         self.flush();
         self.start_ready();
         self.seek_consumer();
-        let due = self.reopen_at;
+        let (due, flush_at) = (self.reopen_at, self.flush_at);
         let consuming = self.is_consuming();
         let happening = tokio::select! {
             biased;
@@ -267,6 +273,7 @@ impl Task {
             opened = wait::some(self.opening.as_mut()) => Happening::Opened(opened),
             () = wait::changed(&mut self.session), if !consuming => Happening::Link,
             () = wait::reached(due) => Happening::Due,
+            () = wait::reached(flush_at) => Happening::Flush,
         };
         match happening {
             Happening::Completed(completion) => {
@@ -275,7 +282,8 @@ impl Task {
                     self.complete(completion);
                 }
             }
-            Happening::Written(Ok(())) => {}
+            // The next turn begins with a flush.
+            Happening::Written(Ok(())) | Happening::Flush => {}
             Happening::Link => self.look_at_channel(),
             Happening::Written(Err(error)) => self.lose(&error),
             Happening::Slot(slot) => {
@@ -293,14 +301,30 @@ impl Task {
     }
 
     /// Writes what has been decided, unless a write is under way: while it is, more decisions gather, and
-    /// the next flush takes them together. No timer, so a lone settlement is written at once.
+    /// the next flush takes them together. A lone settlement, and one that lets the broker go on, is written at once;
+    /// see [`Pace`].
     pub(super) fn flush(&mut self) {
+        self.flush_at = None;
+        if self.channel.is_none() || !self.writes.is_empty() || !self.ledger.has_decided() {
+            return;
+        }
+        let now = Instant::now();
+        if self.is_running() {
+            let decided = self.ledger.decided() as u64;
+            let backlog = Backlog {
+                decided,
+                unsettled: decided + self.ledger.open() as u64,
+                window: self.window,
+            };
+            self.flush_at = self.pace.wait(backlog, now);
+            if self.flush_at.is_some() {
+                return;
+            }
+        }
         let Some(channel) = &mut self.channel else {
             return;
         };
-        if !self.writes.is_empty() || !self.ledger.has_decided() {
-            return;
-        }
+        self.pace.wrote(now);
         self.ledger.next_batch(&mut self.calls);
         self.unproven.flushed();
         #[expect(

@@ -116,6 +116,11 @@ impl Ledger {
         self.open
     }
 
+    /// How many deliveries are decided and wait for a batch.
+    pub fn decided(&self) -> usize {
+        self.decided.len()
+    }
+
     /// Whether a batch would have calls.
     pub fn has_decided(&self) -> bool {
         !self.decided.is_empty()

@@ -1,0 +1,120 @@
+//! When decisions are written to the broker. Pure.
+//!
+//! Whatever lets the broker go on, and whatever stands alone, is written at once. Only where handlers are faster than
+//! the broker, so that most of what it may send is on its way still, are writes a millisecond apart: each costs the broker
+//! more than the settling of a message does (see docs/performance.md, "Where the time goes").
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The time between two writes of a channel whose broker has plenty to send without them.
+const SPACING: Duration = Duration::from_millis(1);
+/// The part of the window that, once decided, is written however short ago the last write was.
+const SHARE: u64 = 8;
+
+/// What is known of a channel when something is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Deliveries decided and not written.
+    pub decided: u64,
+    /// Deliveries that came and are not settled, those decided included.
+    pub unsettled: u64,
+    /// Deliveries that the broker lets be unsettled at most: the prefetch.
+    pub window: u64,
+}
+
+impl Backlog {
+    /// Whether there is nothing to be gained by waiting.
+    fn is_urgent(self) -> bool {
+        // Half of the window is here: the broker may be waiting for us.
+        let here = self.unsettled.saturating_mul(2) >= self.window;
+        let much = self.decided.saturating_mul(SHARE) >= self.window;
+        here || much || self.unsettled <= 1
+    }
+}
+
+/// The spacing of one channel's writes.
+#[derive(Debug, Default)]
+pub struct Pace {
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// Until when a write of what is decided has to wait; nothing where it is to be made now.
+    pub fn wait(&self, backlog: Backlog, now: Instant) -> Option<Instant> {
+        let next = self.last? + SPACING;
+        (next > now && !backlog.is_urgent()).then_some(next)
+    }
+
+    /// A write is made.
+    pub fn wrote(&mut self, now: Instant) {
+        self.last = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLENTY: Backlog = Backlog {
+        decided: 5,
+        unsettled: 11,
+        window: 200,
+    };
+
+    fn wrote(now: Instant) -> Pace {
+        let mut pace = Pace::default();
+        pace.wrote(now);
+        pace
+    }
+
+    #[test]
+    fn writes_are_apart_only_while_the_broker_has_plenty_to_send() {
+        let now = Instant::now();
+        assert_eq!(
+            Pace::default().wait(PLENTY, now),
+            None,
+            "the first is made at once"
+        );
+        let pace = wrote(now);
+        assert_eq!(pace.wait(PLENTY, now), Some(now + SPACING));
+        assert_eq!(pace.wait(PLENTY, now + SPACING), None);
+        for urgent in [
+            Backlog {
+                decided: 1,
+                unsettled: 1,
+                ..PLENTY
+            },
+            Backlog {
+                decided: 25,
+                unsettled: 30,
+                ..PLENTY
+            },
+            Backlog {
+                decided: 1,
+                unsettled: 100,
+                ..PLENTY
+            },
+        ] {
+            assert_eq!(pace.wait(urgent, now), None, "{urgent:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_small_window_and_a_full_one_never_wait(
+            window in 0..2_000_u64, decided in 1..2_000_u64, open in 0..2_000_u64,
+        ) {
+            let now = Instant::now();
+            let backlog = Backlog { decided, unsettled: decided + open, window };
+            let waits = wrote(now).wait(backlog, now).is_some();
+            prop_assert!(!waits || window > SHARE);
+            prop_assert!(!waits || 2 * backlog.unsettled < window);
+            // Nobody waits longer than the spacing.
+            prop_assert_eq!(wrote(now).wait(backlog, now + SPACING), None);
+        }
+    }
+}
