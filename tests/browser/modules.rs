@@ -42,6 +42,13 @@ async fn durations(browser: &Browser) {
     let script = "[null, 0, 0.034, 12.34, 1234.5].map(module.rate)";
     let expected = json!(["–", "0", "0.03", "12.3", "1,235"]);
     assert_eq!(module(browser, "format.js", script).await, expected);
+    // Marks of an axis are told apart, whatever its length; the zone is the browser's.
+    let script = "{
+        const at = new Date(2026, 10, 25, 4, 37, 18, 120).getTime();
+        return [100, 60_000, 3_600_000, 7 * 86_400_000].map((length) => module.tick(at, length));
+    }";
+    let expected = json!(["04:37:18.120", "04:37:18", "04:37", "25 Nov"]);
+    assert_eq!(module(browser, "format.js", script).await, expected);
     let script = "[0, 0.0123, 0.5, null].map(module.percent)";
     let expected = json!(["0 %", "1.2 %", "50 %", "–"]);
     assert_eq!(module(browser, "format.js", script).await, expected);

@@ -5,6 +5,7 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const hundredths = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const fine = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
 const minutes = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 
@@ -78,6 +79,8 @@ export function time(at, now = Date.now()) {
 export function tick(at, spanMs) {
   const date = new Date(at);
   if (spanMs > 2 * 86_400_000) return day.format(date);
+  // Marks less than a second apart.
+  if (spanMs < 4000) return fine.format(date);
   return spanMs < 10 * 60_000 ? clock.format(date) : minutes.format(date);
 }
 
