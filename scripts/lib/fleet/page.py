@@ -91,6 +91,8 @@ class Page:
         self._ask("POST", f"{self.session}/url", {"url": self.url})
         drawn = self.until("return document.querySelectorAll('.item a.name').length > 5 && performance.now();")
         self.run(WATCH)
+        # Workers that were lost stand above those that are paused, and only what is in sight is drawn.
+        self.run("const filter = document.querySelector('#filter'); filter.value = 'sim-'; filter.dispatchEvent(new Event('input'));")
         return drawn
 
     def painted(self, worker):
