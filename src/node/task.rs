@@ -85,9 +85,7 @@ pub(super) struct Task {
     pub(super) next_copy: u64,
     pub(super) copied: FuturesUnordered<Copied>,
     pub(super) writes: FuturesUnordered<Write>,
-    pub(super) pace: Pace,
-    /// When what is decided is written, where it waits for that.
-    flush_at: Option<Instant>,
+    pace: Pace,
     pub(super) calls: Vec<Call>,
     /// The connection on which a drain has asked for its last deliveries.
     pub(super) taken_back_on: Option<u64>,
@@ -151,7 +149,6 @@ impl Task {
             copied: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
             pace: Pace::default(),
-            flush_at: None,
             calls: Vec::new(),
             taken_back_on: None,
             drain: None,
@@ -254,10 +251,10 @@ impl Task {
 
     /// Does the next thing that comes up. Cancel safe: it waits first and acts then.
     pub(super) async fn turn(&mut self) {
-        self.flush();
+        let flush_at = self.flush();
         self.start_ready();
         self.seek_consumer();
-        let (due, flush_at) = (self.reopen_at, self.flush_at);
+        let due = self.reopen_at;
         let consuming = self.is_consuming();
         let happening = tokio::select! {
             biased;
@@ -302,28 +299,19 @@ impl Task {
 
     /// Writes what has been decided, unless a write is under way: while it is, more decisions gather, and
     /// the next flush takes them together. A lone settlement, and one that lets the broker go on, is written at once;
-    /// see [`Pace`].
-    pub(super) fn flush(&mut self) {
-        self.flush_at = None;
-        if self.channel.is_none() || !self.writes.is_empty() || !self.ledger.has_decided() {
-            return;
+    /// see [`Pace`]. Returns when to flush what has to wait for that.
+    pub(super) fn flush(&mut self) -> Option<Instant> {
+        if !self.writes.is_empty() || !self.ledger.has_decided() {
+            return None;
         }
         let now = Instant::now();
-        if self.is_running() {
-            let decided = self.ledger.decided() as u64;
-            let backlog = Backlog {
-                decided,
-                unsettled: decided + self.ledger.open() as u64,
-                window: self.window,
-            };
-            self.flush_at = self.pace.wait(backlog, now);
-            if self.flush_at.is_some() {
-                return;
-            }
+        let wait = self
+            .is_running()
+            .then(|| self.pace.wait(self.backlog(), now));
+        if let Some(at) = wait.flatten() {
+            return Some(at);
         }
-        let Some(channel) = &mut self.channel else {
-            return;
-        };
+        let channel = self.channel.as_mut()?;
         self.pace.wrote(now);
         self.ledger.next_batch(&mut self.calls);
         self.unproven.flushed();
@@ -334,6 +322,16 @@ impl Task {
         self.metrics.flush.observe(self.calls.len() as f64);
         for call in self.calls.drain(..) {
             self.writes.push(channel.settle(call));
+        }
+        None
+    }
+
+    fn backlog(&self) -> Backlog {
+        let decided = self.ledger.decided();
+        Backlog {
+            decided,
+            unsettled: decided + self.ledger.open(),
+            prefetch: self.settings.prefetch.into(),
         }
     }
 }

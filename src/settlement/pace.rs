@@ -10,26 +10,26 @@ use tokio::time::Instant;
 
 /// The time between two writes of a channel whose broker has plenty to send without them.
 const SPACING: Duration = Duration::from_millis(1);
-/// The part of the window that, once decided, is written however short ago the last write was.
-const SHARE: u64 = 8;
+/// The part of the prefetch that, once decided, is written however short ago the last write was.
+const SHARE: usize = 8;
 
 /// What is known of a channel when something is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
     /// Deliveries decided and not written.
-    pub decided: u64,
+    pub decided: usize,
     /// Deliveries that came and are not settled, those decided included.
-    pub unsettled: u64,
-    /// Deliveries that the broker lets be unsettled at most: the prefetch.
-    pub window: u64,
+    pub unsettled: usize,
+    /// Deliveries that the broker lets be unsettled at most.
+    pub prefetch: usize,
 }
 
 impl Backlog {
     /// Whether there is nothing to be gained by waiting.
     fn is_urgent(self) -> bool {
-        // Half of the window is here: the broker may be waiting for us.
-        let here = self.unsettled.saturating_mul(2) >= self.window;
-        let much = self.decided.saturating_mul(SHARE) >= self.window;
+        // Half of the prefetch is here: the broker may be waiting for us.
+        let here = self.unsettled.saturating_mul(2) >= self.prefetch;
+        let much = self.decided.saturating_mul(SHARE) >= self.prefetch;
         here || much || self.unsettled <= 1
     }
 }
@@ -62,7 +62,7 @@ mod tests {
     const PLENTY: Backlog = Backlog {
         decided: 5,
         unsettled: 11,
-        window: 200,
+        prefetch: 200,
     };
 
     fn wrote(now: Instant) -> Pace {
@@ -105,14 +105,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_small_window_and_a_full_one_never_wait(
-            window in 0..2_000_u64, decided in 1..2_000_u64, open in 0..2_000_u64,
+        fn a_small_prefetch_and_a_full_one_never_wait(
+            prefetch in 0..2_000_usize, decided in 1..2_000_usize, open in 0..2_000_usize,
         ) {
             let now = Instant::now();
-            let backlog = Backlog { decided, unsettled: decided + open, window };
+            let backlog = Backlog { decided, unsettled: decided + open, prefetch };
             let waits = wrote(now).wait(backlog, now).is_some();
-            prop_assert!(!waits || window > SHARE);
-            prop_assert!(!waits || 2 * backlog.unsettled < window);
+            prop_assert!(!waits || prefetch > SHARE);
+            prop_assert!(!waits || 2 * backlog.unsettled < prefetch);
             // Nobody waits longer than the spacing.
             prop_assert_eq!(wrote(now).wait(backlog, now + SPACING), None);
         }

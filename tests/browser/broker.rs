@@ -49,7 +49,7 @@ async fn a_program_without_its_broker_says_so_and_then_that_it_reads_its_log() {
         )
     });
     proxy.refuse(false);
-    eventually("the page has said that the log is read", async || {
+    eventually("the page has said that the log is being read", async || {
         let titles = browser.run("return window.titles;", vec![]).await;
         let reading = titles.to_string().contains("still reading its log");
         expect_that(reading, || titles.to_string())

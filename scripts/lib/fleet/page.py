@@ -87,7 +87,7 @@ class Page:
         raise TimeoutError(f"waited {limit} s for {script}")
 
     def load(self):
-        """Milliseconds from the start of the navigation to the drawn list, and how many bytes came."""
+        """Milliseconds from the start of the navigation to the drawn list."""
         self._ask("POST", f"{self.session}/url", {"url": self.url})
         drawn = self.until("return document.querySelectorAll('.item a.name').length > 5 && performance.now();")
         self.run(WATCH)

@@ -60,14 +60,15 @@ async fn give(
             return Err(ApiError::not_found(message));
         }
     };
-    let said = match state(api, id) {
+    let state = || api.shared.fleet().state_of(id);
+    let said = match state() {
         None => return Err(unknown_worker(id)),
         Some(WorkerState::Stopped) => Err(CommandError::Gone),
         Some(_) => api.speaker.command(id, &command).await,
     };
+    // A control queue outlives its worker by a moment: what is said meanwhile nobody answers.
     let said = match said {
-        // Its control queue outlives it by a moment: what is said meanwhile nobody answers.
-        Err(CommandError::NoAnswer) if state(api, id) == Some(WorkerState::Stopped) => {
+        Err(CommandError::NoAnswer) if state() == Some(WorkerState::Stopped) => {
             Err(CommandError::Gone)
         }
         said => said,
@@ -90,12 +91,6 @@ async fn give(
         error: reply.error,
     };
     Ok((status, answer))
-}
-
-fn state(api: &Api, id: &str) -> Option<WorkerState> {
-    let now = api.shared.now();
-    let worker = api.shared.fleet().worker(id, now);
-    worker.map(|worker| worker.state)
 }
 
 /// The body; one that is empty says nothing.

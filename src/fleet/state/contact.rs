@@ -128,21 +128,23 @@ impl Contact {
     pub(super) fn look(&mut self, now: Moment) {
         match self.probe {
             Probe::Rest(until) if until <= now => self.probe = Probe::Ask,
-            Probe::Asked(until) if until <= now => {
-                // The question was routed, or it would have come back: the queue is there.
-                self.verdict = Verdict::Silent;
-                self.gone = None;
-                self.probe = Probe::Rest(now.after(SILENT_AGAIN));
-            }
+            Probe::Asked(until) if until <= now => match self.held {
+                // Nobody is silent whose lease holds: it is asked once more at its end.
+                Some(held) if held > now => self.probe = Probe::Rest(held),
+                _ => {
+                    // The question was routed, or it would have come back: the queue is there.
+                    self.verdict = Verdict::Silent;
+                    self.gone = None;
+                    self.probe = Probe::Rest(now.after(SILENT_AGAIN));
+                }
+            },
             Probe::Rest(_) | Probe::Asked(_) | Probe::Ask | Probe::Never => {}
         }
     }
 
     /// The question is sent.
     pub(super) fn ask(&mut self, now: Moment) {
-        let answer = now.after(ANSWER_LIMIT);
-        // Nobody is silent whose lease holds.
-        self.probe = Probe::Asked(self.held.map_or(answer, |held| held.max(answer)));
+        self.probe = Probe::Asked(now.after(ANSWER_LIMIT));
     }
 
     /// The question was not sent, or its answer cannot be heard.
@@ -234,9 +236,13 @@ mod tests {
         contact.heard(at(0), lease);
         contact.look(at(150_000));
         contact.ask(at(150_000));
-        contact.look(at(179_999));
+        contact.look(at(155_000));
+        assert!(!contact.is_asked(), "others may be asked");
         assert_eq!(contact.verdict(), Verdict::Fine);
         contact.look(at(180_000));
+        assert!(contact.wants_asking());
+        contact.ask(at(180_000));
+        contact.look(at(185_000));
         assert_eq!(contact.verdict(), Verdict::Silent);
     }
 

@@ -65,6 +65,11 @@ impl Fleet {
         overview
     }
 
+    /// What a worker is now.
+    pub fn state_of(&self, id: &str) -> Option<WorkerState> {
+        self.entries.get(id).map(Entry::state)
+    }
+
     /// A worker.
     pub fn worker(&self, id: &str, now: Moment) -> Option<Worker> {
         let (id, entry) = self.entries.get_key_value(id)?;
