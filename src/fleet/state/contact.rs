@@ -128,16 +128,18 @@ impl Contact {
     pub(super) fn look(&mut self, now: Moment) {
         match self.probe {
             Probe::Rest(until) if until <= now => self.probe = Probe::Ask,
-            Probe::Asked(until) if until <= now => match self.held {
-                // Nobody is silent whose lease holds: it is asked once more at its end.
-                Some(held) if held > now => self.probe = Probe::Rest(held),
-                _ => {
-                    // The question was routed, or it would have come back: the queue is there.
-                    self.verdict = Verdict::Silent;
-                    self.gone = None;
-                    self.probe = Probe::Rest(now.after(SILENT_AGAIN));
+            Probe::Asked(until) if until <= now => {
+                // The question was routed, or it would have come back: the queue is there.
+                self.gone = None;
+                match self.held {
+                    // Nobody is silent whose lease holds: it is asked once more at its end.
+                    Some(held) if held > now => self.probe = Probe::Rest(held),
+                    _ => {
+                        self.verdict = Verdict::Silent;
+                        self.probe = Probe::Rest(now.after(SILENT_AGAIN));
+                    }
                 }
-            },
+            }
             Probe::Rest(_) | Probe::Asked(_) | Probe::Ask | Probe::Never => {}
         }
     }
