@@ -1,5 +1,7 @@
 //! The order of a drain on the wire, between the worker and the broker.
 
+use std::collections::BTreeSet;
+
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::AMQPMethod;
 
@@ -7,6 +9,7 @@ use crate::harness::gate::Gate;
 use crate::harness::proxy::{Direction, Event, Log, Proxy};
 use crate::harness::status::StatusTap;
 use crate::harness::vhost::Vhost;
+use crate::harness::wait::{eventually, expect_that};
 use crate::harness::worker::{Worker, WorkerConfig};
 
 fn to_broker(event: &Event, connection: u32, method: &str) -> bool {
@@ -135,4 +138,44 @@ async fn a_drain_goes_over_the_wire_in_the_order_of_its_steps() {
         });
     }
     assert_eq!(log.connection_names().len(), 2, "two connections in all");
+}
+
+/// How many deliveries of a channel the client has acknowledged.
+fn acknowledged(log: &Log) -> u64 {
+    let (mut prefix, mut others) = (0, BTreeSet::new());
+    for event in log.methods() {
+        match event.method() {
+            Some(AMQPClass::Basic(AMQPMethod::Ack(ack)))
+                if event.direction() == Some(Direction::ToBroker) =>
+            {
+                others.insert(ack.delivery_tag);
+                prefix = prefix.max(if ack.multiple { ack.delivery_tag } else { 0 });
+            }
+            _ => {}
+        }
+    }
+    prefix + others.range(prefix + 1..).count() as u64
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_that_waits_for_more_is_written_though_none_follows() {
+    const BURST: u64 = 12;
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "classic").await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let lines = "declare = false\nconcurrency = 1\nprefetch = 1000\nretry = { max_attempts = 1 }\n\
+                 handler = { log = { print = \"none\" } }";
+    let config = WorkerConfig::new(&proxy.url(vhost.url())).node("orders", lines);
+    let mut worker = Worker::ready(&config).await;
+    for round in 1..=20 {
+        vhost
+            .publish("orders", usize::try_from(BURST).unwrap())
+            .await;
+        eventually("all of the burst is acknowledged", async || {
+            let found = acknowledged(&proxy.log());
+            expect_that(found == round * BURST, || format!("{found}"))
+        })
+        .await;
+    }
+    worker.drained().await;
 }
