@@ -10,10 +10,9 @@ use jiff::Timestamp;
 use tidegate::config::{HeartbeatSettings, RetrySettings};
 use tidegate::delivery::{Delivery, HeaderValue, Properties};
 use tidegate::handler::{Outcome, Reason};
-use tidegate::publish::{Plan, payload};
-use tidegate::retry::{self, Target, Why};
-use tidegate::settlement::{Case, Identity, Ledger, Settlement, decide};
-use tidegate::status::heartbeat::Heartbeat;
+use tidegate::internal::retry::{self, Target, Why};
+use tidegate::internal::settlement::{Case, Identity, Ledger, Settlement, decide};
+use tidegate::internal::status::heartbeat::Heartbeat;
 use ulid::Ulid;
 
 /// Deliveries in one run of the ledger.
@@ -159,17 +158,6 @@ fn messages(criterion: &mut Criterion) {
         let at = Timestamp::UNIX_EPOCH;
         let copy = Ulid::new();
         bencher.iter(|| retry::copy(black_box(&delivery), &target, &why, "web-1", at, copy));
-    });
-    let plan = Plan {
-        queue: Some("orders".into()),
-        exchange: String::new(),
-        routing_key: "orders".into(),
-        properties: delivery.properties.clone(),
-        skip: 0,
-        identify: true,
-    };
-    criterion.bench_function("message to publish, 256 B", |bencher| {
-        bencher.iter(|| plan.message(payload(black_box(7), 256)));
     });
 }
 

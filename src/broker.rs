@@ -27,22 +27,20 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use backoff::Backoff;
-pub use consume::{ConsumeChannel, Consumer, Intake, Write};
+pub(crate) use consume::{ConsumeChannel, Consumer, Intake, Write};
 pub use error::BrokerError;
 pub use exclusive::{ExclusiveConsumer, ExclusiveQueue, Taken};
 pub use feed::{Batch, Ear, Feed, Offset};
 pub use hello::{Server, server};
 pub use inspect::{find_exchange, find_queue, may_consume};
-pub use link::{Link, LinkState, Negotiated, connect};
+pub use link::{Link, LinkState, connect};
 pub use publish::{Confirm, Message, Publisher};
 pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delete_queue, delivery_limit, lock};
 pub use runtime::AmqpRuntime;
 pub use session::{Session, SessionState};
 pub use stream::{Stream, ensure_stream};
-pub use topology::{
-    QueueFacts, declare_topic_exchange, ensure_aside, ensure_dead_queue, ensure_delay_queue,
-    ensure_queue, ensure_topic_exchange,
-};
+pub use topology::{QueueFacts, declare_topic_exchange, ensure_queue, ensure_topic_exchange};
+pub(crate) use topology::{ensure_aside, ensure_dead_queue, ensure_delay_queue};
 
 /// How long one synchronous AMQP method (declare, bind, consume, qos, open) may take.
 pub const RPC_LIMIT: Duration = Duration::from_secs(10);

@@ -25,7 +25,9 @@ mod trace;
 pub use error::HandlerError;
 pub use exec::ExecHandler;
 pub use http::HttpHandler;
-pub(crate) use http::{RESERVED_HEADERS, client as http_client};
+pub(crate) use http::RESERVED_HEADERS;
+#[doc(hidden)]
+pub use http::client as http_client;
 pub use json::json;
 pub use log::LogHandler;
 pub use outcome::{ERROR_LIMIT, Outcome, Reason};

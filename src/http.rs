@@ -17,7 +17,7 @@ use crate::node::NodeState;
 
 /// What the endpoints look at.
 #[derive(Debug, Clone)]
-pub struct Health {
+pub(crate) struct Health {
     /// The worker's phase.
     pub phase: watch::Receiver<Phase>,
     /// The state of each node.
@@ -49,7 +49,7 @@ impl Health {
 ///
 /// It is to run on `amqp`, the thread that everything else of the worker runs on but handlers: an answer shows
 /// that this thread lives, and handlers that block theirs neither hide that nor look like its death.
-pub fn serve(listener: TcpListener, health: Health, amqp: &Handle) -> AbortOnDropHandle<()> {
+pub(crate) fn serve(listener: TcpListener, health: Health, amqp: &Handle) -> AbortOnDropHandle<()> {
     let router = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))

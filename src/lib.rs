@@ -34,7 +34,7 @@
 //! # The map
 //! [`worker`] starts and drains in order and owns the phase; [`node`] is one queue's task; [`settlement`] and
 //! [`retry`] are pure; [`broker`] is the only part that knows the client library; [`handler`] has the trait and the
-//! kinds that configuration can name; [`status`] tells the status exchange, in states and beats, and reads commands; [`http`] serves health and metrics;
+//! kinds that configuration can name; [`status`] tells the status exchange, in states and beats, and reads commands; `http` serves health and metrics;
 //! [`fleet`] shows every worker; [`dead`] deals with dead letters; [`config`] reads and validates; [`cli`] is the command line.
 //!
 //! # A worker in Rust
@@ -63,24 +63,19 @@
 //! # }
 //! ```
 
-pub mod broker;
-pub mod check;
-pub mod cli;
-pub mod command;
+mod broker;
 pub mod config;
-pub mod dead;
 pub mod delivery;
-pub mod fleet;
 pub mod handler;
-pub mod http;
+#[cfg(feature = "endpoints")]
+mod http;
+#[doc(hidden)]
+pub mod internal;
 pub mod lifecycle;
-pub mod metrics;
-pub mod node;
-pub mod publish;
-pub mod retry;
-pub mod settlement;
-pub mod simulate;
-pub mod status;
-pub mod telemetry;
+mod metrics;
+mod node;
+mod retry;
+mod settlement;
+mod status;
 mod wait;
 pub mod worker;

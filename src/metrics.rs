@@ -14,8 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
-pub use runs::Runs;
-pub use settling::Settling;
+pub(crate) use runs::Runs;
+pub(crate) use settling::Settling;
 
 use crate::status::wire::DrainReport;
 

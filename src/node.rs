@@ -23,9 +23,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use command::Command;
-pub use drain::{NodeDrain, StepTimes};
-pub use task::NodeState;
+pub(crate) use command::Command;
+pub(crate) use drain::NodeDrain;
+pub(crate) use task::NodeState;
 
 use crate::broker::SessionState;
 use crate::config::NodeSettings;
@@ -35,7 +35,7 @@ use crate::metrics::NodeMetrics;
 
 /// What a node is made of.
 #[derive(Debug)]
-pub struct NodeParts {
+pub(crate) struct NodeParts {
     /// Its settings.
     pub settings: NodeSettings,
     /// Its handler.
@@ -58,7 +58,7 @@ pub struct NodeParts {
 
 /// A running node.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     commands: watch::Sender<Command>,
     state: watch::Receiver<NodeState>,
     task: AbortOnDropHandle<NodeDrain>,
@@ -66,7 +66,7 @@ pub struct Node {
 
 impl Node {
     /// Starts the node's task on `amqp`; it consumes as soon as there is a connection.
-    pub fn start(parts: NodeParts, amqp: &Handle) -> Self {
+    pub(crate) fn start(parts: NodeParts, amqp: &Handle) -> Self {
         let (commands, receiver) = watch::channel(Command::Run);
         let (state_sender, state) = watch::channel(NodeState::Opening);
         let (sender, completions) = mpsc::unbounded_channel();
@@ -79,23 +79,23 @@ impl Node {
     }
 
     /// Tells the node what to do from now on.
-    pub fn command(&self, command: Command) {
+    pub(crate) fn command(&self, command: Command) {
         self.commands.send_replace(command);
     }
 
     /// Commands the node from elsewhere.
-    pub fn commander(&self) -> watch::Sender<Command> {
+    pub(crate) fn commander(&self) -> watch::Sender<Command> {
         self.commands.clone()
     }
 
     /// Observes the node's state.
-    pub fn state(&self) -> watch::Receiver<NodeState> {
+    pub(crate) fn state(&self) -> watch::Receiver<NodeState> {
         self.state.clone()
     }
 
     /// Resolves when the node has drained, with what the drain did to it. It never resolves before a
     /// drain was commanded.
-    pub async fn drained(self) -> NodeDrain {
+    pub(crate) async fn drained(self) -> NodeDrain {
         match self.task.await {
             Ok(drain) => drain,
             Err(error) => {

@@ -6,10 +6,11 @@ use crate::config::RetrySettings;
 
 mod copy;
 
-pub use copy::{Pending, Target, Why, copy, delay_queue};
+pub(crate) use copy::Pending;
+pub use copy::{Target, Why, copy, delay_queue};
 
 /// How many different delays a policy has at most; each may need a queue of its own.
-pub const STEPS_LIMIT: u32 = 8;
+pub(crate) const STEPS_LIMIT: u32 = 8;
 
 /// The delays of a policy, growing from `min` to `max`: powers of two apart where [`STEPS_LIMIT`] of them
 /// reach that far, else evenly spaced on a logarithmic scale.
@@ -48,7 +49,7 @@ pub fn delay(policy: &RetrySettings, attempt: u32, unit: f64) -> Duration {
 
 /// The delay queue for a delay that was asked for: the first of [`delays`] that is not shorter, so that
 /// nothing comes back early; where all are, the longest, to be gone through again.
-pub fn step(policy: &RetrySettings, wanted: Duration) -> Duration {
+pub(crate) fn step(policy: &RetrySettings, wanted: Duration) -> Duration {
     let delays = delays(policy);
     let step = delays.into_iter().find(|step| *step >= wanted);
     step.unwrap_or(policy.max)

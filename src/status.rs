@@ -4,11 +4,11 @@
 //! cannot be sent now is replaced by what is newer.
 
 pub mod control;
-pub(crate) mod delta;
-pub(crate) mod envelope;
+pub mod delta;
+pub mod envelope;
 pub mod heartbeat;
 mod publisher;
 mod savings;
 pub mod wire;
 
-pub use publisher::{NodeInfo, Snapshot, Status, StatusParts, Voice};
+pub(crate) use publisher::{NodeInfo, Snapshot, Status, StatusParts, Voice};

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// Resolves at `at`; never where there is no such time. Cancel safe.
-pub(crate) async fn reached(at: Option<Instant>) {
+pub async fn reached(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => pending().await,

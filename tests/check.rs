@@ -119,7 +119,7 @@ fn a_manifest_that_cannot_be_read_fails_the_check() {
 
 #[test]
 fn the_deployment_files_of_this_repository_leave_enough_time_for_the_default_grace() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     for file in [
         "config/deploy/kubernetes.yaml",
         "config/deploy/tidegate.service",

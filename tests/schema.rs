@@ -1,20 +1,51 @@
 //! The committed schemas are those of the messages that the program sends.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use tidegate::cli::schema;
-use tidegate::status::wire::Kind;
+use tidegate::internal::status::wire::Kind;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// What `tidegate schema` with `arguments` prints.
+fn schema(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .arg("schema")
+        .args(arguments)
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("it prints text")
+}
+
+/// Every schema that the program writes, by the name of its file.
+fn documents() -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    schema(&["--dir", &folder.path().to_string_lossy()]);
+    let files = std::fs::read_dir(folder.path()).expect("the folder is there");
+    files
+        .map(|file| {
+            let path = file.expect("the folder can be read").path();
+            let name = path.file_name().expect("a file has a name");
+            let text = std::fs::read_to_string(&path).expect("it was written");
+            (name.to_string_lossy().into_owned(), text)
+        })
+        .collect()
+}
 
 #[test]
 fn the_committed_schemas_are_fresh() {
-    for document in schema::documents() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("docs/schema")
-            .join(document.file_name());
+    let documents = documents();
+    assert_eq!(documents.len(), Kind::ALL.len() + 2, "{documents:?}");
+    for (name, text) in documents {
+        let path = root().join("docs/schema").join(name);
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
         assert_eq!(
             committed,
-            document.text(),
+            text,
             "{} is stale: run `tidegate schema --dir docs/schema`",
             path.display()
         );
@@ -42,10 +73,9 @@ fn the_example_of_the_protocol_obeys_its_schema() {
 #[test]
 fn every_example_in_the_protocol_obeys_its_schema() {
     let page = include_str!("../docs/status-protocol.md");
-    for document in schema::documents() {
-        let schema: serde_json::Value = serde_json::from_str(&document.text()).unwrap();
+    for (file, text) in documents() {
+        let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
         let validator = jsonschema::validator_for(&schema).unwrap();
-        let file = document.file_name();
         let kind = file.split('.').next().unwrap();
         let mark = format!("```json {kind}\n");
         let mut examples = 0;
@@ -65,10 +95,10 @@ fn every_example_in_the_protocol_obeys_its_schema() {
 
 #[test]
 fn the_committed_description_of_the_api_is_fresh() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
+    let path = root().join("docs/openapi.json");
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        committed == tidegate::fleet::openapi::text(),
+        committed == schema(&["--openapi"]),
         "{} is stale: run `tidegate schema --openapi > docs/openapi.json`",
         path.display()
     );
@@ -76,10 +106,10 @@ fn the_committed_description_of_the_api_is_fresh() {
 
 #[test]
 fn every_schema_that_the_description_refers_to_is_there() {
-    let document = tidegate::fleet::openapi::document();
-    let text = document.to_string();
+    let text = schema(&["--openapi"]);
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
     let mut count = 0;
-    for reference in text.split("\"$ref\":\"#").skip(1) {
+    for reference in text.split("\"$ref\": \"#").skip(1) {
         let pointer = reference.split('"').next().unwrap();
         assert!(document.pointer(pointer).is_some(), "{pointer}");
         count += 1;

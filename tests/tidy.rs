@@ -14,8 +14,8 @@ const EMPTY_NAMES: [&str; 8] = [
     "common", "helper", "helpers", "manager", "misc", "types", "util", "utils",
 ];
 /// Folders with text that the project's people wrote.
-const FOLDERS: [&str; 9] = [
-    "src", "tests", "benches", "examples", "fuzz", "scripts", "config", "docs", ".ci",
+const FOLDERS: [&str; 10] = [
+    "src", "crates", "tests", "benches", "examples", "fuzz", "scripts", "config", "docs", ".ci",
 ];
 /// Folders inside those that tools fill.
 const GENERATED: [&str; 3] = ["target", "corpus", "__pycache__"];
@@ -51,7 +51,7 @@ impl File {
 }
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 fn collect(folder: &Path, into: &mut Vec<File>) {

@@ -23,7 +23,7 @@ const QUORUM_WINDOW: usize = 16;
 
 /// A channel that consumes. Its delivery tags mean nothing on any other channel.
 #[derive(Debug)]
-pub struct ConsumeChannel {
+pub(crate) struct ConsumeChannel {
     channel: lapin::Channel,
     queue: Arc<str>,
     consumer: Option<lapin::Consumer>,
@@ -36,11 +36,11 @@ pub struct ConsumeChannel {
 
 /// A started consumer of a [`ConsumeChannel`].
 #[derive(Debug)]
-pub struct Consumer(lapin::Consumer);
+pub(crate) struct Consumer(lapin::Consumer);
 
 /// What a consumer yields.
 #[derive(Debug)]
-pub enum Intake {
+pub(crate) enum Intake {
     /// A delivery with its tag, which counts from 1 on each channel.
     Delivery(u64, Arc<Delivery>),
     /// The consumer is cancelled, by us or by the broker (its queue was deleted, say). Everything
@@ -52,7 +52,7 @@ pub enum Intake {
 
 /// A settlement on its way to the socket. It has been queued in order when this exists; it resolves when
 /// written. That it arrived is known only from the channel's close-ok.
-pub type Write = Pin<Box<dyn Future<Output = Result<(), BrokerError>> + Send>>;
+pub(crate) type Write = Pin<Box<dyn Future<Output = Result<(), BrokerError>> + Send>>;
 
 impl ConsumeChannel {
     /// Opens a channel on `link` with `prefetch`, without consuming yet. `delayed_by_broker` says that the
@@ -60,7 +60,7 @@ impl ConsumeChannel {
     ///
     /// # Errors
     /// Where the link is lost or does not answer.
-    pub async fn open(
+    pub(crate) async fn open(
         link: &Link,
         queue: &Arc<str>,
         prefetch: u16,
@@ -84,17 +84,17 @@ impl ConsumeChannel {
     }
 
     /// This channel's number; every consume channel of a process has another.
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// Whether it is not known to be lost. Without a consumer nothing else tells.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.channel.status().connected()
     }
 
     /// Whether a consumer is there whose end has not been yielded.
-    pub fn is_consuming(&self) -> bool {
+    pub(crate) fn is_consuming(&self) -> bool {
         self.consumer.is_some()
     }
 
@@ -103,7 +103,9 @@ impl ConsumeChannel {
     ///
     /// # Errors
     /// [`BrokerError::Refused`] with 404 where the queue is gone, 403 where it is another's alone.
-    pub fn consume(&self) -> impl Future<Output = Result<Consumer, BrokerError>> + Send + use<> {
+    pub(crate) fn consume(
+        &self,
+    ) -> impl Future<Output = Result<Consumer, BrokerError>> + Send + use<> {
         let channel = self.channel.clone();
         let queue = convert::short("queue", &self.queue);
         let tag = convert::short("consumer tag", &self.consumer_tag);
@@ -117,17 +119,17 @@ impl ConsumeChannel {
     }
 
     /// Takes deliveries from `consumer` from now on.
-    pub fn attach(&mut self, consumer: Consumer) {
+    pub(crate) fn attach(&mut self, consumer: Consumer) {
         self.consumer = Some(consumer.0);
     }
 
     /// Takes no more deliveries: what still comes stays the broker's, until the channel closes.
-    pub fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         self.consumer = None;
     }
 
     /// The next delivery, or the consumer's end; pends for ever after that. Cancel safe.
-    pub async fn next(&mut self) -> Intake {
+    pub(crate) async fn next(&mut self) -> Intake {
         let Some(consumer) = &mut self.consumer else {
             return std::future::pending().await;
         };
@@ -152,7 +154,7 @@ impl ConsumeChannel {
     /// broker sent before it are yielded by [`next`](Self::next) all the same, then [`Intake::Ended`].
     ///
     /// The returned future does not borrow the channel, so that deliveries can be taken while it waits.
-    pub fn cancel(
+    pub(crate) fn cancel(
         &mut self,
         limit: Duration,
     ) -> impl Future<Output = Result<(), BrokerError>> + Send + use<> {
@@ -166,7 +168,7 @@ impl ConsumeChannel {
     }
 
     /// Queues one settlement. Calls reach the broker in the order of these calls.
-    pub fn settle(&mut self, call: Call) -> Write {
+    pub(crate) fn settle(&mut self, call: Call) -> Write {
         self.unanswered += 1;
         let channel = self.channel.clone();
         let mut write: Write = Box::pin(async move {
@@ -200,7 +202,7 @@ impl ConsumeChannel {
     /// Whether settlements written may be kept back in the broker's channel, so that its close-ok would not prove
     /// that they arrived: a quorum queue is told at most 32 at a time, and what waits for that when the channel
     /// closes is forgotten (seen with 3.10, 4.0 and 4.3; rabbitmq-server#10327).
-    pub fn may_be_kept_back(&self) -> bool {
+    pub(crate) fn may_be_kept_back(&self) -> bool {
         self.unanswered > QUORUM_WINDOW
     }
 
@@ -210,7 +212,7 @@ impl ConsumeChannel {
     ///
     /// # Errors
     /// Where no answer came in time, or the broker refuses; with a single active consumer it does.
-    pub async fn pass_on(&mut self, limit: Duration) -> Result<(), BrokerError> {
+    pub(crate) async fn pass_on(&mut self, limit: Duration) -> Result<(), BrokerError> {
         let queue = convert::short("queue", &self.queue)?;
         let get = self.channel.basic_get(queue, BasicGetOptions::default());
         let got = bounded("basic.get", limit, get).await?;
@@ -231,7 +233,7 @@ impl ConsumeChannel {
     /// # Errors
     /// Where the channel was lost before, or no answer came in time: then nothing is known of the
     /// settlements that were written.
-    pub async fn close(self, limit: Duration) -> Result<(), BrokerError> {
+    pub(crate) async fn close(self, limit: Duration) -> Result<(), BrokerError> {
         let close = self.channel.close(200, "OK".into());
         bounded("channel.close", limit, close).await
     }

@@ -16,7 +16,7 @@ mod wish;
 
 pub(super) use wish::inequivalent;
 
-pub use aside::{ensure_aside, ensure_dead_queue, ensure_delay_queue};
+pub(crate) use aside::{ensure_aside, ensure_dead_queue, ensure_delay_queue};
 
 /// How often a declaration is tried with other arguments, each of which the broker named.
 const WISHES: usize = 6;

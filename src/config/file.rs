@@ -53,11 +53,14 @@ fn format(path: &Path) -> Result<FileFormat, ConfigError> {
         .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     match extension.as_deref() {
         Some("toml") => Ok(FileFormat::Toml),
+        #[cfg(feature = "yaml")]
         Some("yaml" | "yml") => Ok(FileFormat::Yaml),
         Some("json") => Ok(FileFormat::Json),
-        _ => Err(ConfigError::of_file(
-            "the file's name must end in .toml, .yaml, .yml or .json, which says how to read it",
-        )),
+        _ => Err(ConfigError::of_file(if cfg!(feature = "yaml") {
+            "the file's name must end in .toml, .yaml, .yml or .json, which says how to read it"
+        } else {
+            "the file's name must end in .toml or .json, which says how to read it"
+        })),
     }
 }
 
@@ -76,14 +79,23 @@ fn syntax(error: &::config::ConfigError, format: FileFormat, text: &str) -> Stri
     if let Some(error) = cause.downcast_ref::<serde_json::Error>() {
         return format!("not JSON: {error}");
     }
-    let message = cause.to_string();
-    let scanned = message.contains(" line ") && message.contains(" column ");
     match format {
-        FileFormat::Yaml if message.starts_with("Got ") => "more than one YAML document".into(),
-        FileFormat::Yaml if scanned => format!("not YAML: {}", message.replace('\n', " ")),
+        #[cfg(feature = "yaml")]
+        FileFormat::Yaml if cause.to_string().starts_with("Got ") => {
+            "more than one YAML document".into()
+        }
+        #[cfg(feature = "yaml")]
+        FileFormat::Yaml if has_position(&cause.to_string()) => {
+            format!("not YAML: {}", cause.to_string().replace('\n', " "))
+        }
         FileFormat::Toml => "a number is too large".into(),
         _ => "the top level must be a table of sections with plain keys and values".into(),
     }
+}
+
+#[cfg(feature = "yaml")]
+fn has_position(message: &str) -> bool {
+    message.contains(" line ") && message.contains(" column ")
 }
 
 fn place(text: &str, offset: usize) -> String {

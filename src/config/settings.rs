@@ -92,7 +92,8 @@ impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
             name: host_name(),
-            http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8079))),
+            http: cfg!(feature = "endpoints")
+                .then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8079))),
         }
     }
 }

@@ -91,7 +91,7 @@ impl HttpHandler {
 ///
 /// # Errors
 /// As [`HttpHandler::new`].
-pub(crate) fn client(settings: &HttpSettings) -> Result<(Client, Request), HandlerError> {
+pub fn client(settings: &HttpSettings) -> Result<(Client, Request), HandlerError> {
     let encrypted = match settings.url.scheme() {
         "http" => false,
         "https" => true,

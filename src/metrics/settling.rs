@@ -36,7 +36,7 @@ pub(super) struct Families {
 }
 
 impl Families {
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "copies",
             "Messages published to delay queues (retry) and to the dead letters (dead), confirmed by the broker",
@@ -64,7 +64,7 @@ impl Families {
         );
     }
 
-    pub fn node(&self, queue: &Arc<str>) -> Settling {
+    pub(crate) fn node(&self, queue: &Arc<str>) -> Settling {
         let queue = || Arc::clone(queue);
         let labels = QueueLabels { queue: queue() };
         let copies = |to| {

@@ -9,7 +9,7 @@ use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT};
 
 /// What a node is to do from now on; the newest command stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// Consume.
     Run,
     /// Consume nothing; keep what runs.
@@ -27,13 +27,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether the node is to end.
-    pub fn is_end(self) -> bool {
-        matches!(self, Self::Drain { .. } | Self::Abort { .. })
-    }
-
     /// When everything has to be over: later than the interruption, for that has to be settled too.
-    pub fn end(self) -> Option<Instant> {
+    pub(crate) fn end(self) -> Option<Instant> {
         match self {
             Self::Run | Self::Pause => None,
             Self::Drain { deadline } => Some(deadline + CLOSING_LIMIT),
@@ -42,7 +37,7 @@ impl Command {
     }
 
     /// `limit`, or the time that is left before [`end`](Self::end) where that is less.
-    pub fn within(self, limit: Duration) -> Duration {
+    pub(crate) fn within(self, limit: Duration) -> Duration {
         self.end().map_or(limit, |end| {
             limit.min(end.saturating_duration_since(Instant::now()))
         })
@@ -50,7 +45,7 @@ impl Command {
 }
 
 /// Resolves when what runs is to be interrupted: at the deadline of a drain, or at once in an abort.
-pub async fn interruption(mut commands: watch::Receiver<Command>) {
+pub(crate) async fn interruption(mut commands: watch::Receiver<Command>) {
     loop {
         let command = *commands.borrow_and_update();
         let changed = match command {

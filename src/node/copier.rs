@@ -24,7 +24,7 @@ const SAY_SO_EVERY: Duration = Duration::from_secs(15);
 /// Publishes copies for one node, on a channel of its own on the publishing connection: a broker in alarm
 /// blocks connections that publish, and the node's acknowledgements must not be on one.
 #[derive(Debug, Clone)]
-pub struct Copier {
+pub(crate) struct Copier {
     node: Arc<NodeSettings>,
     session: watch::Receiver<SessionState>,
     channel: Arc<Mutex<Option<Open>>>,
@@ -40,7 +40,7 @@ struct Open {
 
 /// One try to publish a copy.
 #[derive(Debug)]
-pub struct Try {
+pub(crate) struct Try {
     /// Whether it may have reached the broker.
     published: Arc<AtomicBool>,
     abort: AbortHandle,
@@ -48,19 +48,19 @@ pub struct Try {
 
 impl Try {
     /// Whether the copy may have reached the broker.
-    pub fn may_be_published(&self) -> bool {
+    pub(crate) fn may_be_published(&self) -> bool {
         self.published.load(Ordering::Acquire)
     }
 
     /// Gives the try up: it will end as aborted.
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.abort.abort();
     }
 }
 
 impl Copier {
     /// A copier of `node` on the connection of `session`; opens its channel when it is needed.
-    pub fn new(node: Arc<NodeSettings>, session: watch::Receiver<SessionState>) -> Self {
+    pub(crate) fn new(node: Arc<NodeSettings>, session: watch::Receiver<SessionState>) -> Self {
         Self {
             node,
             session,
@@ -70,7 +70,7 @@ impl Copier {
 
     /// Tries to publish `copy` once, after `wait`. The future resolves when the broker has confirmed it, when
     /// it has not taken it, or when the channel is lost; until then it waits, and says so.
-    pub fn publish(
+    pub(crate) fn publish(
         &self,
         copy: Arc<Pending>,
         wait: Duration,

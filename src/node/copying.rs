@@ -19,11 +19,12 @@ use crate::retry::{self, Pending, Target, Why};
 use crate::settlement::{Remembered, Settlement, Way};
 
 /// A try to publish a copy that has ended: the copy's number, and how; `None` where it was given up.
-pub type Copied = Pin<Box<dyn Future<Output = (u64, Option<Result<(), BrokerError>>)> + Send>>;
+pub(crate) type Copied =
+    Pin<Box<dyn Future<Output = (u64, Option<Result<(), BrokerError>>)> + Send>>;
 
 /// A delivery whose copy is on its way.
 #[derive(Debug)]
-pub struct Copying {
+pub(crate) struct Copying {
     pub claim: Claim,
     pub held: Held,
     copy: Arc<Pending>,

@@ -24,7 +24,7 @@ const NAMED: usize = 100;
 
 /// What a drain did to a node's deliveries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NodeDrain {
+pub(crate) struct NodeDrain {
     /// Running at its beginning, and finished by their handlers.
     pub finished: u64,
     /// Not started, and handed back.
@@ -44,7 +44,7 @@ pub struct NodeDrain {
 
 /// How long the steps of a drain took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StepTimes {
+pub(crate) struct StepTimes {
     /// From the cancel to the last delivery before its cancel-ok.
     pub cancel: Duration,
     /// Handing back what had not started.
@@ -60,7 +60,7 @@ pub struct StepTimes {
 impl StepTimes {
     /// The longer of both, step by step: nodes drain side by side.
     #[must_use]
-    pub fn max(self, other: Self) -> Self {
+    pub(crate) fn max(self, other: Self) -> Self {
         Self {
             cancel: self.cancel.max(other.cancel),
             hand_back: self.hand_back.max(other.hand_back),
@@ -87,7 +87,7 @@ impl NodeDrain {
 
     /// Adds another node's drain to this one.
     #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
+    pub(crate) fn and(mut self, other: Self) -> Self {
         self.finished += other.finished;
         self.handed_back += other.handed_back;
         self.interrupted += other.interrupted;

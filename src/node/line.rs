@@ -10,7 +10,7 @@ use super::run::{Claim, Held};
 
 /// A delivery that waits for a slot.
 #[derive(Debug, Clone)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// Its place.
     pub claim: Claim,
     /// What is to be worked on.
@@ -23,7 +23,7 @@ pub struct Waiting {
 /// the handlers' and back would wake threads for every few deliveries, which cost more than all the rest
 /// of a delivery (see docs/performance.md, "Where the time goes").
 #[derive(Debug)]
-pub struct Line {
+pub(crate) struct Line {
     state: Mutex<State>,
     commands: watch::Receiver<Command>,
 }
@@ -38,7 +38,7 @@ struct State {
 
 impl Line {
     /// An empty line of a node that obeys `commands`.
-    pub fn new(commands: watch::Receiver<Command>) -> Self {
+    pub(crate) fn new(commands: watch::Receiver<Command>) -> Self {
         Self {
             state: Mutex::default(),
             commands,
@@ -51,24 +51,24 @@ impl Line {
     }
 
     /// Adds to the end of the line.
-    pub fn push(&self, waiting: Waiting) {
+    pub(crate) fn push(&self, waiting: Waiting) {
         self.lock().waiting.push_back(waiting);
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lock().waiting.is_empty()
     }
 
     /// Takes the first in line, with the number of its run.
-    pub fn first(&self) -> Option<(u64, Waiting)> {
+    pub(crate) fn first(&self) -> Option<(u64, Waiting)> {
         self.lock().next()
     }
 
     /// Takes the first in line for a slot that has become free, if the node is to run. `report` is called with it
     /// before anybody else sees the line, so that whoever [empties](Self::empty) it has been told of all that was
     /// taken before.
-    pub fn go_on(&self, report: impl FnOnce(u64, &Waiting)) -> Option<Waiting> {
+    pub(crate) fn go_on(&self, report: impl FnOnce(u64, &Waiting)) -> Option<Waiting> {
         let mut state = self.lock();
         let may_run = !state.closed && matches!(*self.commands.borrow(), Command::Run);
         if !may_run {
@@ -80,12 +80,12 @@ impl Line {
     }
 
     /// From now on no slot goes on by itself: a drain has begun.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
     }
 
     /// Takes all that waits.
-    pub fn empty(&self) -> VecDeque<Waiting> {
+    pub(crate) fn empty(&self) -> VecDeque<Waiting> {
         std::mem::take(&mut self.lock().waiting)
     }
 }

@@ -10,7 +10,7 @@ use crate::broker::{
 use crate::config::NodeSettings;
 
 /// A consumer about to be; dropping it closes what it opened.
-pub type Opening = Pin<Box<dyn Future<Output = Result<Box<Opened>, BrokerError>> + Send>>;
+pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Box<Opened>, BrokerError>> + Send>>;
 
 /// A consumer that has started.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub type Opening = Pin<Box<dyn Future<Output = Result<Box<Opened>, BrokerError>>
     clippy::large_enum_variant,
     reason = "there is one at a time, in a box"
 )]
-pub enum Opened {
+pub(crate) enum Opened {
     /// On a channel of its own.
     Channel(ConsumeChannel, Consumer, QueueFacts),
     /// On the channel there is.
@@ -33,7 +33,7 @@ async fn ensure(link: &Link, settings: &NodeSettings) -> Result<QueueFacts, Brok
 }
 
 /// Makes sure that the queue is there, opens a channel and consumes.
-pub fn open(
+pub(crate) fn open(
     link: Link,
     settings: Arc<NodeSettings>,
     queue: Arc<str>,
@@ -50,7 +50,7 @@ pub fn open(
 
 /// Makes sure that the queue is there and consumes again on `channel`, whose consumer has ended; its
 /// deliveries under way stay settleable.
-pub fn reopen(link: Link, settings: Arc<NodeSettings>, channel: &ConsumeChannel) -> Opening {
+pub(crate) fn reopen(link: Link, settings: Arc<NodeSettings>, channel: &ConsumeChannel) -> Opening {
     let consume = channel.consume();
     Box::pin(async move {
         let facts = ensure(&link, &settings).await?;

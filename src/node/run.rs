@@ -18,7 +18,7 @@ use crate::settlement::Identity;
 
 /// What a run reports when it is over.
 #[derive(Debug)]
-pub struct Completion {
+pub(crate) struct Completion {
     /// The run.
     pub run: u64,
     /// What the handler decided; `None` where it was cancelled before it decided.
@@ -29,7 +29,7 @@ pub struct Completion {
 
 /// A run that follows another in its slot.
 #[derive(Debug)]
-pub struct Next {
+pub(crate) struct Next {
     /// The run.
     pub run: u64,
     /// What it works on.
@@ -40,7 +40,7 @@ pub struct Next {
 
 /// A delivery's place: its tag means nothing but on the channel of its generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The channel.
     pub generation: u64,
     /// The tag.
@@ -49,7 +49,7 @@ pub struct Claim {
 
 /// A delivery, and which message it is.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub(crate) struct Held {
     /// The delivery.
     pub delivery: Arc<Delivery>,
     /// The message.
@@ -58,7 +58,7 @@ pub struct Held {
 
 /// A run that has not reported yet.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// The delivery that its outcome settles: the one that began it, or one that was adopted since.
     pub claim: Claim,
     /// What it works on.
@@ -115,7 +115,7 @@ impl Drop for Guard {
 }
 
 /// Everything a run needs.
-pub struct Start {
+pub(crate) struct Start {
     pub run: u64,
     pub claim: Claim,
     pub held: Held,
@@ -129,7 +129,7 @@ pub struct Start {
 }
 
 /// Runs the handler on `work` within its time-out and reports its outcome; then on what is in line.
-pub fn start(start: Start, work: &Handle) -> Run {
+pub(crate) fn start(start: Start, work: &Handle) -> Run {
     let mut guard = Guard {
         run: start.run,
         outcome: None,

@@ -30,7 +30,7 @@ const REMEMBERED: usize = 256;
 
 /// How a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeState {
+pub(crate) enum NodeState {
     /// On the way to its first consumer, or to another after a loss.
     Opening,
     /// Consuming.

@@ -37,7 +37,7 @@ pub enum Target {
 
 /// A copy that the broker has not confirmed yet.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pending {
+pub(crate) struct Pending {
     /// Where it goes.
     pub target: Target,
     /// The message; the same in every try.

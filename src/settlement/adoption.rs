@@ -24,11 +24,11 @@ use crate::handler::Outcome;
 use crate::retry::Pending;
 
 /// How long a message is remembered: its redelivery may have gone to another worker.
-pub const REMEMBERED_FOR: Duration = Duration::from_mins(15);
+pub(crate) const REMEMBERED_FOR: Duration = Duration::from_mins(15);
 
 /// What is known of a message that may be delivered again.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Remembered {
+pub(crate) enum Remembered {
     /// The run with this number goes on.
     Running(u64),
     /// The copy with this number is on its way.
@@ -43,7 +43,7 @@ pub enum Remembered {
 
 impl Remembered {
     /// The word for it in logs and metrics.
-    pub const fn as_str(&self) -> &'static str {
+    pub(crate) const fn as_str(&self) -> &'static str {
         match self {
             Self::Running(_) => "running",
             Self::Copying(_) => "copying",
@@ -77,7 +77,7 @@ struct Entry {
 
 /// The messages of one node that may be delivered again. Bounded: the oldest are forgotten first.
 #[derive(Debug)]
-pub struct Adoption {
+pub(crate) struct Adoption {
     limit: usize,
     /// How many are remembered whose work does not go on.
     rest: usize,
@@ -88,7 +88,7 @@ pub struct Adoption {
 
 impl Adoption {
     /// Remembers at most `limit` messages beside those whose work goes on.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             rest: 0,
@@ -99,25 +99,25 @@ impl Adoption {
     }
 
     /// How many messages are remembered.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
 
     /// How many messages are remembered that the broker certainly has: a run or copy goes on, or an outcome
     /// waits for them.
-    pub fn owed(&self) -> usize {
+    pub(crate) fn owed(&self) -> usize {
         let entries = self.entries.values().flatten();
         let owed = entries.filter(|entry| entry.remembered != Remembered::Finished);
         owed.count()
     }
 
     /// Whether nothing is remembered.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
     /// Remembers a message.
-    pub fn remember(&mut self, identity: Identity, remembered: Remembered, now: Instant) {
+    pub(crate) fn remember(&mut self, identity: Identity, remembered: Remembered, now: Instant) {
         self.forget_old(now);
         let number = self.next;
         self.next += 1;
@@ -129,7 +129,7 @@ impl Adoption {
     }
 
     /// The message comes again: what is known of it, which is then forgotten.
-    pub fn take(&mut self, identity: Identity, now: Instant) -> Option<Remembered> {
+    pub(crate) fn take(&mut self, identity: Identity, now: Instant) -> Option<Remembered> {
         self.forget_old(now);
         let entries = self.entries.get(&identity)?;
         let best = entries
@@ -141,7 +141,7 @@ impl Adoption {
     }
 
     /// What was `before` is `after` from now on; where `before` is not remembered any more, nothing changes.
-    pub fn replace(&mut self, identity: Identity, before: &Remembered, after: Remembered) {
+    pub(crate) fn replace(&mut self, identity: Identity, before: &Remembered, after: Remembered) {
         let entries = self.entries.get_mut(&identity);
         let mut entries = entries.into_iter().flatten();
         if let Some(entry) = entries.find(|entry| entry.remembered == *before) {
@@ -153,7 +153,7 @@ impl Adoption {
     }
 
     /// Forgets what is `before`, as of something that will be done anew.
-    pub fn forget(&mut self, identity: Identity, before: &Remembered) {
+    pub(crate) fn forget(&mut self, identity: Identity, before: &Remembered) {
         let entries = self.entries.get(&identity);
         let mut entries = entries.into_iter().flatten();
         let found = entries.find(|entry| entry.remembered == *before);

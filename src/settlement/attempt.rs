@@ -11,7 +11,7 @@ use crate::delivery::{HeaderValue, header};
 /// that copy in `x-delivery-count`; and, which nobody can tell apart, each time a worker that had the
 /// message lost its channel. Elsewhere that header says nothing of runs: brokers before 4.3 count what was handed back
 /// unstarted, too.
-pub fn attempt_of(
+pub(crate) fn attempt_of(
     headers: &BTreeMap<String, HeaderValue>,
     queue: &str,
     delayed_by_broker: bool,

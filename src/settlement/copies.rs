@@ -7,7 +7,7 @@ const FINISHED_LIMIT: usize = 10_000;
 
 /// What a copy that comes is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// The first with its id.
     First,
     /// Its twin is being worked on. It is settled with it.
@@ -18,7 +18,7 @@ pub enum Arrival {
 
 /// The copies that one node has seen, by their ids. Open ones are those of the present channel.
 #[derive(Debug, Default)]
-pub struct Copies {
+pub(crate) struct Copies {
     /// With the tags of their twins.
     open: HashMap<String, Vec<u64>>,
     finished: HashSet<String>,
@@ -27,7 +27,7 @@ pub struct Copies {
 
 impl Copies {
     /// A copy has come on the present channel.
-    pub fn arrive(&mut self, id: &str, tag: u64) -> Arrival {
+    pub(crate) fn arrive(&mut self, id: &str, tag: u64) -> Arrival {
         if self.finished.contains(id) {
             return Arrival::TwinOfFinished;
         }
@@ -40,12 +40,12 @@ impl Copies {
     }
 
     /// A copy has come whose work was begun on a channel that was lost since, and goes on.
-    pub fn adopt(&mut self, id: &str) {
+    pub(crate) fn adopt(&mut self, id: &str) {
         self.open.entry(id.to_owned()).or_default();
     }
 
     /// The copy is done with; the tags of its twins, to be acknowledged.
-    pub fn finish(&mut self, id: &str) -> Vec<u64> {
+    pub(crate) fn finish(&mut self, id: &str) -> Vec<u64> {
         if self.finished.insert(id.to_owned()) {
             self.order.push_back(id.to_owned());
             if self.order.len() > FINISHED_LIMIT
@@ -58,12 +58,12 @@ impl Copies {
     }
 
     /// The copy goes back to the broker; the tags of its twins, to be handed back with it.
-    pub fn hand_back(&mut self, id: &str) -> Vec<u64> {
+    pub(crate) fn hand_back(&mut self, id: &str) -> Vec<u64> {
         self.open.remove(id).unwrap_or_default()
     }
 
     /// The channel is lost: what was open on it is the broker's again.
-    pub fn lose(&mut self) {
+    pub(crate) fn lose(&mut self) {
         self.open.clear();
     }
 }

@@ -15,7 +15,7 @@ const SHARE: usize = 8;
 
 /// What is known of a channel when something is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backlog {
+pub(crate) struct Backlog {
     /// Deliveries decided and not written.
     pub decided: usize,
     /// Deliveries that came and are not settled, those decided included.
@@ -36,19 +36,19 @@ impl Backlog {
 
 /// The spacing of one channel's writes.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub(crate) struct Pace {
     last: Option<Instant>,
 }
 
 impl Pace {
     /// Until when a write of what is decided has to wait; nothing where it is to be made now.
-    pub fn wait(&self, backlog: Backlog, now: Instant) -> Option<Instant> {
+    pub(crate) fn wait(&self, backlog: Backlog, now: Instant) -> Option<Instant> {
         let next = self.last? + SPACING;
         (next > now && !backlog.is_urgent()).then_some(next)
     }
 
     /// A write is made.
-    pub fn wrote(&mut self, now: Instant) {
+    pub(crate) fn wrote(&mut self, now: Instant) {
         self.last = Some(now);
     }
 }

@@ -11,7 +11,7 @@ use super::Identity;
 /// The settlements of one channel, in order, of which the broker has shown no knowledge yet. Bounded by the
 /// prefetch and what is decided between two flushes.
 #[derive(Debug, Default)]
-pub struct Unproven {
+pub(crate) struct Unproven {
     /// Settlements that left at the front.
     proven: u64,
     /// `None` for one that need not be remembered.
@@ -24,18 +24,18 @@ pub struct Unproven {
 
 impl Unproven {
     /// The settlements of a channel on which nothing was settled yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Takes note of a settlement that was decided; `identity` is its message's, where the message is done with.
-    pub fn decided(&mut self, identity: Option<Identity>) {
+    pub(crate) fn decided(&mut self, identity: Option<Identity>) {
         self.settlements.push_back(identity);
         self.unwritten += 1;
     }
 
     /// All that was decided is being written now.
-    pub fn flushed(&mut self) {
+    pub(crate) fn flushed(&mut self) {
         if self.unwritten > 0 {
             self.batches.push_back(self.unwritten);
             self.unwritten = 0;
@@ -43,7 +43,7 @@ impl Unproven {
     }
 
     /// The broker has delivered `tag` though it lets no more than `window` deliveries be unsettled.
-    pub fn delivered(&mut self, tag: u64, window: u64) {
+    pub(crate) fn delivered(&mut self, tag: u64, window: u64) {
         let processed = tag.saturating_sub(window);
         while let Some(&batch) = self.batches.front()
             && self.proven + batch as u64 <= processed
@@ -56,7 +56,7 @@ impl Unproven {
 
     /// The channel is lost: the messages whose acknowledgement may have arrived, and those whose
     /// certainly has not.
-    pub fn lost(self) -> (Vec<Identity>, Vec<Identity>) {
+    pub(crate) fn lost(self) -> (Vec<Identity>, Vec<Identity>) {
         let written = self.settlements.len() - self.unwritten;
         let mut settlements = self.settlements.into_iter();
         let doubtful = settlements.by_ref().take(written).flatten().collect();

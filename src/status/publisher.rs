@@ -23,7 +23,7 @@ const REQUESTS: usize = 16;
 
 /// What the state message says beside the worker's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Where the worker is in its life.
     pub phase: Phase,
     /// Why, where there is a reason.
@@ -36,7 +36,7 @@ pub struct Snapshot {
 
 /// One node in a [`Snapshot`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeInfo {
+pub(crate) struct NodeInfo {
     /// The queue's name.
     pub queue: String,
     /// The queue's type, where the worker declares it.
@@ -53,7 +53,7 @@ pub struct NodeInfo {
 
 /// What the publisher is made of.
 #[derive(Debug)]
-pub struct StatusParts {
+pub(crate) struct StatusParts {
     /// The worker's id.
     pub worker: String,
     /// The worker's name.
@@ -78,14 +78,14 @@ pub struct StatusParts {
 
 /// The status publisher.
 #[derive(Debug)]
-pub struct Status {
+pub(crate) struct Status {
     voice: Voice,
     task: AbortOnDropHandle<()>,
 }
 
 /// Asks the publisher for more than it says by itself. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Voice(mpsc::Sender<Request>);
+pub(crate) struct Voice(mpsc::Sender<Request>);
 
 #[derive(Debug)]
 enum Request {
@@ -105,7 +105,7 @@ enum Request {
 
 impl Status {
     /// Starts the publisher on `runtime`.
-    pub fn start(parts: StatusParts, runtime: &Handle) -> Self {
+    pub(crate) fn start(parts: StatusParts, runtime: &Handle) -> Self {
         let (requests, receiver) = mpsc::channel(REQUESTS);
         let task = task::Task::new(parts, receiver);
         Self {
@@ -115,7 +115,7 @@ impl Status {
     }
 
     /// Asks the publisher from elsewhere.
-    pub fn voice(&self) -> Voice {
+    pub(crate) fn voice(&self) -> Voice {
         self.voice.clone()
     }
 
@@ -124,7 +124,7 @@ impl Status {
     ///
     /// # Errors
     /// Where the broker did not confirm it in time.
-    pub async fn report(
+    pub(crate) async fn report(
         &self,
         report: DrainReport,
         patience: Duration,
@@ -147,7 +147,7 @@ impl Status {
     }
 
     /// Closes the status channel, for at most `limit`.
-    pub async fn close(self, limit: Duration) {
+    pub(crate) async fn close(self, limit: Duration) {
         let (reply, answer) = oneshot::channel();
         let closed = async {
             let request = Request::Close(limit, reply);
@@ -166,12 +166,12 @@ impl Status {
 impl Voice {
     /// Has the whole state said now, and after it a full beat, unless the worker drains. Whether that was
     /// asked for; it is not where too much else is being asked for.
-    pub fn renew(&self) -> bool {
+    pub(crate) fn renew(&self) -> bool {
         self.0.try_send(Request::Renew).is_ok()
     }
 
     /// Has beats come no faster than `interval`, for `lasting`. Whether that was asked for, as above.
-    pub fn cadence(&self, interval: Duration, lasting: Duration) -> bool {
+    pub(crate) fn cadence(&self, interval: Duration, lasting: Duration) -> bool {
         self.0.try_send(Request::Cadence(interval, lasting)).is_ok()
     }
 }

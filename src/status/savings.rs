@@ -10,7 +10,7 @@ const PING: Duration = Duration::from_secs(30);
 
 /// Counts pings that nobody had to send.
 #[derive(Debug, Clone, Default)]
-pub struct Savings {
+pub(crate) struct Savings {
     last: Option<Instant>,
     /// Messages sent beyond the pings of their time; later pings make up for them first.
     debt: f64,
@@ -19,7 +19,7 @@ pub struct Savings {
 impl Savings {
     /// A message was sent that stands for `nodes`: how many pings that has saved since the last message.
     #[must_use]
-    pub fn sent(&mut self, nodes: usize, now: Instant) -> f64 {
+    pub(crate) fn sent(&mut self, nodes: usize, now: Instant) -> f64 {
         let since = self
             .last
             .map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
@@ -35,7 +35,7 @@ impl Savings {
     }
 
     /// There was no connection: nobody would have sent pings either.
-    pub fn disconnected(&mut self) {
+    pub(crate) fn disconnected(&mut self) {
         self.last = None;
     }
 }

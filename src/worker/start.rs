@@ -16,6 +16,7 @@ use super::{COMMANDS, Remote, RunningWorker, WorkerError};
 use crate::broker::{AmqpRuntime, Session};
 use crate::config::{NodeSettings, Settings, Slots};
 use crate::handler::{self, AnyHandler};
+#[cfg(feature = "endpoints")]
 use crate::http;
 use crate::lifecycle::{DrainTrigger, Phase};
 use crate::metrics::Metrics;
@@ -27,6 +28,12 @@ pub(super) async fn start(
     mut registered: HashMap<String, AnyHandler>,
 ) -> Result<RunningWorker, WorkerError> {
     validate(&settings.nodes)?;
+    if settings.worker.http.is_some() && cfg!(not(feature = "endpoints")) {
+        return Err(WorkerError::Settings {
+            subject: "worker.http".to_owned(),
+            rule: "needs the crate's feature `endpoints`",
+        });
+    }
     let slots = slots(&settings)?;
     let slots_in_all = slots_in_all(&settings);
     let mut handlers = Vec::with_capacity(settings.nodes.len());
@@ -116,6 +123,7 @@ pub(super) async fn start(
         };
         Control::start(parts, amqp.handle())
     });
+    #[cfg(feature = "endpoints")]
     let server = listener.map(|listener| {
         let health = http::Health {
             phase: phase.subscribe(),
@@ -143,6 +151,7 @@ pub(super) async fn start(
         status,
         control,
         metrics,
+        #[cfg(feature = "endpoints")]
         _server: server,
     };
     Ok(RunningWorker {

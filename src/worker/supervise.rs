@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use tokio::sync::{mpsc, watch};
+#[cfg(feature = "endpoints")]
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
@@ -33,6 +34,7 @@ pub(super) struct Supervisor {
     pub status: Option<Status>,
     pub control: Option<Control>,
     pub metrics: Metrics,
+    #[cfg(feature = "endpoints")]
     pub _server: Option<AbortOnDropHandle<()>>,
 }
 

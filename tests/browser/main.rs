@@ -7,7 +7,7 @@ mod commands;
 #[path = "../it"]
 mod it {
     #[expect(dead_code, unused_imports, reason = "the other tests use the rest")]
-    pub mod harness;
+    pub(crate) mod harness;
 }
 mod keyboard;
 mod modules;

@@ -7,7 +7,7 @@ use crate::harness::worker::{Ended, Worker};
 
 /// A fleet program's configuration in TOML. Without more it is: the broker, and a free port for HTTP.
 #[derive(Debug, Clone)]
-pub struct FleetConfig {
+pub(crate) struct FleetConfig {
     broker: Url,
     http: String,
     lines: String,
@@ -15,7 +15,7 @@ pub struct FleetConfig {
 
 impl FleetConfig {
     /// A fleet program on the virtual host of `broker`.
-    pub fn new(broker: &Url) -> Self {
+    pub(crate) fn new(broker: &Url) -> Self {
         Self {
             broker: broker.clone(),
             http: "127.0.0.1:0".to_owned(),
@@ -24,20 +24,20 @@ impl FleetConfig {
     }
 
     /// `fleet.http`: where it listens.
-    pub fn http(mut self, address: &str) -> Self {
+    pub(crate) fn http(mut self, address: &str) -> Self {
         address.clone_into(&mut self.http);
         self
     }
 
     /// More lines of `[fleet]`.
-    pub fn lines(mut self, toml: &str) -> Self {
+    pub(crate) fn lines(mut self, toml: &str) -> Self {
         self.lines.push_str(toml);
         self.lines.push('\n');
         self
     }
 
     /// The file's text.
-    pub fn toml(&self) -> String {
+    pub(crate) fn toml(&self) -> String {
         let url = toml::Value::String(self.broker.to_string());
         let http = toml::Value::String(self.http.clone());
         format!(
@@ -48,16 +48,16 @@ impl FleetConfig {
 }
 
 /// A running `tidegate fleet`. Killed when this is dropped; what it wrote is printed when the test fails.
-pub struct FleetProgram(Worker);
+pub(crate) struct FleetProgram(Worker);
 
 impl FleetProgram {
     /// Starts one.
-    pub fn starting(config: &FleetConfig) -> Self {
+    pub(crate) fn starting(config: &FleetConfig) -> Self {
         Self(Worker::spawn_program("fleet", &config.toml(), &[]))
     }
 
     /// Starts one, and waits until it has read the log and is connected.
-    pub async fn ready(config: &FleetConfig) -> Self {
+    pub(crate) async fn ready(config: &FleetConfig) -> Self {
         let program = Self::starting(config);
         eventually("the fleet program is ready", async || {
             let (status, body) = program.0.get("/readyz").await?;
@@ -68,18 +68,18 @@ impl FleetProgram {
     }
 
     /// Where it listens: host and port.
-    pub async fn address(&self) -> String {
+    pub(crate) async fn address(&self) -> String {
         let url = self.0.url("").await;
         url.trim_start_matches("http://").to_owned()
     }
 
     /// The URL of `path` on its server.
-    pub async fn url(&self, path: &str) -> String {
+    pub(crate) async fn url(&self, path: &str) -> String {
         self.0.url(path).await
     }
 
     /// Sends SIGKILL and waits for the end.
-    pub async fn kill(&mut self) -> Ended {
+    pub(crate) async fn kill(&mut self) -> Ended {
         self.0.kill().await
     }
 }

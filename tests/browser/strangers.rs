@@ -3,10 +3,10 @@
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use serde_json::json;
-use tidegate::lifecycle::Phase;
-use tidegate::status::wire::{
+use tidegate::internal::status::wire::{
     APP_ID, Drain, DrainOutcome, DrainReport, DrainSteps, Head, Kind, State, StateNode, VERSION,
 };
+use tidegate::lifecycle::Phase;
 
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that, within};

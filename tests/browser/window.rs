@@ -31,7 +31,7 @@ const ARGUMENTS: [&str; 8] = [
 ];
 
 /// A window on one page. It is closed, and the browser ended, when this is dropped.
-pub struct Browser {
+pub(crate) struct Browser {
     driver: Mutex<Option<WebDriver>>,
     handle: WebDriver,
     _chromedriver: Child,
@@ -43,7 +43,7 @@ impl Browser {
     ///
     /// # Panics
     /// Where chromedriver or Chromium cannot be started.
-    pub async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::sized(1440, 900).await
     }
 
@@ -51,7 +51,7 @@ impl Browser {
     ///
     /// # Panics
     /// Where chromedriver or Chromium cannot be started.
-    pub async fn sized(width: u32, height: u32) -> Self {
+    pub(crate) async fn sized(width: u32, height: u32) -> Self {
         let profile = TempDir::new().expect("the temporary directory can be written");
         let (chromedriver, port) = chromedriver().await;
         let mut wanted = DesiredCapabilities::chrome();
@@ -93,7 +93,7 @@ impl Browser {
     }
 
     /// Opens `url`.
-    pub async fn visit(&self, url: &str) {
+    pub(crate) async fn visit(&self, url: &str) {
         // A change of the machine's network (a container comes or goes) fails what is just being loaded.
         eventually(format_args!("{url} opens"), async || {
             let opened = self.handle.goto(url).await;
@@ -103,28 +103,28 @@ impl Browser {
     }
 
     /// What `script` returns.
-    pub async fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
+    pub(crate) async fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
         let answer = within("a script", self.handle.execute(script, arguments)).await;
         let answer = answer.unwrap_or_else(|error| panic!("{script}: {error}"));
         answer.json().clone()
     }
 
     /// The texts of all that `css` selects, as they are in the page.
-    pub async fn texts(&self, css: &str) -> Vec<String> {
+    pub(crate) async fn texts(&self, css: &str) -> Vec<String> {
         let script = "return [...document.querySelectorAll(arguments[0])].map((element) => element.textContent);";
         let texts = self.run(script, vec![css.into()]).await;
         serde_json::from_value(texts).expect("texts")
     }
 
     /// How many visible elements `css` selects.
-    pub async fn seen(&self, css: &str) -> usize {
+    pub(crate) async fn seen(&self, css: &str) -> usize {
         let script = "return [...document.querySelectorAll(arguments[0])].filter((element) => element.checkVisibility()).length;";
         let seen = self.run(script, vec![css.into()]).await;
         usize::try_from(seen.as_u64().expect("a number")).expect("a small number")
     }
 
     /// Waits until something visible that `css` selects has a text for which `wanted` holds; `what` says it.
-    pub async fn until(&self, css: &str, what: &str, wanted: impl Fn(&str) -> bool) {
+    pub(crate) async fn until(&self, css: &str, what: &str, wanted: impl Fn(&str) -> bool) {
         let script = "return [...document.querySelectorAll(arguments[0])].filter((element) => element.checkVisibility()).map((element) => element.innerText);";
         eventually(format_args!("{css} {what}"), async || {
             let texts = self.run(script, vec![css.into()]).await;
@@ -137,7 +137,7 @@ impl Browser {
     }
 
     /// Waits until something visible that `css` selects contains `text`.
-    pub async fn shows(&self, css: &str, text: &str) {
+    pub(crate) async fn shows(&self, css: &str, text: &str) {
         self.until(css, &format!("shows {text:?}"), |found| {
             found.contains(text)
         })
@@ -145,7 +145,7 @@ impl Browser {
     }
 
     /// Waits until nothing that `css` selects is visible.
-    pub async fn hides(&self, css: &str) {
+    pub(crate) async fn hides(&self, css: &str) {
         eventually(format_args!("{css} is not to be seen"), async || {
             let seen = self.seen(css).await;
             expect_that(seen == 0, || format!("{seen} are"))
@@ -165,7 +165,7 @@ impl Browser {
     }
 
     /// Clicks what `css` selects, as a person would: something above it fails the test.
-    pub async fn click(&self, css: &str) {
+    pub(crate) async fn click(&self, css: &str) {
         eventually(format_args!("{css} is clicked"), async || {
             let clicked = self.element(css).await.click().await;
             clicked.map_err(|error| error.to_string())
@@ -174,26 +174,26 @@ impl Browser {
     }
 
     /// Empties the field that `css` selects and types `text` into it.
-    pub async fn fill(&self, css: &str, text: &str) {
+    pub(crate) async fn fill(&self, css: &str, text: &str) {
         let field = self.element(css).await;
         field.clear().await.expect("a field can be emptied");
         field.send_keys(text).await.expect("a field can be filled");
     }
 
     /// Presses keys, wherever the focus is.
-    pub async fn press(&self, keys: &str) {
+    pub(crate) async fn press(&self, keys: &str) {
         let typed = self.handle.action_chain().send_keys(keys).perform().await;
         typed.unwrap_or_else(|error| panic!("{keys}: {error}"));
     }
 
     /// Presses one key that has no letter.
-    pub async fn press_key(&self, key: Key) {
+    pub(crate) async fn press_key(&self, key: Key) {
         let typed = self.handle.action_chain().send_keys(key).perform().await;
         typed.unwrap_or_else(|error| panic!("a key: {error}"));
     }
 
     /// What the browser's console complained of so far: errors, broken rules of content security, failed loads.
-    pub async fn complaints(&self) -> Vec<String> {
+    pub(crate) async fn complaints(&self) -> Vec<String> {
         let log = self.handle.browser_log().await.expect("there is a log");
         log.into_iter()
             .filter(|entry| entry.level == "SEVERE" || entry.level == "WARNING")

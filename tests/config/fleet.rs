@@ -23,7 +23,7 @@ fn fleet(text: &str) -> Result<Settings, ConfigErrors> {
 }
 
 fn sample() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/fleet.toml")
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("config/fleet.toml")
 }
 
 /// The sample with every commented key uncommented, but those that start with one of `but`.

@@ -8,7 +8,7 @@ use tidegate::config::{BrokerSettings, HandlerSettings, NodeSettings, Settings, 
 use super::{Place, errors, load_with, toml};
 
 fn sample() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/worker.toml")
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("config/worker.toml")
 }
 
 /// The sample with every commented key uncommented, and without the lines that start with one of `but`.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tidegate::config::{BrokerSettings, NodeSettings, QueueType, Settings, Slots};
 use tidegate::delivery::Delivery;
 use tidegate::handler::{Context, Outcome};
-use tidegate::status::wire::DrainOutcome;
+use tidegate::internal::status::wire::DrainOutcome;
 use tidegate::worker::Worker;
 
 use crate::harness::proxy::Proxy;

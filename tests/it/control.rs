@@ -3,8 +3,8 @@
 use amq_protocol::frame::AMQPFrame;
 use amq_protocol::protocol::{AMQPClass, connection};
 use serde_json::{Value, json};
+use tidegate::internal::status::control::{COMMAND_TYPE, Reply};
 use tidegate::lifecycle::Phase;
-use tidegate::status::control::{COMMAND_TYPE, Reply};
 
 use crate::harness::commander::Commander;
 use crate::harness::gate::Gate;

@@ -1,17 +1,17 @@
 //! What the tests stand on: a real broker, the real program, and a test's hands on both.
 
-pub mod broker;
-pub mod commander;
-pub mod events;
-pub mod fleet;
-pub mod gate;
-pub mod management;
-pub mod proxy;
-pub mod puppet;
-pub mod run;
-pub mod status;
-pub mod user;
-pub mod vhost;
-pub mod wait;
-pub mod work;
-pub mod worker;
+pub(crate) mod broker;
+pub(crate) mod commander;
+pub(crate) mod events;
+pub(crate) mod fleet;
+pub(crate) mod gate;
+pub(crate) mod management;
+pub(crate) mod proxy;
+pub(crate) mod puppet;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod user;
+pub(crate) mod vhost;
+pub(crate) mod wait;
+pub(crate) mod work;
+pub(crate) mod worker;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tidegate::config::{BrokerSettings, NodeSettings, Settings, Slots};
 use tidegate::delivery::Delivery;
 use tidegate::handler::{Context, Outcome, json};
+use tidegate::internal::status::wire::DrainOutcome;
 use tidegate::lifecycle::Phase;
-use tidegate::status::wire::DrainOutcome;
 use tidegate::worker::{RunningWorker, Worker, WorkerError};
 use tokio::sync::{Semaphore, mpsc};
 

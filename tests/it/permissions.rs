@@ -4,8 +4,8 @@ use lapin::ExchangeKind;
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
 use serde_json::json;
+use tidegate::internal::status::control::COMMAND_TYPE;
 use tidegate::lifecycle::Phase;
-use tidegate::status::control::COMMAND_TYPE;
 
 use crate::harness::commander::Commander;
 use crate::harness::gate::Gate;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
+use tidegate::internal::status::control::Reply;
 use tidegate::lifecycle::Phase;
-use tidegate::status::control::Reply;
 
 use crate::harness::commander::Commander;
 use crate::harness::gate::Gate;
@@ -17,7 +17,7 @@ use crate::harness::worker::Worker;
 
 /// A Python that has pika.
 fn python() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let candidates = [
         PathBuf::from("python3"),
         PathBuf::from("/usr/bin/python3"),
@@ -34,7 +34,8 @@ fn python() -> PathBuf {
 /// The example, consuming `orders` of `vhost` and posting to `gate`.
 async fn started(vhost: &Vhost, gate: &Gate, tap: &StatusTap) -> (Worker, String) {
     let mut command = tokio::process::Command::new(python());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python/worker.py");
+    let script =
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("examples/python/worker.py");
     command
         .arg(script)
         .args(["--queue", "orders", "--url", gate.url().as_str()])

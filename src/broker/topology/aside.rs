@@ -20,7 +20,7 @@ const KEPT_UNUSED: Duration = Duration::from_hours(24);
 /// # Errors
 /// [`BrokerError::Missing`] names all that is missing with `declare = false`; else as
 /// [`ensure_dead_queue`].
-pub async fn ensure_aside(
+pub(crate) async fn ensure_aside(
     link: &Link,
     node: &NodeSettings,
     delayed_retry: bool,
@@ -71,7 +71,7 @@ fn note_missing(
 ///
 /// # Errors
 /// [`BrokerError::Refused`] with 406 where it is there with other arguments, 403 without permission.
-pub async fn ensure_dead_queue(
+pub(crate) async fn ensure_dead_queue(
     link: &Link,
     name: &str,
     kind: QueueType,
@@ -99,7 +99,7 @@ pub async fn ensure_dead_queue(
 ///
 /// # Errors
 /// [`BrokerError::Refused`] with 406 where it is there with other arguments, 403 without permission.
-pub async fn ensure_delay_queue(
+pub(crate) async fn ensure_delay_queue(
     link: &Link,
     queue: &str,
     step: Duration,

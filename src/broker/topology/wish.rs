@@ -20,7 +20,7 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    pub async fn of(node: &NodeSettings, link: &Link) -> Result<Self, BrokerError> {
+    pub(crate) async fn of(node: &NodeSettings, link: &Link) -> Result<Self, BrokerError> {
         let plain = Self {
             single_active_consumer: node.single_active_consumer,
             unlimited: false,
@@ -50,12 +50,12 @@ impl Wish {
     }
 
     /// Whether the broker gives up on a message that it delivered too often.
-    pub fn has_delivery_limit(&self) -> bool {
+    pub(crate) fn has_delivery_limit(&self) -> bool {
         self.limits_by_default && !self.unlimited
     }
 
     /// The arguments in full.
-    pub fn arguments(&self, node: &NodeSettings) -> FieldTable {
+    pub(crate) fn arguments(&self, node: &NodeSettings) -> FieldTable {
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), text(node.kind.as_str()));
         // The broker takes signed numbers; configuration allows no larger ones.
@@ -80,7 +80,7 @@ impl Wish {
 
     /// What to wish for after the broker refused this: the queue is there, with an argument that may be
     /// otherwise. Nothing where the refusal is about something else.
-    pub fn corrected(self, node: &NodeSettings, error: &BrokerError) -> Option<Self> {
+    pub(crate) fn corrected(self, node: &NodeSettings, error: &BrokerError) -> Option<Self> {
         let BrokerError::Refused {
             code: 406, text, ..
         } = error

@@ -11,7 +11,7 @@ use crate::harness::vhost::Vhost;
 use crate::harness::wait::within;
 
 /// A virtual host with queues `orders` and `orders.dead` of a kind.
-pub async fn scene(kind: &str) -> Vhost {
+pub(super) async fn scene(kind: &str) -> Vhost {
     let vhost = Vhost::new().await;
     vhost.declare("orders", kind).await;
     vhost.declare("orders.dead", kind).await;
@@ -19,7 +19,7 @@ pub async fn scene(kind: &str) -> Vhost {
 }
 
 /// A message as a worker publishes it to the dead letters of `orders`.
-pub struct Letter {
+pub(super) struct Letter {
     id: String,
     reason: String,
     at: String,
@@ -30,7 +30,7 @@ pub struct Letter {
 
 impl Letter {
     /// One that came straight to `orders`, and died just now.
-    pub fn new(id: &str) -> Self {
+    pub(super) fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
             reason: "handler".to_owned(),
@@ -42,32 +42,32 @@ impl Letter {
     }
 
     /// What it died of.
-    pub fn reason(mut self, reason: &str) -> Self {
+    pub(super) fn reason(mut self, reason: &str) -> Self {
         reason.clone_into(&mut self.reason);
         self
     }
 
     /// When.
-    pub fn at(mut self, at: &str) -> Self {
+    pub(super) fn at(mut self, at: &str) -> Self {
         at.clone_into(&mut self.at);
         self
     }
 
     /// Where it came from.
-    pub fn exchange(mut self, exchange: &str, routing_key: &str) -> Self {
+    pub(super) fn exchange(mut self, exchange: &str, routing_key: &str) -> Self {
         exchange.clone_into(&mut self.exchange);
         routing_key.clone_into(&mut self.routing_key);
         self
     }
 
     /// What its twins have, too.
-    pub fn copy(mut self, copy: &str) -> Self {
+    pub(super) fn copy(mut self, copy: &str) -> Self {
         copy.clone_into(&mut self.copy);
         self
     }
 
     /// Its properties and body.
-    pub fn message(self) -> (BasicProperties, Vec<u8>) {
+    pub(super) fn message(self) -> (BasicProperties, Vec<u8>) {
         let mut headers = FieldTable::default();
         for (name, value) in [
             ("tenant", "north"),
@@ -93,28 +93,28 @@ impl Letter {
 }
 
 /// Starts `tidegate dead` on the broker at `url`.
-pub fn spawn(url: &Url, arguments: &[&str]) -> Child {
+pub(super) fn spawn(url: &Url, arguments: &[&str]) -> Child {
     run::spawn(&[&["dead"], arguments, &["--url", url.as_str()]].concat())
 }
 
 /// Runs `tidegate dead` as it is.
-pub async fn run(arguments: &[&str]) -> Run {
+pub(super) async fn run(arguments: &[&str]) -> Run {
     ended(run::spawn(&[&["dead"], arguments].concat())).await
 }
 
 /// Runs `tidegate dead` on the virtual host.
-pub async fn dead(vhost: &Vhost, arguments: &[&str]) -> Run {
+pub(super) async fn dead(vhost: &Vhost, arguments: &[&str]) -> Run {
     ended(spawn(vhost.url(), arguments)).await
 }
 
 /// The ids of what is in `queue`, which is empty then.
-pub async fn taken_ids(vhost: &Vhost, queue: &str) -> Vec<String> {
+pub(super) async fn taken_ids(vhost: &Vhost, queue: &str) -> Vec<String> {
     let taken = vhost.take_all(queue).await;
     taken.into_iter().map(|message| message.id).collect()
 }
 
 /// An exchange `shop`, bound to queues `orders` and `audit`.
-pub async fn shop(vhost: &Vhost) {
+pub(super) async fn shop(vhost: &Vhost) {
     let channel = vhost.channel().await;
     let durable = ExchangeDeclareOptions {
         durable: true,

@@ -21,7 +21,7 @@ use super::management::Management;
 use super::wait::{limit, stretched};
 use keeper::Lock;
 
-pub use dedicated::DedicatedBroker;
+pub(crate) use dedicated::DedicatedBroker;
 
 /// How long a broker may take to start on an ordinary machine.
 const START_LIMIT: Duration = Duration::from_secs(180);
@@ -30,7 +30,7 @@ const QUIET: u32 = 20;
 
 /// A running RabbitMQ.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Server {
+pub(crate) struct Server {
     /// The default virtual host, with user and password.
     pub amqp: Url,
     /// The management plugin's HTTP API; the same user.
@@ -58,18 +58,18 @@ impl Server {
     ///
     /// # Panics
     /// Where there is none and none can be started.
-    pub async fn shared() -> &'static Self {
+    pub(crate) async fn shared() -> &'static Self {
         static SHARED: OnceCell<(Server, Option<Lock>)> = OnceCell::const_new();
         &SHARED.get_or_init(provide).await.0
     }
 
     /// Its HTTP API.
-    pub fn management(&self) -> Management {
+    pub(crate) fn management(&self) -> Management {
         Management::new(&self.management, &self.amqp)
     }
 
     /// Runs `rabbitmqctl`; its standard output.
-    pub async fn rabbitmqctl(&self, arguments: &[&str]) -> Result<String, String> {
+    pub(crate) async fn rabbitmqctl(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = match &self.control {
             Control::Given => return Err("nothing is known of the broker but its URL".to_owned()),
             Control::Container { name } => {
@@ -84,7 +84,7 @@ impl Server {
     }
 
     /// Enables a plugin that comes with the broker.
-    pub async fn enable(&self, plugin: &str) -> Result<(), String> {
+    pub(crate) async fn enable(&self, plugin: &str) -> Result<(), String> {
         let mut command = match &self.control {
             Control::Given => return Err("nothing is known of the broker but its URL".to_owned()),
             Control::Container { name } => {

@@ -8,7 +8,7 @@ use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOpti
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use serde_json::Value;
-use tidegate::status::control::{COMMAND_TYPE, REPLY_TYPE, Reply};
+use tidegate::internal::status::control::{COMMAND_TYPE, REPLY_TYPE, Reply};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
@@ -23,7 +23,7 @@ const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 type Replies = Arc<Mutex<HashMap<String, Vec<Reply>>>>;
 
 /// Commands workers of a virtual host.
-pub struct Commander {
+pub(crate) struct Commander {
     channel: Channel,
     replies: Replies,
     _listening: AbortOnDropHandle<()>,
@@ -36,12 +36,12 @@ fn locked(replies: &Replies) -> MutexGuard<'_, HashMap<String, Vec<Reply>>> {
 
 impl Commander {
     /// Commands with the user of the virtual host's own URL.
-    pub async fn new(vhost: &Vhost) -> Self {
+    pub(crate) async fn new(vhost: &Vhost) -> Self {
         Self::connect(vhost.url()).await
     }
 
     /// Commands with the user of `url`.
-    pub async fn connect(url: &Url) -> Self {
+    pub(crate) async fn connect(url: &Url) -> Self {
         let connection = within("a connection", connect(url, "commander"))
             .await
             .unwrap_or_else(|error| panic!("{error}"));
@@ -72,7 +72,7 @@ impl Commander {
     }
 
     /// Sends `command`, as JSON, to the worker with this id, and waits for its reply.
-    pub async fn command(&self, worker: &str, command: &Value) -> Reply {
+    pub(crate) async fn command(&self, worker: &str, command: &Value) -> Reply {
         let key = format!("worker.{worker}");
         let body = command.to_string().into_bytes();
         let sent = self.send(&key, Some(COMMAND_TYPE), body).await;
@@ -84,7 +84,7 @@ impl Commander {
     ///
     /// # Errors
     /// Where no queue takes it, or the broker refuses.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         key: &str,
         kind: Option<&str>,
@@ -116,7 +116,7 @@ impl Commander {
     }
 
     /// Waits for `count` replies with a correlation id.
-    pub async fn replies(&self, id: &str, count: usize) -> Vec<Reply> {
+    pub(crate) async fn replies(&self, id: &str, count: usize) -> Vec<Reply> {
         eventually(format_args!("{count} replies come"), async || {
             let replies = locked(&self.replies).get(id).cloned().unwrap_or_default();
             if replies.len() >= count {

@@ -7,7 +7,7 @@ use super::wait::within;
 
 /// One event.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub(crate) struct Event {
     /// Its id.
     pub id: String,
     /// What it tells of.
@@ -17,14 +17,14 @@ pub struct Event {
 }
 
 /// The events of one answer.
-pub struct Events {
+pub(crate) struct Events {
     response: Response,
     text: String,
 }
 
 impl Events {
     /// Reads the events of `response`.
-    pub fn of(response: Response) -> Self {
+    pub(crate) fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self {
@@ -34,7 +34,7 @@ impl Events {
     }
 
     /// The next event; nothing at the end.
-    pub async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(end) = self.text.find("\n\n") {
                 let event = parse(&self.text[..end]);
@@ -47,7 +47,7 @@ impl Events {
     }
 
     /// The next event for which `wanted` holds.
-    pub async fn until(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+    pub(crate) async fn until(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         let found = async {
             loop {
                 let event = self.next().await.expect("events go on");

@@ -8,10 +8,10 @@ use super::wait::{eventually, expect_that, limit};
 use super::worker::Worker;
 
 /// The token for commands.
-pub const TOKEN: &str = "commander-token";
+pub(crate) const TOKEN: &str = "commander-token";
 
 /// A running `tidegate fleet`.
-pub struct FleetProgram {
+pub(crate) struct FleetProgram {
     /// The process.
     pub process: Worker,
     client: reqwest::Client,
@@ -19,14 +19,14 @@ pub struct FleetProgram {
 
 impl FleetProgram {
     /// Starts it on the virtual host of `broker`, with `lines` in `[fleet]`, and waits until it is ready.
-    pub async fn ready(broker: &Url, lines: &str) -> Self {
+    pub(crate) async fn ready(broker: &Url, lines: &str) -> Self {
         let fleet = Self::spawn(broker, &format!("token = \"{TOKEN}\"\n{lines}"));
         fleet.process.until_ready().await;
         fleet
     }
 
     /// Starts it with nothing but `lines` in `[fleet]`.
-    pub fn spawn(broker: &Url, lines: &str) -> Self {
+    pub(crate) fn spawn(broker: &Url, lines: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let toml =
             format!("[broker]\nurl = \"{broker}\"\n[fleet]\nhttp = \"127.0.0.1:0\"\n{lines}\n");
@@ -40,7 +40,7 @@ impl FleetProgram {
     }
 
     /// Sends a request, and awaits the beginning of its answer.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -60,19 +60,19 @@ impl FleetProgram {
     }
 
     /// Status and JSON at `path`.
-    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         read(self.send(Method::GET, path, None, None).await).await
     }
 
     /// The JSON at `path`, which is there.
-    pub async fn json(&self, path: &str) -> Value {
+    pub(crate) async fn json(&self, path: &str) -> Value {
         let (status, json) = self.get(path).await;
         assert_eq!(status, 200, "{json}");
         json
     }
 
     /// Commands a worker; status and JSON.
-    pub async fn command(
+    pub(crate) async fn command(
         &self,
         id: &str,
         word: &str,
@@ -84,19 +84,19 @@ impl FleetProgram {
     }
 
     /// Every worker.
-    pub async fn workers(&self) -> Vec<Value> {
+    pub(crate) async fn workers(&self) -> Vec<Value> {
         let json = self.json("/api/v1/workers").await;
         json["workers"].as_array().expect("a list").clone()
     }
 
     /// Waits until the worker called `name` that started last is in `state`.
-    pub async fn until(&self, name: &str, state: &str) -> Value {
+    pub(crate) async fn until(&self, name: &str, state: &str) -> Value {
         self.until_where(name, state, |worker| worker["state"] == state)
             .await
     }
 
     /// Waits until `wanted` holds of the worker called `name` that started last.
-    pub async fn until_where(
+    pub(crate) async fn until_where(
         &self,
         name: &str,
         what: &str,
@@ -112,7 +112,7 @@ impl FleetProgram {
     }
 
     /// Waits until the summary is what is `wanted`.
-    pub async fn until_summary(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until_summary(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         eventually(what, async || {
             let summary = self.json("/api/v1/summary").await;
             expect_that(wanted(&summary), || summary.to_string()).map(|()| summary)

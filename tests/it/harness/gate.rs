@@ -19,7 +19,7 @@ use super::wait::{eventually, expect_that};
 
 /// One request that came.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(crate) struct Request {
     /// The delivery's message id; empty where it has none.
     pub id: String,
     /// The delivery's attempt, from 1.
@@ -51,7 +51,7 @@ struct Shared {
 
 /// The service. It holds every request until it is released, answers 200 or what the rule says, and
 /// remembers them all.
-pub struct Gate {
+pub(crate) struct Gate {
     address: SocketAddr,
     shared: Arc<Shared>,
     _serving: AbortOnDropHandle<()>,
@@ -63,12 +63,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Gate {
     /// A service that answers every request with 200, at once.
-    pub async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::start(usize::MAX).await
     }
 
     /// A service that holds every request.
-    pub async fn closed() -> Self {
+    pub(crate) async fn closed() -> Self {
         Self::start(0).await
     }
 
@@ -98,73 +98,73 @@ impl Gate {
     }
 
     /// Where the handler posts to.
-    pub fn url(&self) -> Url {
+    pub(crate) fn url(&self) -> Url {
         Url::parse(&format!("http://{}/", self.address)).expect("an address makes a URL")
     }
 
     /// From now on requests are answered with the status that `rule` says.
-    pub fn answer(&self, rule: impl Fn(&Request) -> u16 + Send + Sync + 'static) {
+    pub(crate) fn answer(&self, rule: impl Fn(&Request) -> u16 + Send + Sync + 'static) {
         *locked(&self.shared.rule) = Box::new(rule);
     }
 
     /// Lets `count` more requests be answered, in the order they came.
-    pub fn release(&self, count: usize) {
+    pub(crate) fn release(&self, count: usize) {
         self.shared
             .open
             .send_modify(|open| *open = open.saturating_add(count));
     }
 
     /// Lets the requests with message id `id` be answered, whatever came before them.
-    pub fn release_id(&self, id: &str) {
+    pub(crate) fn release_id(&self, id: &str) {
         locked(&self.shared.released).push(id.to_owned());
         // Those that wait look again.
         self.shared.open.send_modify(|_| {});
     }
 
     /// Lets all requests be answered, and those that will come.
-    pub fn release_all(&self) {
+    pub(crate) fn release_all(&self) {
         self.shared.open.send_replace(usize::MAX);
     }
 
     /// Every request so far, in the order they came.
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         locked(&self.shared.requests).clone()
     }
 
     /// The message ids of all requests so far, in the order they came.
-    pub fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         let requests = locked(&self.shared.requests);
         requests.iter().map(|request| request.id.clone()).collect()
     }
 
     /// Requests that came.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         locked(&self.shared.requests).len()
     }
 
     /// Requests that came and have neither been answered nor given up.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.number(|request| request.answered.is_none() && !request.given_up)
     }
 
     /// Requests that were answered.
-    pub fn answered(&self) -> usize {
+    pub(crate) fn answered(&self) -> usize {
         self.number(|request| request.answered.is_some())
     }
 
     /// Requests that the worker gave up.
-    pub fn given_up(&self) -> usize {
+    pub(crate) fn given_up(&self) -> usize {
         self.number(|request| request.given_up)
     }
 
     /// When the last answer was given.
-    pub fn last_answer(&self) -> Option<Instant> {
+    pub(crate) fn last_answer(&self) -> Option<Instant> {
         let requests = locked(&self.shared.requests);
         requests.iter().filter_map(|request| request.answered).max()
     }
 
     /// Waits until at least `count` requests have come.
-    pub async fn started(&self, count: usize) {
+    pub(crate) async fn started(&self, count: usize) {
         eventually(format_args!("{count} requests have come"), async || {
             let came = self.count();
             expect_that(came >= count, || format!("{came}"))
@@ -173,7 +173,7 @@ impl Gate {
     }
 
     /// Waits until at least `count` requests have been answered.
-    pub async fn finished(&self, count: usize) {
+    pub(crate) async fn finished(&self, count: usize) {
         eventually(format_args!("{count} requests are answered"), async || {
             let answered = self.answered();
             expect_that(answered >= count, || format!("{answered}"))

@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// The API, with the user of the broker's URL.
 #[derive(Debug, Clone)]
-pub struct Management {
+pub(crate) struct Management {
     client: Client,
     base: Url,
     user: String,
@@ -20,7 +20,7 @@ pub struct Management {
 }
 
 /// `text` with everything but letters, digits and `-` as `%XX`, fit for one segment of a path.
-pub fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     text.bytes()
         .map(|byte| match byte {
@@ -32,7 +32,7 @@ pub fn segment(text: &str) -> String {
 
 impl Management {
     /// The API at `base`, as the user that `amqp` names.
-    pub fn new(base: &Url, amqp: &Url) -> Self {
+    pub(crate) fn new(base: &Url, amqp: &Url) -> Self {
         // The client asks for a provider even where it speaks plain HTTP; an earlier one will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -50,23 +50,23 @@ impl Management {
     }
 
     /// The JSON at `path`.
-    pub async fn get(&self, path: &str) -> Result<Value, String> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, String> {
         let body = self.ask(Method::GET, path, None).await?;
         serde_json::from_slice(&body).map_err(|error| format!("GET {path}: {error}"))
     }
 
     /// Puts `body` at `path`.
-    pub async fn put(&self, path: &str, body: &Value) -> Result<(), String> {
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<(), String> {
         self.ask(Method::PUT, path, Some(body)).await.map(drop)
     }
 
     /// Deletes what is at `path`.
-    pub async fn delete(&self, path: &str) -> Result<(), String> {
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), String> {
         self.ask(Method::DELETE, path, None).await.map(drop)
     }
 
     /// The status that `path` answers with.
-    pub async fn status(&self, path: &str) -> Result<u16, String> {
+    pub(crate) async fn status(&self, path: &str) -> Result<u16, String> {
         self.send(Method::GET, path, None)
             .await
             .map(|response| response.status().as_u16())

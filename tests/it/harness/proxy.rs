@@ -20,8 +20,8 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-pub use event::{Direction, Event, Side, What};
-pub use log::Log;
+pub(crate) use event::{Direction, Event, Side, What};
+pub(crate) use log::Log;
 
 use super::wait::eventually;
 use control::{Control, Gate};
@@ -31,7 +31,7 @@ use frames::Frame;
 const PRINTED: usize = 300;
 
 /// The proxy; it ends when this is dropped, and its log is printed when the test fails.
-pub struct Proxy {
+pub(crate) struct Proxy {
     address: SocketAddr,
     control: Arc<Control>,
     _accepting: AbortOnDropHandle<()>,
@@ -39,14 +39,14 @@ pub struct Proxy {
 
 /// Frames are held back while this exists.
 #[must_use = "dropping it releases the frames"]
-pub struct Hold {
+pub(crate) struct Hold {
     control: Arc<Control>,
     gate: Arc<Gate>,
 }
 
 impl Proxy {
     /// Listens on a free loopback port and forwards to the broker of `upstream`, an AMQP URL.
-    pub async fn start(upstream: &Url) -> Self {
+    pub(crate) async fn start(upstream: &Url) -> Self {
         let host = upstream.host_str().expect("the broker's URL has a host");
         let port = upstream.port().unwrap_or(5672);
         let upstream = lookup_host((host.trim_matches(['[', ']']), port))
@@ -67,7 +67,7 @@ impl Proxy {
     }
 
     /// `upstream`, led through the proxy.
-    pub fn url(&self, upstream: &Url) -> Url {
+    pub(crate) fn url(&self, upstream: &Url) -> Url {
         let mut url = upstream.clone();
         url.set_ip_host(self.address.ip())
             .expect("AMQP URLs have a host");
@@ -77,24 +77,24 @@ impl Proxy {
     }
 
     /// Resets all connections now. New ones are accepted.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.control.cuts.send_modify(|count| *count += 1);
     }
 
     /// Whether new connections are reset as soon as they are made.
-    pub fn refuse(&self, refuse: bool) {
+    pub(crate) fn refuse(&self, refuse: bool) {
         self.control.refusing.store(refuse, Ordering::SeqCst);
     }
 
     /// Stops forwarding in `direction`, on all connections and new ones; sockets stay open. What was read
     /// before is forwarded still.
-    pub fn freeze(&self, direction: Direction, freeze: bool) {
+    pub(crate) fn freeze(&self, direction: Direction, freeze: bool) {
         self.control.frozen(direction).send_replace(freeze);
     }
 
     /// Holds back frames for which `predicate` holds, and with each everything behind it on its channel; other
     /// channels go on. The event that `predicate` sees has no place yet: its `seq` is `usize::MAX`.
-    pub fn hold(
+    pub(crate) fn hold(
         &self,
         direction: Direction,
         predicate: impl Fn(&Event) -> bool + Send + Sync + 'static,
@@ -107,22 +107,22 @@ impl Proxy {
 
     /// Sends `frame` to the client on `connection` as if it came from the broker, between two frames of
     /// the broker's; it must not split a message on its channel.
-    pub fn inject(&self, connection: u32, frame: AMQPFrame) {
+    pub(crate) fn inject(&self, connection: u32, frame: AMQPFrame) {
         self.control.inject(connection, Frame::made(frame));
     }
 
     /// What is recorded so far.
-    pub fn log(&self) -> Log {
+    pub(crate) fn log(&self) -> Log {
         Log(self.control.events())
     }
 
     /// The place in the log that the next event will take.
-    pub fn now(&self) -> usize {
+    pub(crate) fn now(&self) -> usize {
         self.control.events().len()
     }
 
     /// Waits until an event for which `wanted` holds is recorded, and gives the first.
-    pub async fn seen(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+    pub(crate) async fn seen(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         eventually(format_args!("the proxy sees {what}"), async || {
             let found = self.control.find(&wanted);
             found.ok_or_else(|| format!("{} other events", self.now()))
@@ -131,7 +131,7 @@ impl Proxy {
     }
 
     /// Waits until the method `name` is recorded, and gives the first.
-    pub async fn seen_method(&self, name: &str) -> Event {
+    pub(crate) async fn seen_method(&self, name: &str) -> Event {
         self.seen(name, |event| event.is(name)).await
     }
 }
@@ -149,12 +149,12 @@ impl Drop for Proxy {
 
 impl Hold {
     /// How many frames it has caught; those that wait behind one are not counted.
-    pub fn caught(&self) -> usize {
+    pub(crate) fn caught(&self) -> usize {
         self.gate.caught.load(Ordering::SeqCst)
     }
 
     /// Waits until it has caught a frame.
-    pub async fn holds_one(&self) {
+    pub(crate) async fn holds_one(&self) {
         eventually("a frame is held", async || match self.caught() {
             0 => Err("none came".to_owned()),
             _ => Ok(()),
@@ -163,7 +163,7 @@ impl Hold {
     }
 
     /// Lets the frames go.
-    pub fn release(self) {
+    pub(crate) fn release(self) {
         drop(self);
     }
 }

@@ -18,7 +18,7 @@ use super::wait::within;
 type Skew = i64;
 
 /// A worker in the test's hands.
-pub struct Puppet {
+pub(crate) struct Puppet {
     /// Its id.
     pub id: String,
     /// Its name.
@@ -34,7 +34,7 @@ pub struct Puppet {
 
 impl Puppet {
     /// A worker that says nothing yet, and answers whatever it is asked.
-    pub async fn new(vhost: &Vhost, id: &str) -> Self {
+    pub(crate) async fn new(vhost: &Vhost, id: &str) -> Self {
         let connection = connect(vhost.url(), "puppet").await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         let durable = ExchangeDeclareOptions {
@@ -109,18 +109,18 @@ impl Puppet {
     }
 
     /// Answers nothing from now on; its queue stays.
-    pub fn hang(&mut self) {
+    pub(crate) fn hang(&mut self) {
         self.answering = None;
     }
 
     /// Ends without a word.
-    pub async fn crash(self) {
+    pub(crate) async fn crash(self) {
         let closed = self.connection.close(200, "crash".into());
         within("connection.close", closed).await.unwrap();
     }
 
     /// What every message begins with, and `more`.
-    pub fn message(&self, seq: u64, more: &Value) -> Value {
+    pub(crate) fn message(&self, seq: u64, more: &Value) -> Value {
         let now = Timestamp::now().as_millisecond() + self.skew;
         let at = Timestamp::from_millisecond(now).unwrap().to_string();
         let mut message = json!({"v": 1, "worker": self.id, "name": self.name, "seq": seq, "at": at,
@@ -131,7 +131,7 @@ impl Puppet {
     }
 
     /// A state.
-    pub fn state(&self, seq: u64, phase: &str) -> Value {
+    pub(crate) fn state(&self, seq: u64, phase: &str) -> Value {
         self.message(
             seq,
             &json!({"phase": phase, "host": "h", "pid": 7, "version": "0.1.0",
@@ -142,7 +142,7 @@ impl Puppet {
     }
 
     /// A full beat.
-    pub fn beat(&self, seq: u64, done: u64) -> Value {
+    pub(crate) fn beat(&self, seq: u64, done: u64) -> Value {
         self.message(
             seq,
             &json!({"load": 0.5, "full": true, "nodes": [
@@ -152,7 +152,7 @@ impl Puppet {
     }
 
     /// The report of a clean drain.
-    pub fn drain(&self, seq: u64) -> Value {
+    pub(crate) fn drain(&self, seq: u64) -> Value {
         self.message(
             seq,
             &json!({"reason": "SIGTERM", "outcome": "clean", "duration_ms": 12, "steps": {"cancel_ms": 1,
@@ -162,13 +162,13 @@ impl Puppet {
     }
 
     /// Says a message of a kind: `state`, `beat` or `drain`.
-    pub async fn say(&self, kind: &str, message: &Value) {
+    pub(crate) async fn say(&self, kind: &str, message: &Value) {
         let key = format!("{kind}.{}", self.id);
         self.say_raw(&key, message.to_string().as_bytes()).await;
     }
 
     /// Says whatever it is, and awaits the broker's confirm.
-    pub async fn say_raw(&self, key: &str, body: &[u8]) {
+    pub(crate) async fn say_raw(&self, key: &str, body: &[u8]) {
         let options = BasicPublishOptions::default();
         let properties = BasicProperties::default().with_delivery_mode(2);
         let exchange = "tidegate.status".into();

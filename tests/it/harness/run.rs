@@ -9,7 +9,7 @@ use super::wait::within;
 
 /// How a command ended.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// Its exit code.
     pub code: Option<i32>,
     /// What it wrote.
@@ -20,12 +20,12 @@ pub struct Run {
 
 impl Run {
     /// Its one JSON object.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Its JSON lines.
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         let lines = self.stdout.lines().map(serde_json::from_str);
         let lines: Result<_, _> = lines.collect();
         lines.unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -33,7 +33,7 @@ impl Run {
 }
 
 /// Starts the program with these arguments, and with no broker but the one that they name.
-pub fn spawn(arguments: &[&str]) -> Child {
+pub(crate) fn spawn(arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args(arguments)
         .env_remove("TIDEGATE__BROKER__URL")
@@ -46,7 +46,7 @@ pub fn spawn(arguments: &[&str]) -> Child {
 }
 
 /// Waits for its end.
-pub async fn ended(child: Child) -> Run {
+pub(crate) async fn ended(child: Child) -> Run {
     let output = within("the command to end", child.wait_with_output())
         .await
         .unwrap();

@@ -9,20 +9,20 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ExchangeKind};
 use serde_json::Value;
-use tidegate::status::wire::Kind;
+use tidegate::internal::status::wire::Kind;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::vhost::{Vhost, connect};
 use super::wait::{eventually, within};
 
 /// Tables of a configuration with which a worker beats every second, or nearly so.
-pub const BEATS: &str = "[heartbeat]\nbusy = \"1s\"\nidle = \"1s\"";
+pub(crate) const BEATS: &str = "[heartbeat]\nbusy = \"1s\"\nidle = \"1s\"";
 /// The exchange that status messages go to.
 const EXCHANGE: &str = "tidegate.status";
 
 /// One status message.
 #[derive(Debug, Clone)]
-pub struct StatusMessage {
+pub(crate) struct StatusMessage {
     /// Routing key: `<kind>.<worker id>`.
     pub routing_key: String,
     /// Properties.
@@ -33,7 +33,7 @@ pub struct StatusMessage {
 
 impl StatusMessage {
     /// `state`, `beat` or `drain`: the routing key's first word.
-    pub fn kind(&self) -> &str {
+    pub(crate) fn kind(&self) -> &str {
         self.routing_key.split('.').next().unwrap_or_default()
     }
 
@@ -41,7 +41,7 @@ impl StatusMessage {
     ///
     /// # Panics
     /// Where it breaks one.
-    pub fn obeys_its_schema(&self) {
+    pub(crate) fn obeys_its_schema(&self) {
         let kind = Kind::ALL
             .into_iter()
             .find(|kind| kind.as_str() == self.kind());
@@ -78,13 +78,13 @@ impl StatusMessage {
     }
 
     /// The phase of a `state`; empty in others.
-    pub fn phase(&self) -> &str {
+    pub(crate) fn phase(&self) -> &str {
         self.json["phase"].as_str().unwrap_or_default()
     }
 }
 
 /// Listens to the status exchange of a virtual host, which it declares, from before any worker is there.
-pub struct StatusTap {
+pub(crate) struct StatusTap {
     messages: Arc<Mutex<Vec<StatusMessage>>>,
     _listening: AbortOnDropHandle<()>,
     _connection: Connection,
@@ -92,7 +92,7 @@ pub struct StatusTap {
 
 impl StatusTap {
     /// Begins to listen; what is published after this has returned is seen.
-    pub async fn start(vhost: &Vhost) -> Self {
+    pub(crate) async fn start(vhost: &Vhost) -> Self {
         let connection = within("a connection", connect(vhost.url(), "status tap"))
             .await
             .unwrap_or_else(|error| panic!("{error}"));
@@ -109,19 +109,19 @@ impl StatusTap {
     }
 
     /// Every message so far, in the order they came.
-    pub fn messages(&self) -> Vec<StatusMessage> {
+    pub(crate) fn messages(&self) -> Vec<StatusMessage> {
         locked(&self.messages).clone()
     }
 
     /// The messages of a kind: `state`, `beat` or `drain`.
-    pub fn of_kind(&self, kind: &str) -> Vec<StatusMessage> {
+    pub(crate) fn of_kind(&self, kind: &str) -> Vec<StatusMessage> {
         let mut messages = self.messages();
         messages.retain(|message| message.kind() == kind);
         messages
     }
 
     /// The phases of all states so far, in the order they came.
-    pub fn phases(&self) -> Vec<String> {
+    pub(crate) fn phases(&self) -> Vec<String> {
         let states = self.of_kind("state");
         states
             .iter()
@@ -130,7 +130,11 @@ impl StatusTap {
     }
 
     /// Waits for the first message for which `wanted` holds.
-    pub async fn seen(&self, what: &str, wanted: impl Fn(&StatusMessage) -> bool) -> StatusMessage {
+    pub(crate) async fn seen(
+        &self,
+        what: &str,
+        wanted: impl Fn(&StatusMessage) -> bool,
+    ) -> StatusMessage {
         eventually(format_args!("{what} is published"), async || {
             let messages = locked(&self.messages);
             let found = messages.iter().find(|message| wanted(message)).cloned();
@@ -143,12 +147,12 @@ impl StatusTap {
     }
 
     /// Waits for the first state with `phase`.
-    pub async fn state(&self, phase: &str) -> StatusMessage {
+    pub(crate) async fn state(&self, phase: &str) -> StatusMessage {
         self.seen(phase, |message| message.phase() == phase).await
     }
 
     /// Waits for the first drain report.
-    pub async fn drain(&self) -> StatusMessage {
+    pub(crate) async fn drain(&self) -> StatusMessage {
         self.seen("a drain report", |message| message.kind() == "drain")
             .await
     }

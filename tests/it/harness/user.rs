@@ -8,7 +8,7 @@ use super::vhost::Vhost;
 use super::wait::{limit, within};
 
 /// A user. It is deleted when this is dropped.
-pub struct User {
+pub(crate) struct User {
     name: String,
     url: Url,
     management: Management,
@@ -16,7 +16,7 @@ pub struct User {
 
 impl User {
     /// A user that may `configure`, `write` and `read` in the virtual host what these expressions match.
-    pub async fn new(vhost: &Vhost, configure: &str, write: &str, read: &str) -> Self {
+    pub(crate) async fn new(vhost: &Vhost, configure: &str, write: &str, read: &str) -> Self {
         let name = format!("it-{}", ulid::Ulid::new());
         let management = vhost.management();
         let permissions = json!({"configure": configure, "write": write, "read": read});
@@ -39,7 +39,7 @@ impl User {
     }
 
     /// The virtual host's URL with this user.
-    pub fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.url
     }
 }

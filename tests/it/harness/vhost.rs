@@ -18,7 +18,7 @@ use super::broker::Server;
 use super::management::{Management, segment};
 use super::wait::{eventually, expect_that, within};
 
-pub use message::Taken;
+pub(crate) use message::Taken;
 
 /// The name of a virtual host's own connection.
 const CLIENT_NAME: &str = "test";
@@ -28,7 +28,7 @@ const WINDOW: usize = 500;
 const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
 
 /// Opens a connection called `name`. Without `frame_max` the client library may reserve 4 GiB.
-pub async fn connect(url: &Url, name: &str) -> Result<Connection, String> {
+pub(crate) async fn connect(url: &Url, name: &str) -> Result<Connection, String> {
     let mut url = url.clone();
     url.set_query(Some("frame_max=131072&heartbeat=60"));
     let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -38,7 +38,7 @@ pub async fn connect(url: &Url, name: &str) -> Result<Connection, String> {
 }
 
 /// A virtual host of a test's own, and the test's connection to it. It is deleted when this is dropped.
-pub struct Vhost {
+pub(crate) struct Vhost {
     name: String,
     url: Url,
     server: Server,
@@ -47,12 +47,12 @@ pub struct Vhost {
 
 impl Vhost {
     /// A new virtual host on the shared broker.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::create(Server::shared().await).await
     }
 
     /// A new virtual host on `server`.
-    pub async fn create(server: &Server) -> Self {
+    pub(crate) async fn create(server: &Server) -> Self {
         let name = format!("it-{}", ulid::Ulid::new());
         let management = server.management();
         let user = match server.amqp.username() {
@@ -84,22 +84,22 @@ impl Vhost {
     }
 
     /// Its name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Its AMQP URL, with user and password.
-    pub fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.url
     }
 
     /// The HTTP API.
-    pub fn management(&self) -> Management {
+    pub(crate) fn management(&self) -> Management {
         self.server.management()
     }
 
     /// Connects anew, after the server was gone.
-    pub async fn reconnect(&mut self) {
+    pub(crate) async fn reconnect(&mut self) {
         self.connection = eventually("the virtual host takes a connection again", async || {
             connect(&self.url, CLIENT_NAME).await
         })
@@ -107,14 +107,14 @@ impl Vhost {
     }
 
     /// A channel of the test's own connection. Operations that the broker may refuse close it.
-    pub async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         within("a channel", self.connection.create_channel())
             .await
             .expect("the test's own connection works")
     }
 
     /// Declares a durable queue, and the queue of its dead letters; `kind` is `quorum` or `classic`.
-    pub async fn declare(&self, queue: &str, kind: &str) {
+    pub(crate) async fn declare(&self, queue: &str, kind: &str) {
         for queue in [queue, &format!("{queue}.dead")] {
             let kind = AMQPValue::LongString(kind.into());
             self.declare_with(queue, [("x-queue-type", kind)]).await;
@@ -122,7 +122,7 @@ impl Vhost {
     }
 
     /// Declares a durable queue with `arguments`.
-    pub async fn declare_with<const N: usize>(
+    pub(crate) async fn declare_with<const N: usize>(
         &self,
         queue: &str,
         arguments: [(&str, AMQPValue); N],
@@ -144,7 +144,7 @@ impl Vhost {
     }
 
     /// Binds a queue to an exchange.
-    pub async fn bind(&self, queue: &str, exchange: &str, key: &str) {
+    pub(crate) async fn bind(&self, queue: &str, exchange: &str, key: &str) {
         let channel = self.channel().await;
         let options = QueueBindOptions::default();
         let none = FieldTable::default();
@@ -156,7 +156,7 @@ impl Vhost {
     }
 
     /// Whether the broker is of this version or a newer one.
-    pub async fn broker_is_at_least(&self, major: u32, minor: u32) -> bool {
+    pub(crate) async fn broker_is_at_least(&self, major: u32, minor: u32) -> bool {
         let overview = self.management().get("/api/overview").await;
         let overview = overview.unwrap_or_else(|error| panic!("{error}"));
         let version = overview["rabbitmq_version"].as_str().unwrap_or_default();
@@ -165,7 +165,7 @@ impl Vhost {
     }
 
     /// Deletes a queue and what is in it.
-    pub async fn delete(&self, queue: &str) {
+    pub(crate) async fn delete(&self, queue: &str) {
         let channel = self.channel().await;
         let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
         within("queue.delete", deleted)
@@ -175,13 +175,13 @@ impl Vhost {
     }
 
     /// Publishes `count` persistent messages, with ids and bodies `0`, `1`, …, and awaits their confirms.
-    pub async fn publish(&self, queue: &str, count: usize) {
+    pub(crate) async fn publish(&self, queue: &str, count: usize) {
         self.publish_all(queue, (0..count).map(|number| number.to_string()))
             .await;
     }
 
     /// Publishes one persistent message for each of `ids`, which is its body too, and awaits their confirms.
-    pub async fn publish_all(&self, queue: &str, ids: impl IntoIterator<Item = String>) {
+    pub(crate) async fn publish_all(&self, queue: &str, ids: impl IntoIterator<Item = String>) {
         let messages = ids.into_iter().map(|id| {
             let properties = BasicProperties::default()
                 .with_message_id(id.as_str().into())
@@ -192,7 +192,7 @@ impl Vhost {
     }
 
     /// Publishes messages to `queue` by the default exchange and awaits their confirms.
-    pub async fn publish_messages(
+    pub(crate) async fn publish_messages(
         &self,
         queue: &str,
         messages: impl IntoIterator<Item = (BasicProperties, Vec<u8>)>,
@@ -231,7 +231,7 @@ impl Vhost {
     }
 
     /// Messages ready in `queue`, and its consumers (`queue.declare` passive: the queue itself answers, at once).
-    pub async fn facts(&self, queue: &str) -> Option<(u32, u32)> {
+    pub(crate) async fn facts(&self, queue: &str) -> Option<(u32, u32)> {
         let channel = self.channel().await;
         let options = QueueDeclareOptions {
             passive: true,
@@ -245,7 +245,7 @@ impl Vhost {
     }
 
     /// Messages ready in `queue`.
-    pub async fn ready(&self, queue: &str) -> u32 {
+    pub(crate) async fn ready(&self, queue: &str) -> u32 {
         let facts = self.facts(queue).await;
         facts
             .unwrap_or_else(|| panic!("there is no queue {queue}"))
@@ -253,7 +253,7 @@ impl Vhost {
     }
 
     /// Consumers of `queue`.
-    pub async fn consumers(&self, queue: &str) -> u32 {
+    pub(crate) async fn consumers(&self, queue: &str) -> u32 {
         let facts = self.facts(queue).await;
         facts
             .unwrap_or_else(|| panic!("there is no queue {queue}"))
@@ -261,7 +261,7 @@ impl Vhost {
     }
 
     /// Waits until `queue` has `count` messages ready.
-    pub async fn until_ready(&self, queue: &str, count: u32) {
+    pub(crate) async fn until_ready(&self, queue: &str, count: u32) {
         eventually(format_args!("{queue} has {count} ready"), async || {
             let facts = self.facts(queue).await;
             let ready = facts.map(|(ready, _)| ready);
@@ -271,7 +271,7 @@ impl Vhost {
     }
 
     /// Waits until `queue` has `count` consumers.
-    pub async fn until_consumers(&self, queue: &str, count: u32) {
+    pub(crate) async fn until_consumers(&self, queue: &str, count: u32) {
         eventually(format_args!("{queue} has {count} consumers"), async || {
             let consumers = self.facts(queue).await.map(|(_, consumers)| consumers);
             expect_that(consumers == Some(count), || format!("{consumers:?}"))
@@ -281,7 +281,7 @@ impl Vhost {
 
     /// Waits until the management plugin counts `count` unacknowledged messages in `queue`; its figures lag by
     /// up to five seconds.
-    pub async fn until_unacked(&self, queue: &str, count: u64) {
+    pub(crate) async fn until_unacked(&self, queue: &str, count: u64) {
         let path = format!("/api/queues/{}/{}", self.name, segment(queue));
         let management = self.management();
         eventually(
@@ -296,12 +296,12 @@ impl Vhost {
     }
 
     /// Takes everything that is ready out of `queue`.
-    pub async fn take_all(&self, queue: &str) -> Vec<Taken> {
+    pub(crate) async fn take_all(&self, queue: &str) -> Vec<Taken> {
         self.take(queue, usize::MAX).await
     }
 
     /// Takes what is ready out of `queue`, at most `count` messages.
-    pub async fn take(&self, queue: &str, count: usize) -> Vec<Taken> {
+    pub(crate) async fn take(&self, queue: &str, count: usize) -> Vec<Taken> {
         let channel = self.channel().await;
         let mut taken = Vec::new();
         let options = BasicGetOptions { no_ack: true };
@@ -318,7 +318,7 @@ impl Vhost {
 
     /// Closes the connections to this virtual host whose names contain `part`, as an administrator would,
     /// and says how many. The management plugin learns of a connection up to five seconds late.
-    pub async fn close_connections(&self, part: &str) -> usize {
+    pub(crate) async fn close_connections(&self, part: &str) -> usize {
         let management = self.management();
         let path = format!("/api/vhosts/{}/connections", self.name);
         let found = management

@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// `ordinary`, stretched by `TIDEGATE_TEST_SLOWNESS` (a factor of 1 or more) on a slow machine.
-pub fn stretched(ordinary: Duration) -> Duration {
+pub(crate) fn stretched(ordinary: Duration) -> Duration {
     let slowness = env::var("TIDEGATE_TEST_SLOWNESS").map_or(1.0, |text| {
         text.parse::<f64>()
             .ok()
@@ -24,12 +24,12 @@ pub fn stretched(ordinary: Duration) -> Duration {
 }
 
 /// The limit of a wait where the test names no other.
-pub fn limit() -> Duration {
+pub(crate) fn limit() -> Duration {
     stretched(LIMIT)
 }
 
 /// `Ok` where `condition` holds, else what `found` says: the last line of an [`eventually`].
-pub fn expect_that(condition: bool, found: impl FnOnce() -> String) -> Result<(), String> {
+pub(crate) fn expect_that(condition: bool, found: impl FnOnce() -> String) -> Result<(), String> {
     if condition { Ok(()) } else { Err(found()) }
 }
 
@@ -37,12 +37,15 @@ pub fn expect_that(condition: bool, found: impl FnOnce() -> String) -> Result<()
 ///
 /// # Panics
 /// With the probe's last error where the limit passes.
-pub async fn eventually<T>(what: impl Display, probe: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub(crate) async fn eventually<T>(
+    what: impl Display,
+    probe: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     eventually_within(limit(), what, probe).await
 }
 
 /// As [`eventually`], with a limit of the caller's, which is not stretched.
-pub async fn eventually_within<T>(
+pub(crate) async fn eventually_within<T>(
     limit: Duration,
     what: impl Display,
     mut probe: impl AsyncFnMut() -> Result<T, String>,
@@ -64,7 +67,7 @@ pub async fn eventually_within<T>(
 ///
 /// # Panics
 /// Where the limit passes; `what` completes "waiting for …".
-pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T {
     let limit = limit();
     let waited = tokio::time::timeout(limit, future).await;
     waited.unwrap_or_else(|_elapsed| panic!("waited {limit:?} for {what}"))

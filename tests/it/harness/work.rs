@@ -3,6 +3,6 @@
 use std::time::Duration;
 
 /// Takes `time`: the work of a handler, not a wait of a test.
-pub async fn busy(time: Duration) {
+pub(crate) async fn busy(time: Duration) {
     tokio::time::sleep(time).await;
 }

@@ -11,13 +11,13 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-pub use config::WorkerConfig;
-pub use output::{LogLine, Output};
+pub(crate) use config::WorkerConfig;
+pub(crate) use output::{LogLine, Output};
 
 use super::wait::{eventually, eventually_within, expect_that, limit};
 
 /// A running `tidegate`. Killed when this is dropped; what it wrote is printed when the test fails.
-pub struct Worker {
+pub(crate) struct Worker {
     child: Child,
     pid: Pid,
     log: Output,
@@ -28,7 +28,7 @@ pub struct Worker {
 
 /// How a worker ended.
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Its exit code; nothing where a signal killed it.
     pub code: Option<i32>,
     /// When that was seen.
@@ -39,24 +39,24 @@ pub struct Ended {
 
 impl Worker {
     /// Starts a worker with `config`, and waits until it is ready.
-    pub async fn ready(config: &WorkerConfig) -> Self {
+    pub(crate) async fn ready(config: &WorkerConfig) -> Self {
         let worker = Self::spawn(config);
         worker.until_ready().await;
         worker
     }
 
     /// Starts a worker with `config`.
-    pub fn spawn(config: &WorkerConfig) -> Self {
+    pub(crate) fn spawn(config: &WorkerConfig) -> Self {
         Self::spawn_toml(&config.toml(), &[])
     }
 
     /// Starts a worker with the configuration `toml`, and `variables` in its environment.
-    pub fn spawn_toml(toml: &str, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn spawn_toml(toml: &str, variables: &[(&str, &str)]) -> Self {
         Self::spawn_program("worker", toml, variables)
     }
 
     /// Starts `tidegate` with the command `word`, which takes a configuration, as [`spawn_toml`](Self::spawn_toml).
-    pub fn spawn_program(word: &str, toml: &str, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn spawn_program(word: &str, toml: &str, variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("the temporary directory can be written");
         let file = directory.path().join("worker.toml");
         std::fs::write(&file, toml).expect("the temporary directory can be written");
@@ -69,7 +69,7 @@ impl Worker {
     }
 
     /// Runs another program that is a worker.
-    pub fn run(command: Command) -> Self {
+    pub(crate) fn run(command: Command) -> Self {
         let directory = TempDir::new().expect("the temporary directory can be written");
         Self::start(command, directory)
     }
@@ -106,28 +106,32 @@ impl Worker {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
     /// Its standard error: the log.
-    pub fn log(&self) -> &Output {
+    pub(crate) fn log(&self) -> &Output {
         &self.log
     }
 
     /// Its standard output.
-    pub fn stdout(&self) -> &Output {
+    pub(crate) fn stdout(&self) -> &Output {
         &self.stdout
     }
 
     /// Waits for the first log line with `message`.
-    pub async fn logged(&self, message: &str) -> LogLine {
+    pub(crate) async fn logged(&self, message: &str) -> LogLine {
         self.logged_where(message, |line| line.message() == message)
             .await
     }
 
     /// Waits for the first log line for which `wanted` holds.
-    pub async fn logged_where(&self, what: &str, wanted: impl Fn(&LogLine) -> bool) -> LogLine {
+    pub(crate) async fn logged_where(
+        &self,
+        what: &str,
+        wanted: impl Fn(&LogLine) -> bool,
+    ) -> LogLine {
         eventually(format_args!("the worker logs {what:?}"), async || {
             let found = self.log.log().into_iter().find(|line| wanted(line));
             found.ok_or_else(|| self.log.text())
@@ -136,13 +140,13 @@ impl Worker {
     }
 
     /// The URL of its HTTP server at `path`, once it listens.
-    pub async fn url(&self, path: &str) -> String {
+    pub(crate) async fn url(&self, path: &str) -> String {
         let line = self.logged("http server is listening").await;
         format!("http://{}{path}", line.text("address"))
     }
 
     /// Status and body that its HTTP server answers at `path` with.
-    pub async fn get(&self, path: &str) -> Result<(u16, String), String> {
+    pub(crate) async fn get(&self, path: &str) -> Result<(u16, String), String> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -158,12 +162,12 @@ impl Worker {
     }
 
     /// Waits until `/readyz` says 200.
-    pub async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         self.until_readiness(200).await;
     }
 
     /// Waits until `/readyz` says `status`.
-    pub async fn until_readiness(&self, status: u16) {
+    pub(crate) async fn until_readiness(&self, status: u16) {
         eventually(format_args!("/readyz says {status}"), async || {
             let (found, body) = self.get("/readyz").await?;
             expect_that(found == status, || format!("{found} {body}"))
@@ -175,24 +179,24 @@ impl Worker {
     ///
     /// # Panics
     /// Where its end has been awaited: its process id may be another's by now.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         assert!(self.exit.is_none(), "the worker has ended");
         kill(self.pid, signal).expect("the worker runs");
     }
 
     /// Sends SIGTERM: the drain begins.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         self.signal(Signal::SIGTERM);
     }
 
     /// Sends SIGKILL and waits for the end.
-    pub async fn kill(&mut self) -> Ended {
+    pub(crate) async fn kill(&mut self) -> Ended {
         self.signal(Signal::SIGKILL);
         self.ended().await
     }
 
     /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         if let Ok(Some(status)) = self.child.try_wait() {
             self.exit = Some(status);
         }
@@ -200,12 +204,12 @@ impl Worker {
     }
 
     /// Waits for its end, twice as long as for other things.
-    pub async fn ended(&mut self) -> Ended {
+    pub(crate) async fn ended(&mut self) -> Ended {
         self.ended_within(limit() * 2).await
     }
 
     /// Waits for its end for at most `limit`.
-    pub async fn ended_within(&mut self, limit: Duration) -> Ended {
+    pub(crate) async fn ended_within(&mut self, limit: Duration) -> Ended {
         let waited = tokio::time::timeout(limit, self.child.wait()).await;
         let at = Instant::now();
         let status = waited
@@ -230,7 +234,7 @@ impl Worker {
     }
 
     /// Sends SIGTERM, waits for the end, and expects it to be clean.
-    pub async fn drained(&mut self) -> LogLine {
+    pub(crate) async fn drained(&mut self) -> LogLine {
         self.terminate();
         let ended = self.ended().await;
         assert_eq!(ended.code, Some(0), "the drain was not clean");

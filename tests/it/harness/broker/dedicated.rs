@@ -21,7 +21,7 @@ const QUIET: u32 = 5;
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A broker of a test's own. It is removed when this is dropped, or the process ends.
-pub struct DedicatedBroker {
+pub(crate) struct DedicatedBroker {
     server: Server,
     /// Let go of when this is dropped: then the keeper removes the broker.
     _using: Lock,
@@ -30,7 +30,7 @@ pub struct DedicatedBroker {
 
 impl DedicatedBroker {
     /// Starts it, in its turn.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let directory = keeper::directory();
         let what = "it is this test's turn to have a broker of its own";
         let turn = eventually_within(stretched(TURN_LIMIT), what, async || {
@@ -53,17 +53,17 @@ impl DedicatedBroker {
     }
 
     /// The running server.
-    pub fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &Server {
         &self.server
     }
 
     /// A virtual host on it.
-    pub async fn vhost(&self) -> Vhost {
+    pub(crate) async fn vhost(&self) -> Vhost {
         Vhost::create(&self.server).await
     }
 
     /// Stops it in order; connections are closed with 320.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         let stopped = match &self.server.control {
             Control::Container { name } => {
                 let seconds = STOP_LIMIT.as_secs().to_string();
@@ -81,7 +81,7 @@ impl DedicatedBroker {
     /// Before that the names of its quorum queues are brought to disk, which the broker itself does only
     /// after half a second: killed earlier it starts a queue that it has just made anew, and empty, whatever it
     /// had confirmed (seen with 4.3.6). That is not what tests of a worker are about.
-    pub async fn kill(&self) {
+    pub(crate) async fn kill(&self) {
         let names = ["eval", "[dets:sync(Table) || Table <- dets:all()]."];
         let synced = self.server.rabbitmqctl(&names).await;
         synced.unwrap_or_else(|error| panic!("the broker's tables are not synced: {error}"));
@@ -105,7 +105,7 @@ impl DedicatedBroker {
     }
 
     /// Starts it again after [`stop`](Self::stop) or [`kill`](Self::kill): same ports, same data.
-    pub async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         match &self.server.control {
             Control::Container { name } => {
                 let started = container::docker(&["start", name], stretched(STOP_LIMIT)).await;
@@ -123,7 +123,7 @@ impl DedicatedBroker {
 
     /// Raises the memory alarm (the broker stops reading from connections that publish), or ends it; waits
     /// until the broker says so.
-    pub async fn set_memory_alarm(&self, alarm: bool) {
+    pub(crate) async fn set_memory_alarm(&self, alarm: bool) {
         // A limit of next to nothing is above its use at any time.
         let limit = if alarm { "0.0000001" } else { "0.6" };
         let arguments = ["set_vm_memory_high_watermark", limit];

@@ -27,12 +27,12 @@ done
 
 /// A lock on a file, for as long as this exists. The operating system lets go of it when the process ends.
 #[derive(Debug)]
-pub struct Lock {
+pub(super) struct Lock {
     _file: File,
 }
 
 /// The directory that all test processes of a build directory share.
-pub fn directory() -> PathBuf {
+pub(super) fn directory() -> PathBuf {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let target = tmp.parent().expect("the directory is inside target/");
     let directory = target.join("tidegate-test");
@@ -42,17 +42,17 @@ pub fn directory() -> PathBuf {
 
 impl Lock {
     /// Waits until nobody else holds the lock at `path`.
-    pub async fn exclusive(path: &Path) -> Self {
+    pub(super) async fn exclusive(path: &Path) -> Self {
         Self::take(path, File::lock).await
     }
 
     /// Waits until nobody holds the lock at `path` exclusively.
-    pub async fn shared(path: &Path) -> Self {
+    pub(super) async fn shared(path: &Path) -> Self {
         Self::take(path, File::lock_shared).await
     }
 
     /// The lock at `path`, if nobody else holds it.
-    pub fn try_exclusive(path: &Path) -> Option<Self> {
+    pub(super) fn try_exclusive(path: &Path) -> Option<Self> {
         let file = open(path);
         match file.try_lock() {
             Ok(()) => Some(Self { _file: file }),
@@ -83,7 +83,7 @@ fn open(path: &Path) -> File {
 
 /// Starts a keeper: once nobody has held `lock` for `quiet` seconds it runs `cleanup` (a shell command, with
 /// `arguments` as `$1` and on) and ends. In a session of its own, for a Ctrl-C must not reach it.
-pub async fn start(lock: &Path, quiet: u32, cleanup: &str, arguments: &[&str]) {
+pub(super) async fn start(lock: &Path, quiet: u32, cleanup: &str, arguments: &[&str]) {
     let started = Command::new("setsid")
         .args(["--fork", "sh", "-c", SCRIPT, "tidegate-test-keeper"])
         .arg(lock)

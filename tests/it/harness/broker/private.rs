@@ -16,7 +16,7 @@ pub(super) const CLEANUP: &str = "\"$2\" stop \"$1\"; rm -rf \"$1\"";
 
 /// The program that starts and stops it.
 pub(super) fn program() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/private-broker")
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("scripts/private-broker")
 }
 
 /// Starts the broker in `directory`, anew or again.

@@ -14,7 +14,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 
 /// Which way a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// From the client to the broker.
     ToBroker,
     /// From the broker to the client.
@@ -23,7 +23,7 @@ pub enum Direction {
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// The program under test.
     Client,
     /// The broker.
@@ -34,7 +34,7 @@ pub enum Side {
 
 /// One thing that happened, in the order of the whole proxy.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub(crate) struct Event {
     /// Its place, from 0.
     pub seq: usize,
     /// When, since the proxy's start.
@@ -49,7 +49,7 @@ pub struct Event {
 
 /// What happened.
 #[derive(Debug, Clone)]
-pub enum What {
+pub(crate) enum What {
     /// A connection was accepted.
     Opened,
     /// One side ended the connection (first end seen; recorded once).
@@ -87,7 +87,7 @@ impl What {
 impl Event {
     /// Its name: a method's as in the AMQP specification (`basic.cancel-ok`), else `opened`, `closed`,
     /// `header`, `body`, `heartbeat`, `protocol-header`, `undecodable`.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.what {
             What::Opened => "opened".to_owned(),
             What::Closed(_) => "closed".to_owned(),
@@ -101,19 +101,19 @@ impl Event {
     }
 
     /// Whether it is the method `name`, either way.
-    pub fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         self.method()
             .is_some_and(|class| method_name(class) == name)
     }
 
     /// Whether it is the client saying who it is, with a connection name that contains `part`.
-    pub fn connects_as(&self, part: &str) -> bool {
+    pub(crate) fn connects_as(&self, part: &str) -> bool {
         self.connection_name()
             .is_some_and(|name| name.contains(part))
     }
 
     /// The connection's own name, where this is the method that says it.
-    pub fn connection_name(&self) -> Option<String> {
+    pub(crate) fn connection_name(&self) -> Option<String> {
         let AMQPClass::Connection(connection::AMQPMethod::StartOk(start)) = self.method()? else {
             return None;
         };
@@ -125,7 +125,7 @@ impl Event {
     }
 
     /// The method with its arguments.
-    pub fn method(&self) -> Option<&AMQPClass> {
+    pub(crate) fn method(&self) -> Option<&AMQPClass> {
         match &self.what {
             What::Method(_, class) => Some(class),
             _ => None,
@@ -133,7 +133,7 @@ impl Event {
     }
 
     /// Which way it went; nothing for what is no frame.
-    pub fn direction(&self) -> Option<Direction> {
+    pub(crate) fn direction(&self) -> Option<Direction> {
         match self.what {
             What::Method(direction, _)
             | What::Header(direction, _)
@@ -147,7 +147,7 @@ impl Event {
 }
 
 /// A method's name as in the AMQP specification: `basic.cancel-ok`.
-pub fn method_name(class: &AMQPClass) -> String {
+pub(super) fn method_name(class: &AMQPClass) -> String {
     // The library has no names, but its types are named after the specification: `Basic(CancelOk(…))`.
     let text = format!("{class:?}");
     let mut words = text.split('(');

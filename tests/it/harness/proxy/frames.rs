@@ -11,7 +11,7 @@ const END: usize = 1;
 
 /// A frame as it crossed the wire.
 #[derive(Debug, Clone)]
-pub struct Frame {
+pub(super) struct Frame {
     /// Exactly what came.
     pub bytes: Vec<u8>,
     /// What it means, or why it cannot be decoded.
@@ -20,7 +20,7 @@ pub struct Frame {
 
 impl Frame {
     /// A frame made here, to be injected.
-    pub fn made(frame: AMQPFrame) -> Self {
+    pub(super) fn made(frame: AMQPFrame) -> Self {
         let written = gen_frame(&frame)(WriteContext::from(Vec::new()))
             .expect("a frame can be written to memory");
         let (bytes, _position) = written.into_inner();
@@ -31,7 +31,7 @@ impl Frame {
     }
 
     /// The channel it belongs to; 0 for the connection's own.
-    pub fn channel(&self) -> u16 {
+    pub(super) fn channel(&self) -> u16 {
         match &self.decoded {
             Ok(
                 AMQPFrame::Method(channel, _)
@@ -46,21 +46,21 @@ impl Frame {
 
 /// Collects bytes and gives whole frames.
 #[derive(Debug, Default)]
-pub struct Frames {
+pub(super) struct Frames {
     buffer: Vec<u8>,
     taken: usize,
 }
 
 impl Frames {
     /// Adds what was read.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.taken);
         self.taken = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole frame, if it is there.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub(super) fn next(&mut self) -> Option<Frame> {
         let rest = &self.buffer[self.taken..];
         let length = length(rest)?;
         let bytes = rest.get(..length)?.to_vec();
@@ -73,7 +73,7 @@ impl Frames {
     }
 
     /// Bytes of a frame that is not whole yet.
-    pub fn rest(&self) -> &[u8] {
+    pub(super) fn rest(&self) -> &[u8] {
         &self.buffer[self.taken..]
     }
 }

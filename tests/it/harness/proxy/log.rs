@@ -10,11 +10,11 @@ use super::event::{Direction, Event, Side, What};
 
 /// What the proxy had recorded when it was asked; all connections, in order.
 #[derive(Debug, Clone)]
-pub struct Log(pub(super) Vec<Event>);
+pub(crate) struct Log(pub(super) Vec<Event>);
 
 /// A message that a client published, put together from its frames.
 #[derive(Debug, Clone)]
-pub struct Published {
+pub(crate) struct Published {
     /// Place of its `basic.publish`.
     pub seq: usize,
     /// Its connection.
@@ -33,17 +33,17 @@ pub struct Published {
 
 impl Log {
     /// Everything.
-    pub fn events(&self) -> &[Event] {
+    pub(crate) fn events(&self) -> &[Event] {
         &self.0
     }
 
     /// The methods, both ways, all connections.
-    pub fn methods(&self) -> Vec<&Event> {
+    pub(crate) fn methods(&self) -> Vec<&Event> {
         self.all(|event| event.method().is_some())
     }
 
     /// The names of the methods that the client sent on `connection`, in order.
-    pub fn sent(&self, connection: u32) -> Vec<String> {
+    pub(crate) fn sent(&self, connection: u32) -> Vec<String> {
         self.0
             .iter()
             .filter(|event| event.connection == connection)
@@ -54,17 +54,17 @@ impl Log {
     }
 
     /// All events for which `wanted` holds.
-    pub fn all(&self, wanted: impl Fn(&Event) -> bool) -> Vec<&Event> {
+    pub(crate) fn all(&self, wanted: impl Fn(&Event) -> bool) -> Vec<&Event> {
         self.0.iter().filter(|event| wanted(event)).collect()
     }
 
     /// The place of the first event for which `wanted` holds.
-    pub fn position(&self, wanted: impl Fn(&Event) -> bool) -> Option<usize> {
+    pub(crate) fn position(&self, wanted: impl Fn(&Event) -> bool) -> Option<usize> {
         self.0.iter().position(wanted)
     }
 
     /// The place of the last event for which `wanted` holds.
-    pub fn last_position(&self, wanted: impl Fn(&Event) -> bool) -> Option<usize> {
+    pub(crate) fn last_position(&self, wanted: impl Fn(&Event) -> bool) -> Option<usize> {
         self.0.iter().rposition(wanted)
     }
 
@@ -72,7 +72,7 @@ impl Log {
     ///
     /// # Panics
     /// With the whole log where there is none.
-    pub fn first(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> &Event {
+    pub(crate) fn first(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> &Event {
         match self.position(wanted) {
             Some(place) => &self.0[place],
             None => panic!("the log has no {what}:\n{self}"),
@@ -83,7 +83,7 @@ impl Log {
     ///
     /// # Panics
     /// With the whole log where there is none.
-    pub fn last(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> &Event {
+    pub(crate) fn last(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> &Event {
         match self.last_position(wanted) {
             Some(place) => &self.0[place],
             None => panic!("the log has no {what}:\n{self}"),
@@ -91,7 +91,7 @@ impl Log {
     }
 
     /// Who ended `connection` first, and where in the log.
-    pub fn closed(&self, connection: u32) -> Option<(usize, Side)> {
+    pub(crate) fn closed(&self, connection: u32) -> Option<(usize, Side)> {
         self.0.iter().find_map(|event| match event.what {
             What::Closed(side) if event.connection == connection => Some((event.seq, side)),
             _ => None,
@@ -99,7 +99,7 @@ impl Log {
     }
 
     /// The connections' own names (client property `connection_name`), where they gave one.
-    pub fn connection_names(&self) -> BTreeMap<u32, String> {
+    pub(crate) fn connection_names(&self) -> BTreeMap<u32, String> {
         let named = self
             .0
             .iter()
@@ -111,7 +111,7 @@ impl Log {
     ///
     /// # Panics
     /// With the whole log where there is none.
-    pub fn connection_named(&self, part: &str) -> u32 {
+    pub(crate) fn connection_named(&self, part: &str) -> u32 {
         let names = self.connection_names();
         let found = names.iter().rev().find(|(_, name)| name.contains(part));
         match found {
@@ -121,7 +121,7 @@ impl Log {
     }
 
     /// Every message that clients have published, whole ones only, in the order of their `basic.publish`.
-    pub fn published(&self) -> Vec<Published> {
+    pub(crate) fn published(&self) -> Vec<Published> {
         let mut open: BTreeMap<(u32, u16), (Published, u64)> = BTreeMap::new();
         let mut whole = Vec::new();
         for event in &self.0 {

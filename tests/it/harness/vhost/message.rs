@@ -5,7 +5,7 @@ use lapin::types::AMQPValue;
 
 /// A message taken out of a queue.
 #[derive(Debug, Clone)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// Its message id; empty where it has none.
     pub id: String,
     /// Whether the broker has delivered it before.
@@ -22,7 +22,7 @@ pub struct Taken {
 
 impl Taken {
     /// A header as text; empty where there is none.
-    pub fn header(&self, name: &str) -> String {
+    pub(crate) fn header(&self, name: &str) -> String {
         let headers = self.properties.headers().as_ref();
         match headers.and_then(|headers| headers.inner().get(name)) {
             Some(AMQPValue::LongString(text)) => text.to_string(),

@@ -5,7 +5,7 @@ use url::Url;
 /// A worker's configuration in TOML. Without more it is: the broker, a free port for HTTP, and a drain
 /// long enough for a slow machine.
 #[derive(Debug, Clone)]
-pub struct WorkerConfig {
+pub(crate) struct WorkerConfig {
     broker: String,
     name: String,
     grace: String,
@@ -20,7 +20,7 @@ fn quoted(text: &str) -> String {
 
 impl WorkerConfig {
     /// A worker on the virtual host of `broker`.
-    pub fn new(broker: &Url) -> Self {
+    pub(crate) fn new(broker: &Url) -> Self {
         Self {
             broker: format!("url = {}", quoted(broker.as_str())),
             name: "test".to_owned(),
@@ -31,32 +31,32 @@ impl WorkerConfig {
     }
 
     /// More lines of `[broker]`.
-    pub fn broker(mut self, lines: &str) -> Self {
+    pub(crate) fn broker(mut self, lines: &str) -> Self {
         self.broker = format!("{}\n{lines}", self.broker);
         self
     }
 
     /// The worker's name; `test` without this.
-    pub fn name(mut self, name: &str) -> Self {
+    pub(crate) fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
     }
 
     /// `drain.grace`, with a unit.
-    pub fn grace(mut self, grace: &str) -> Self {
+    pub(crate) fn grace(mut self, grace: &str) -> Self {
         grace.clone_into(&mut self.grace);
         self
     }
 
     /// More tables, as they stand in the file: `[status]`, `[pool.x]`.
-    pub fn tables(mut self, toml: &str) -> Self {
+    pub(crate) fn tables(mut self, toml: &str) -> Self {
         self.tables.push_str(toml);
         self.tables.push('\n');
         self
     }
 
     /// A node that consumes `queue`; `lines` are its other keys (`concurrency = 2`, `handler = …`).
-    pub fn node(mut self, queue: &str, lines: &str) -> Self {
+    pub(crate) fn node(mut self, queue: &str, lines: &str) -> Self {
         let queue = quoted(queue);
         self.nodes
             .push(format!("[[node]]\nqueue = {queue}\n{lines}\n"));
@@ -65,7 +65,7 @@ impl WorkerConfig {
 
     /// A node that consumes the classic or quorum queue `queue`, declared by the test, and posts to `url`. Unless
     /// `lines` say something of `retry`, a message is run once: a failure goes to the dead letters.
-    pub fn http_node(self, queue: &str, url: &Url, lines: &str) -> Self {
+    pub(crate) fn http_node(self, queue: &str, url: &Url, lines: &str) -> Self {
         let url = quoted(url.as_str());
         let retry = if lines.contains("retry") {
             ""
@@ -78,14 +78,14 @@ impl WorkerConfig {
     }
 
     /// A node that declares the queue `queue` of type `kind`, and what stands beside it, and posts to `url`.
-    pub fn declaring_node(self, queue: &str, kind: &str, url: &Url, lines: &str) -> Self {
+    pub(crate) fn declaring_node(self, queue: &str, kind: &str, url: &Url, lines: &str) -> Self {
         let (kind, url) = (quoted(kind), quoted(url.as_str()));
         let lines = format!("type = {kind}\nhandler = {{ http = {{ url = {url} }} }}\n{lines}");
         self.node(queue, &lines)
     }
 
     /// The file's text.
-    pub fn toml(&self) -> String {
+    pub(crate) fn toml(&self) -> String {
         format!(
             "[broker]\n{}\n\n[worker]\nname = {}\nhttp = \"127.0.0.1:0\"\n\n[drain]\ngrace = {}\n\n{}\n{}",
             self.broker,

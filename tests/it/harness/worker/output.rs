@@ -11,21 +11,21 @@ const LINE_LIMIT: usize = 20_000;
 
 /// A line that the program logged.
 #[derive(Debug, Clone)]
-pub struct LogLine(pub Value);
+pub(crate) struct LogLine(pub Value);
 
 impl LogLine {
     /// Its message.
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         self.0["message"].as_str().unwrap_or_default()
     }
 
     /// Its level: `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
-    pub fn level(&self) -> &str {
+    pub(crate) fn level(&self) -> &str {
         self.0["level"].as_str().unwrap_or_default()
     }
 
     /// A field as text; empty where it has none.
-    pub fn text(&self, field: &str) -> &str {
+    pub(crate) fn text(&self, field: &str) -> &str {
         self.0[field].as_str().unwrap_or_default()
     }
 
@@ -33,7 +33,7 @@ impl LogLine {
     ///
     /// # Panics
     /// Where it has none.
-    pub fn number(&self, field: &str) -> u64 {
+    pub(crate) fn number(&self, field: &str) -> u64 {
         let number = self.0[field].as_u64();
         number.unwrap_or_else(|| panic!("no number {field} in {}", self.0))
     }
@@ -41,7 +41,7 @@ impl LogLine {
 
 /// The lines of one stream, as they come. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Output(Arc<Mutex<Lines>>);
+pub(crate) struct Output(Arc<Mutex<Lines>>);
 
 #[derive(Debug, Default)]
 struct Lines {
@@ -52,7 +52,7 @@ struct Lines {
 
 impl Output {
     /// Reads `stream` to its end.
-    pub async fn read(self, stream: impl AsyncRead + Unpin) {
+    pub(crate) async fn read(self, stream: impl AsyncRead + Unpin) {
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
         while let Ok(1..) = stream.read_until(b'\n', &mut line).await {
@@ -69,7 +69,7 @@ impl Output {
     }
 
     /// Everything so far, as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let lines = self.lines();
         let mut text = String::new();
         if lines.forgotten > 0 {
@@ -83,14 +83,14 @@ impl Output {
     }
 
     /// The lines so far that are log lines in JSON.
-    pub fn log(&self) -> Vec<LogLine> {
+    pub(crate) fn log(&self) -> Vec<LogLine> {
         let lines = self.lines();
         let json = lines.kept.iter().map(|line| serde_json::from_str(line));
         json.filter_map(Result::ok).map(LogLine).collect()
     }
 
     /// Whether the stream has ended and everything is here.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.lines().ended
     }
 

@@ -1,0 +1,24 @@
+//! `tidegate fleet`: shows every worker's state until a signal ends it.
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use super::{ConfigArgs, Exit};
+use tidegate::config::HandlersFrom;
+
+/// Runs the fleet program until SIGTERM or SIGINT. It keeps nothing, so that there is nothing to finish.
+pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<Exit> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let settings = super::load_for(&args, HandlersFrom::Nobody)?;
+    let mut fleet = tidegate_fleet::start(settings).await?;
+    let name = tokio::select! {
+        error = fleet.failed() => return Err(error.into()),
+        Some(()) = terminate.recv() => "SIGTERM",
+        Some(()) = interrupt.recv() => "SIGINT",
+    };
+    info!(signal = name, "fleet program stopping");
+    fleet.stop().await;
+    Ok(Exit::Clean)
+}

@@ -1,0 +1,131 @@
+//! The fleet as it changes.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use console::{Term, truncate_str};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::{picture, render};
+use tidegate_fleet::Guest;
+
+/// How often it is looked for changes.
+const LOOK: Duration = Duration::from_millis(250);
+/// Looks after which it is drawn anew though nothing has changed: times go on.
+const REDRAW: u32 = 4;
+
+/// Another screen, without a cursor; and back.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l";
+const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+/// To the upper left corner; clear to the end of the line; clear what is below.
+const HOME: &str = "\x1b[H";
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_REST: &str = "\x1b[J";
+
+/// Draws the fleet on a screen of its own until `stop`.
+pub(super) async fn screen(
+    guest: &Guest,
+    all: bool,
+    stop: &CancellationToken,
+) -> std::io::Result<()> {
+    let mut terminal = Term::stdout();
+    terminal.write_all(ENTER.as_bytes())?;
+    let drawn = draw_until(guest, all, stop, &mut terminal).await;
+    terminal.write_all(LEAVE.as_bytes())?;
+    drawn
+}
+
+async fn draw_until(
+    guest: &Guest,
+    all: bool,
+    stop: &CancellationToken,
+    terminal: &mut Term,
+) -> std::io::Result<()> {
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = REDRAW;
+    loop {
+        let changed = {
+            let mut fleet = guest.fleet();
+            let changed = fleet.has_changes();
+            fleet.take_changes();
+            changed
+        };
+        looks += 1;
+        if changed || looks >= REDRAW {
+            looks = 0;
+            let (height, width) = terminal.size();
+            let picture = picture(guest, all);
+            let lines = render::lines(&picture, Some(width.into()), console::colors_enabled());
+            terminal.write_all(frame(&lines, height.into(), width.into()).as_bytes())?;
+            terminal.flush()?;
+        }
+        tokio::select! {
+            _ = look.tick() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// One screen: what does not fit below is counted.
+fn frame(lines: &[String], height: usize, width: usize) -> String {
+    let room = height.saturating_sub(1).max(1);
+    let mut frame = HOME.to_owned();
+    let shown = if lines.len() > room {
+        room - 1
+    } else {
+        lines.len()
+    };
+    for line in &lines[..shown] {
+        frame.push_str(&truncate_str(line, width, "…"));
+        frame.push_str(CLEAR_LINE);
+        frame.push_str("\r\n");
+    }
+    if shown < lines.len() {
+        let more = format!("… {} lines more", lines.len() - shown);
+        frame.push_str(&truncate_str(&more, width, "…"));
+        frame.push_str(CLEAR_LINE);
+    }
+    frame.push_str(CLEAR_REST);
+    frame
+}
+
+/// Prints the fleet as a line of JSON whenever it has changed, until `stop`.
+pub(super) async fn lines(
+    guest: &Guest,
+    all: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut changed = true;
+    loop {
+        if changed {
+            println!("{}", serde_json::to_string(&picture(guest, all))?);
+        }
+        tokio::select! {
+            _ = look.tick() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        let mut fleet = guest.fleet();
+        changed = fleet.has_changes();
+        fleet.take_changes();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_fits_its_screen() {
+        let lines: Vec<String> = (0..10).map(|n| format!("line {n}")).collect();
+        let frame = frame(&lines, 5, 80);
+        assert_eq!(frame.matches("\r\n").count(), 3);
+        assert!(frame.contains("… 7 lines more"), "{frame:?}");
+        let all = super::frame(&lines[..2], 5, 4);
+        assert!(all.contains("lin…\x1b[K\r\n"), "{all:?}");
+        assert!(!all.contains("more"));
+    }
+}

@@ -1,0 +1,234 @@
+//! The fleet in lines for people. Pure.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use console::style;
+
+use super::Picture;
+use crate::commands::table::{Column, Table, plain};
+use tidegate_fleet::api::{Counts, Worker, WorkerState};
+use tidegate_fleet::clock::Moment;
+
+/// From this width on there is room for counters.
+const WIDE: usize = 120;
+/// Workers listed at most.
+const LISTED: usize = 1_000;
+
+/// What needs attention comes first.
+pub(super) fn order(worker: &Worker) -> (u8, &str, &str) {
+    let rank = match worker.state {
+        WorkerState::Lost => 0,
+        WorkerState::Silent => 1,
+        WorkerState::Draining => 2,
+        WorkerState::Starting => 3,
+        WorkerState::Paused => 4,
+        WorkerState::Running => 5,
+        WorkerState::Stopped => 6,
+    };
+    (rank, &worker.name, &worker.id)
+}
+
+/// Whether it is over with such a worker.
+pub(super) fn has_ended(state: WorkerState) -> bool {
+    matches!(state, WorkerState::Stopped | WorkerState::Lost)
+}
+
+/// The lines; where there is a width, none is wider.
+pub(super) fn lines(picture: &Picture, width: Option<usize>, colours: bool) -> Vec<String> {
+    let mut lines = summary(picture, colours);
+    if !picture.workers.is_empty() {
+        let wide = width.is_none_or(|width| width >= WIDE);
+        lines.push(String::new());
+        lines.extend(table(picture, wide, colours).lines(width, colours));
+    }
+    let listed = picture.workers.len().min(LISTED);
+    let hidden = picture.workers.len() - listed;
+    if hidden > 0 {
+        lines.push(format!("… and {hidden} more"));
+    }
+    if picture.left_out > 0 {
+        lines.push(String::new());
+        lines.push(format!(
+            "{} that ended more than 10 minutes ago are left out (--all shows them)",
+            picture.left_out
+        ));
+    }
+    lines
+}
+
+fn summary(picture: &Picture, colours: bool) -> Vec<String> {
+    let overview = &picture.summary;
+    let Counts {
+        starting,
+        running,
+        paused,
+        draining,
+        stopped,
+        lost,
+        silent,
+    } = overview.workers;
+    let live = starting + running + paused + draining;
+    let states = [
+        (running, WorkerState::Running),
+        (starting, WorkerState::Starting),
+        (paused, WorkerState::Paused),
+        (draining, WorkerState::Draining),
+        (silent, WorkerState::Silent),
+        (lost, WorkerState::Lost),
+        (stopped, WorkerState::Stopped),
+    ];
+    let states: Vec<String> = states
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, state)| format!("{count} {}", coloured(*state, colours)))
+        .collect();
+    let states = if states.is_empty() {
+        "no worker is known".to_owned()
+    } else {
+        states.join(", ")
+    };
+    let mut lines = vec![format!(
+        "{}  {states}",
+        style(format!("{live} live")).bold().force_styling(colours)
+    )];
+    if live > 0 {
+        let mut figures = format!(
+            "{} nodes, {} of {} slots taken",
+            overview.nodes, overview.in_flight, overview.slots
+        );
+        // A rate needs two beats.
+        if overview.rate > 0.0 {
+            write!(figures, ", {:.1} done a second", overview.rate).expect("a string takes it");
+        }
+        lines.push(figures);
+    }
+    let week = &overview.week;
+    if week.drains + week.lost > 0 {
+        let ms = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+        lines.push(format!(
+            "last 7 days: {} drains, {} not clean; median {}, p99 {}; {} lost",
+            week.drains,
+            week.interrupted + week.aborted,
+            ms(week.duration_p50_ms),
+            ms(week.duration_p99_ms),
+            week.lost
+        ));
+    }
+    if !picture.log {
+        let text = "there is no log (tidegate.status.log), which a fleet program makes: only workers that answer are known";
+        lines.push(style(text).yellow().force_styling(colours).to_string());
+    }
+    if !picture.connected {
+        let text = "the broker is not heard; this is what was known last";
+        lines.push(style(text).red().force_styling(colours).to_string());
+    }
+    lines
+}
+
+fn table(picture: &Picture, wide: bool, colours: bool) -> Table {
+    let mut columns = vec![
+        Column::long("name"),
+        Column::text("state"),
+        Column::number("for"),
+        Column::number("load"),
+        Column::number("running"),
+        Column::number("oldest"),
+        Column::number("rate"),
+    ];
+    if wide {
+        columns.extend(["done", "retried", "dead"].map(Column::number));
+        columns.push(Column::number("heard"));
+        columns.push(Column::long("reason"));
+    }
+    columns.push(Column::long("id"));
+    let mut table = Table::new(columns);
+    for worker in picture.workers.iter().take(LISTED) {
+        table.row(row(worker, picture.at, wide, colours));
+    }
+    table
+}
+
+fn row(worker: &Worker, now: Moment, wide: bool, colours: bool) -> Vec<String> {
+    let dash = || "-".to_owned();
+    let live = worker.state.is_live();
+    let sum = |of: fn(&tidegate_fleet::api::Node) -> u64| worker.nodes.iter().map(of).sum::<u64>();
+    let told = live && worker.load.is_some();
+    let or_dash = |text: String| if told { text } else { dash() };
+    let oldest = worker
+        .nodes
+        .iter()
+        .map(|node| node.oldest_ms)
+        .max()
+        .unwrap_or(0);
+    let rates: Vec<f64> = worker.nodes.iter().filter_map(|node| node.rate).collect();
+    let mut cells = vec![
+        plain(&worker.name),
+        coloured(worker.state, colours),
+        short(now.since(worker.since)),
+        worker
+            .load
+            .filter(|_| live)
+            .map_or_else(dash, |load| format!("{:.0} %", load * 100.0)),
+        or_dash(format!(
+            "{}/{}",
+            sum(|node| node.in_flight),
+            sum(|node| node.slots)
+        )),
+        or_dash(short_ms(oldest)),
+        if rates.is_empty() || !live {
+            dash()
+        } else {
+            format!("{:.1}/s", rates.iter().sum::<f64>())
+        },
+    ];
+    if wide {
+        cells.push(sum(|node| node.done).to_string());
+        cells.push(sum(|node| node.retried).to_string());
+        cells.push(sum(|node| node.dead).to_string());
+        cells.push(short(now.since(worker.last_heard)));
+        let reason = worker.drain.as_ref().map(|drain| {
+            format!(
+                "{} in {} ms, {} interrupted",
+                drain.reason, drain.duration_ms, drain.interrupted
+            )
+        });
+        let reason = reason.or_else(|| worker.reason.as_deref().map(str::to_owned));
+        cells.push(plain(&reason.unwrap_or_default()));
+    }
+    cells.push(plain(&worker.id));
+    cells
+}
+
+fn coloured(state: WorkerState, colours: bool) -> String {
+    let word = style(state.as_str()).force_styling(colours);
+    match state {
+        WorkerState::Running => word.green(),
+        WorkerState::Starting | WorkerState::Draining => word.cyan(),
+        WorkerState::Paused => word.yellow(),
+        WorkerState::Lost | WorkerState::Silent => word.red(),
+        WorkerState::Stopped => word.dim(),
+    }
+    .to_string()
+}
+
+/// A duration in its largest unit.
+fn short(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7_200 => format!("{}m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn short_ms(ms: u64) -> String {
+    match ms {
+        0 => "-".to_owned(),
+        1..10_000 => format!("{ms} ms"),
+        ms => short(Duration::from_millis(ms)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! Where a dead letter goes when it is sent again, and as what.
+
+use std::fmt;
+
+use super::Letter;
+use tidegate::delivery::{HeaderValue, header};
+use tidegate::internal::broker::Message;
+
+/// What the broker and workers have put on the message on its way here; a message sent again begins anew.
+const ADDED: [&str; 6] = [
+    header::PREFIX,
+    "x-death",
+    "x-first-death-",
+    "x-last-death-",
+    "x-delivery-count",
+    "x-acquired-count",
+];
+/// Headers that route a message elsewhere beside its routing key. Those queues had it when it was first published.
+const ROUTING: [&str; 2] = ["CC", "BCC"];
+
+/// Where a message is published.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Destination {
+    /// Straight to a queue, by the default exchange.
+    Queue(String),
+    /// To another exchange.
+    Exchange {
+        /// Its name.
+        exchange: String,
+        /// The routing key.
+        routing_key: String,
+    },
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue(queue) => write!(f, "queue {queue:?}"),
+            Self::Exchange {
+                exchange,
+                routing_key,
+            } => write!(f, "exchange {exchange:?} with routing key {routing_key:?}"),
+        }
+    }
+}
+
+/// A dead letter made ready to be sent again.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Again {
+    /// Where to.
+    pub destination: Destination,
+    /// The message.
+    pub message: Message,
+}
+
+impl Letter {
+    /// Where it came from: what the worker noted, else what RabbitMQ did (`x-death`), else its queue.
+    pub(crate) fn origin(&self) -> Destination {
+        let noted = (self.text(header::EXCHANGE), self.text(header::ROUTING_KEY));
+        let death = self
+            .death()
+            .map(|death| (death.exchange(), death.routing_key()));
+        match (noted, death) {
+            ((Some(exchange), Some(key)), _) | (_, Some((Some(exchange), Some(key)))) => {
+                if exchange.is_empty() {
+                    Destination::Queue(key.to_owned())
+                } else {
+                    Destination::Exchange {
+                        exchange: exchange.to_owned(),
+                        routing_key: key.to_owned(),
+                    }
+                }
+            }
+            _ => Destination::Queue(self.queue.clone()),
+        }
+    }
+
+    /// The message as it was before it died, for `destination`: the original properties and headers, and its
+    /// time to live from the beginning. What workers and the broker added is gone, so that attempts count anew.
+    ///
+    /// Not restored: `user_id`, which the broker takes only from that user, and header `CC`, for the queues that it
+    /// names have had the message.
+    pub(crate) fn again(&self, destination: Destination) -> Again {
+        let mut properties = self.delivery.properties.clone();
+        let noted = self.text(header::EXPIRATION);
+        let expiration = noted.or_else(|| self.death()?.expiration());
+        if properties.expiration.is_none() {
+            properties.expiration = expiration.map(str::to_owned);
+        }
+        properties.user_id = None;
+        properties.headers.retain(|name, _| {
+            !ADDED.iter().any(|added| name.starts_with(added)) && !ROUTING.contains(&name.as_str())
+        });
+        let (exchange, routing_key) = match &destination {
+            Destination::Queue(queue) => (String::new(), queue.clone()),
+            Destination::Exchange {
+                exchange,
+                routing_key,
+            } => (exchange.clone(), routing_key.clone()),
+        };
+        let message = Message {
+            exchange,
+            routing_key,
+            mandatory: true,
+            properties,
+            body: self.delivery.body.clone(),
+        };
+        Again {
+            destination,
+            message,
+        }
+    }
+}
+
+impl Again {
+    /// Lets the broker route the message to queue `journal`, too, in the same step; `mark` is how it is known there.
+    /// For destinations that are queues.
+    #[must_use]
+    pub(crate) fn with_receipt(mut self, journal: &str, mark: &str) -> Self {
+        let headers = &mut self.message.properties.headers;
+        let journal = HeaderValue::List(vec![journal.into()]);
+        headers.insert("BCC".to_owned(), journal);
+        headers.insert(super::journal::MARK.to_owned(), mark.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::letter::testing::{death, letter};
+    use super::*;
+
+    fn exchange(exchange: &str, routing_key: &str) -> Destination {
+        Destination::Exchange {
+            exchange: exchange.into(),
+            routing_key: routing_key.into(),
+        }
+    }
+
+    #[test]
+    fn the_worker_s_note_is_believed_before_the_broker_s_and_that_before_the_queue() {
+        let deaths = HeaderValue::List(vec![death("orders", "rejected", "shop", "order.old")]);
+        let noted = [
+            (header::EXCHANGE, "shop".into()),
+            (header::ROUTING_KEY, "order.new".into()),
+            ("x-death", deaths.clone()),
+        ];
+        assert_eq!(letter(&noted).origin(), exchange("shop", "order.new"));
+        assert_eq!(
+            letter(&[("x-death", deaths)]).origin(),
+            exchange("shop", "order.old")
+        );
+        assert_eq!(letter(&[]).origin(), Destination::Queue("orders".into()));
+    }
+
+    #[test]
+    fn the_default_exchange_means_a_queue() {
+        let noted = [
+            (header::EXCHANGE, "".into()),
+            (header::ROUTING_KEY, "incoming".into()),
+        ];
+        assert_eq!(
+            letter(&noted).origin(),
+            Destination::Queue("incoming".into())
+        );
+    }
+
+    #[test]
+    fn a_message_sent_again_is_as_it_was_before_it_died() {
+        let mut letter = letter(&[
+            ("tenant", "a".into()),
+            ("CC", HeaderValue::List(vec!["x".into()])),
+            (header::REASON, "handler".into()),
+            (header::ATTEMPTS, HeaderValue::I64(5)),
+            (header::EXPIRATION, "5000".into()),
+            (header::CC, HeaderValue::List(vec!["x".into()])),
+            ("x-death", HeaderValue::List(Vec::new())),
+            ("x-first-death-queue", "orders".into()),
+            ("x-delivery-count", HeaderValue::I64(1)),
+        ]);
+        letter.delivery.properties.user_id = Some("shop".into());
+        letter.delivery.properties.priority = Some(3);
+        let again = letter.again(Destination::Queue("orders".into()));
+        let properties = &again.message.properties;
+        assert_eq!(
+            properties.headers.keys().collect::<Vec<_>>(),
+            ["tenant"],
+            "only its own headers are left"
+        );
+        assert_eq!(properties.expiration.as_deref(), Some("5000"));
+        assert_eq!((properties.priority, &properties.user_id), (Some(3), &None));
+        assert_eq!(properties.message_id.as_deref(), Some("m-1"));
+        assert_eq!(
+            (&*again.message.exchange, &*again.message.routing_key),
+            ("", "orders")
+        );
+        assert!(again.message.mandatory);
+        assert_eq!(again.message.body, "body");
+    }
+
+    #[test]
+    fn a_receipt_is_routed_in_the_same_step() {
+        let again = letter(&[]).again(Destination::Queue("orders".into()));
+        let headers = again
+            .with_receipt("orders.replay", "mark")
+            .message
+            .properties
+            .headers;
+        assert_eq!(headers["BCC"].to_text(), r#"["orders.replay"]"#);
+        assert_eq!(headers[super::super::journal::MARK].to_text(), "mark");
+    }
+}

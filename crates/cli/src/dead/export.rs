@@ -1,0 +1,89 @@
+//! Dead letters written to a file before they are dropped.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::{Letter, Record};
+
+/// A file of JSON lines that is appended to. Blocking: a line is on the disk when [`flush`](Self::flush) has returned.
+#[derive(Debug)]
+pub(crate) struct Export {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Export {
+    /// Opens the file, or makes it. What is in it stays.
+    ///
+    /// # Errors
+    /// Where the operating system refuses; the error names the file.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        let file = options.open(path).map_err(named)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+        })
+    }
+
+    /// Writes `letter` in full, as one line.
+    ///
+    /// # Errors
+    /// Where the disk is full, say.
+    pub(crate) fn write(&mut self, letter: &Letter) -> io::Result<()> {
+        let record = Record::full(letter, usize::MAX);
+        serde_json::to_writer(&mut self.file, &record)?;
+        self.file.write_all(b"\n")
+    }
+
+    /// Writes out what has been gathered and waits until the disk has it (`fsync`).
+    ///
+    /// # Errors
+    /// Where it does not; the error names the file. Nothing that was written since the last flush is certain then.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let flushed = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_data());
+        flushed.map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::letter::testing::letter;
+    use super::*;
+
+    #[test]
+    fn letters_are_appended_a_line_each() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("dropped.jsonl");
+        for _ in 0..2 {
+            let mut export = Export::open(&path).unwrap();
+            export.write(&letter(&[])).unwrap();
+            export.flush().unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[1]["body"], "body");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let error = Export::open(Path::new("/nowhere/at/all")).unwrap_err();
+        assert!(
+            error.to_string().starts_with("/nowhere/at/all: "),
+            "{error}"
+        );
+    }
+}

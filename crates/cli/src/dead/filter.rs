@@ -1,0 +1,83 @@
+//! Which dead letters are meant.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::Letter;
+
+/// Picks dead letters. An empty filter picks all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    /// Those that died of one of these; empty for any.
+    pub reasons: BTreeSet<String>,
+    /// Those with one of these message ids; empty for any, and for those without.
+    pub ids: BTreeSet<String>,
+    /// Those that died at this time or later. One that does not say when is not picked.
+    pub since: Option<Timestamp>,
+}
+
+impl Filter {
+    /// Whether `letter` is meant.
+    pub(crate) fn picks(&self, letter: &Letter) -> bool {
+        let any_of = |wanted: &BTreeSet<String>, found: Option<&str>| {
+            wanted.is_empty() || found.is_some_and(|found| wanted.contains(found))
+        };
+        any_of(&self.reasons, letter.reason())
+            && any_of(&self.ids, letter.id())
+            && self
+                .since
+                .is_none_or(|since| letter.at().is_some_and(|at| at >= since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::letter::testing::letter;
+    use super::*;
+    use tidegate::delivery::header;
+
+    fn set(words: &[&str]) -> BTreeSet<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        let at = "2026-11-23T10:00:00Z";
+        let letter = letter(&[(header::REASON, "handler".into()), (header::AT, at.into())]);
+        let at: Timestamp = at.parse().unwrap();
+        let with = |reasons: &[&str], ids: &[&str], since| Filter {
+            reasons: set(reasons),
+            ids: set(ids),
+            since,
+        };
+        assert!(Filter::default().picks(&letter));
+        assert!(with(&["crash", "handler"], &["m-1"], Some(at)).picks(&letter));
+        assert!(!with(&["crash"], &["m-1"], Some(at)).picks(&letter));
+        assert!(!with(&["handler"], &["m-2"], Some(at)).picks(&letter));
+        let later = at.checked_add(std::time::Duration::from_millis(1)).unwrap();
+        assert!(!with(&["handler"], &["m-1"], Some(later)).picks(&letter));
+    }
+
+    #[test]
+    fn what_a_letter_does_not_say_matches_no_condition() {
+        let mut letter = letter(&[]);
+        letter.delivery.properties.message_id = None;
+        for filter in [
+            Filter {
+                reasons: set(&["handler"]),
+                ..Filter::default()
+            },
+            Filter {
+                ids: set(&[""]),
+                ..Filter::default()
+            },
+            Filter {
+                since: Some(Timestamp::MIN),
+                ..Filter::default()
+            },
+        ] {
+            assert!(!filter.picks(&letter), "{filter:?}");
+        }
+    }
+}

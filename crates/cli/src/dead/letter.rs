@@ -1,0 +1,240 @@
+//! What a dead letter says of itself.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use tidegate::delivery::{Delivery, HeaderValue, header};
+
+/// The header in which RabbitMQ tells how a message died, the newest death first.
+const DEATHS: &str = "x-death";
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Letter {
+    /// The queue whose dead letter it is.
+    pub queue: String,
+    /// The message as it waits in the dead-letter queue.
+    pub delivery: Delivery,
+}
+
+/// One death in RabbitMQ's words, where a queue's own dead-lettering brought the message here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Death<'a>(&'a BTreeMap<String, HeaderValue>);
+
+impl<'a> Death<'a> {
+    fn text(self, name: &str) -> Option<&'a str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// The exchange that the message had been published to.
+    pub(super) fn exchange(self) -> Option<&'a str> {
+        self.text("exchange")
+    }
+
+    /// The routing key that it had been published with.
+    pub(super) fn routing_key(self) -> Option<&'a str> {
+        match self.0.get("routing-keys")? {
+            HeaderValue::List(keys) => keys.first()?.as_str(),
+            _ => None,
+        }
+    }
+
+    /// The time to live that it had had.
+    pub(super) fn expiration(self) -> Option<&'a str> {
+        self.text("original-expiration")
+    }
+
+    fn at(self) -> Option<Timestamp> {
+        match self.0.get("time")? {
+            HeaderValue::Timestamp(seconds) => seconds_since_epoch(*seconds),
+            _ => None,
+        }
+    }
+}
+
+fn seconds_since_epoch(seconds: u64) -> Option<Timestamp> {
+    Timestamp::from_second(i64::try_from(seconds).ok()?).ok()
+}
+
+impl Letter {
+    /// The dead letter of `queue` that `delivery` is.
+    pub(crate) fn new(queue: impl Into<String>, delivery: Delivery) -> Self {
+        Self {
+            queue: queue.into(),
+            delivery,
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&HeaderValue> {
+        self.delivery.properties.headers.get(name)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.header(name)?.as_str()
+    }
+
+    /// How RabbitMQ says it died: in the queue it is a dead letter of, or last of all.
+    pub(super) fn death(&self) -> Option<Death<'_>> {
+        let HeaderValue::List(deaths) = self.header(DEATHS)? else {
+            return None;
+        };
+        let deaths = deaths.iter().filter_map(|death| match death {
+            HeaderValue::Table(death) => Some(Death(death)),
+            _ => None,
+        });
+        let mut first = None;
+        for death in deaths {
+            if death.text("queue") == Some(&self.queue) {
+                return Some(death);
+            }
+            first = first.or(Some(death));
+        }
+        first
+    }
+
+    /// The message's identifier, where it has one.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.delivery.properties.message_id.as_deref()
+    }
+
+    /// Why it is dead: a word of Tidegate's (`handler`, `attempts`, …) or of RabbitMQ's (`rejected`, `expired`, …).
+    pub(crate) fn reason(&self) -> Option<&str> {
+        let own = self.text(header::REASON);
+        own.or_else(|| self.death()?.text("reason"))
+    }
+
+    /// What went wrong, in words.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.text(header::ERROR)
+    }
+
+    /// How many times it has been run.
+    pub(crate) fn attempts(&self) -> Option<u64> {
+        let attempts = self.header(header::ATTEMPTS)?.as_i64()?;
+        u64::try_from(attempts).ok()
+    }
+
+    /// The worker that gave it up.
+    pub(crate) fn worker(&self) -> Option<&str> {
+        self.text(header::WORKER)
+    }
+
+    /// When it died, as far as it says.
+    pub(crate) fn at(&self) -> Option<Timestamp> {
+        let own = self
+            .text(header::AT)
+            .and_then(|text| text.parse::<Timestamp>().ok());
+        own.or_else(|| self.death()?.at())
+    }
+
+    /// What tells twins: a copy that was published again, for its first confirm was lost, has the same.
+    pub(crate) fn copy(&self) -> Option<&str> {
+        self.text(header::COPY)
+    }
+
+    /// How often it has been returned to a quorum queue, as the broker counts.
+    pub(crate) fn returns(&self) -> Option<u64> {
+        u64::try_from(self.header("x-delivery-count")?.as_i64()?).ok()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+    use tidegate::delivery::Properties;
+
+    /// A dead letter of `orders` with `headers`.
+    pub(crate) fn letter(headers: &[(&str, HeaderValue)]) -> Letter {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let delivery = Delivery {
+            queue: "orders.dead".into(),
+            exchange: String::new(),
+            routing_key: "orders.dead".into(),
+            redelivered: false,
+            attempt: 1,
+            properties: Properties {
+                message_id: Some("m-1".into()),
+                headers: headers.collect(),
+                ..Properties::default()
+            },
+            body: "body".into(),
+        };
+        Letter::new("orders", delivery)
+    }
+
+    /// One entry of `x-death`.
+    pub(crate) fn death(queue: &str, reason: &str, exchange: &str, key: &str) -> HeaderValue {
+        let fields = [
+            ("queue", queue.into()),
+            ("reason", reason.into()),
+            ("exchange", exchange.into()),
+            ("routing-keys", HeaderValue::List(vec![key.into()])),
+            ("time", HeaderValue::Timestamp(1_795_428_000)),
+            ("original-expiration", "60000".into()),
+        ];
+        HeaderValue::Table(fields.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{death, letter};
+    use super::*;
+
+    #[test]
+    fn a_letter_of_a_worker_says_why_it_died() {
+        let letter = letter(&[
+            (header::REASON, "handler".into()),
+            (header::ERROR, "no such customer".into()),
+            (header::ATTEMPTS, HeaderValue::I64(5)),
+            (header::WORKER, "web-1-01K".into()),
+            (header::AT, "2026-11-23T10:00:00.000Z".into()),
+            (header::COPY, "01K".into()),
+            (
+                "x-death",
+                HeaderValue::List(vec![death("orders.retry.1000", "expired", "", "x")]),
+            ),
+        ]);
+        assert_eq!(letter.reason(), Some("handler"));
+        assert_eq!(letter.error(), Some("no such customer"));
+        assert_eq!(letter.attempts(), Some(5));
+        assert_eq!(letter.worker(), Some("web-1-01K"));
+        assert_eq!(letter.at().unwrap().as_second(), 1_795_428_000);
+        assert_eq!(letter.copy(), Some("01K"));
+    }
+
+    #[test]
+    fn a_letter_of_the_broker_says_what_happened_in_its_queue() {
+        let letter = letter(&[(
+            "x-death",
+            HeaderValue::List(vec![
+                death("later", "expired", "", "later"),
+                death("orders", "rejected", "shop", "order.new"),
+            ]),
+        )]);
+        assert_eq!(letter.reason(), Some("rejected"));
+        assert_eq!(letter.at().unwrap().as_second(), 1_795_428_000);
+        let death = letter.death().unwrap();
+        assert_eq!(
+            (death.exchange(), death.routing_key()),
+            (Some("shop"), Some("order.new"))
+        );
+    }
+
+    #[test]
+    fn a_letter_that_says_nothing_is_one_all_the_same() {
+        let letter = letter(&[("x-death", "rubbish".into())]);
+        assert_eq!(
+            (
+                letter.reason(),
+                letter.error(),
+                letter.attempts(),
+                letter.at()
+            ),
+            (None, None, None, None)
+        );
+    }
+}

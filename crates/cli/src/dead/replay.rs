@@ -1,0 +1,269 @@
+//! Sending dead letters again. The order of the steps is what makes it safe; see [the module](super).
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::sender::Sender;
+use super::{
+    Again, Destination, Entry, Letter, Pass, Picking, QueueReport, dead_queue, identity, journal,
+    journal_queue,
+};
+use tidegate::internal::broker::{BrokerError, Link, PullChannel, find_exchange, find_queue};
+
+/// Copies, and destinations, that are remembered to be known again.
+const MEMORY_LIMIT: usize = 1_000_000;
+
+/// What becomes of a letter that an earlier pass may have sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum InDoubt {
+    /// It is left, and told.
+    #[default]
+    Leave,
+    /// It is sent: twice, perhaps.
+    Replay,
+    /// It is removed: lost, perhaps.
+    Drop,
+}
+
+/// How to replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Replay {
+    /// Straight to its queue, whatever exchange it came from.
+    pub to_queue: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// What becomes of letters in doubt.
+    pub in_doubt: InDoubt,
+}
+
+/// Sends every letter of `queue` that is picked where it came from, each removed once its destination has it. Shows how
+/// far it is to `observe`. A letter that is not taken stays, and so do later ones for that destination.
+///
+/// Dropping the future loses and doubles nothing: the next pass finishes what this one left.
+pub(crate) async fn replay(
+    link: &Link,
+    queue: &str,
+    picking: &mut Picking<'_>,
+    how: Replay,
+    stop: &CancellationToken,
+    observe: &mut (dyn FnMut(&QueueReport) + Send),
+) -> QueueReport {
+    let mut report = QueueReport::new(queue);
+    let mut returns = None;
+    let replayed = async {
+        let mut run = Run::begin(link, queue, how).await?;
+        report.waiting = run.pass.waiting();
+        while !stop.is_cancelled() && !picking.is_over() {
+            let Some((tag, letter)) = run.pass.next().await? else {
+                break;
+            };
+            returns = returns.max(letter.returns());
+            run.deal_with(tag, &letter, picking, &mut report).await?;
+            observe(&report);
+        }
+        run.end(stop).await
+    };
+    let replayed = replayed.await;
+    report.ended(replayed);
+    report.warn_of_returns(link, returns).await;
+    report
+}
+
+/// A pass that sends.
+struct Run<'a> {
+    link: &'a Link,
+    how: Replay,
+    pass: Pass,
+    /// What sends; nothing in a rehearsal.
+    sender: Option<Sender>,
+    /// Copies sent in this pass.
+    sent: HashSet<String>,
+    /// Destinations that are there.
+    there: HashSet<Destination>,
+    /// Destinations that did not take a message.
+    refused: HashSet<Destination>,
+}
+
+impl<'a> Run<'a> {
+    async fn begin(link: &'a Link, queue: &str, how: Replay) -> Result<Self, BrokerError> {
+        // Before anything is declared: a queue that is not there needs no journal.
+        find_queue(link, &dead_queue(queue)).await?;
+        // A letter and its entries are settled at once: an entry that outlived its letter would be taken for that of
+        // another one that is the same in every byte.
+        let channel = PullChannel::open_transactional(link).await?;
+        let sender = if how.dry_run {
+            None
+        } else {
+            Some(Sender::begin(link, &journal_queue(queue), &channel).await?)
+        };
+        Ok(Self {
+            link,
+            how,
+            pass: Pass::begin_on(channel, link, queue).await?,
+            sender,
+            sent: HashSet::new(),
+            there: HashSet::new(),
+            refused: HashSet::new(),
+        })
+    }
+
+    async fn deal_with(
+        &mut self,
+        tag: u64,
+        letter: &Letter,
+        picking: &mut Picking<'_>,
+        report: &mut QueueReport,
+    ) -> Result<(), BrokerError> {
+        let identity = identity(letter);
+        let entry = self
+            .sender
+            .as_mut()
+            .and_then(|sender| sender.journal.take(&identity));
+        if let Some((used, Entry::Receipt)) = entry {
+            // An earlier pass has sent it, whatever this one picks.
+            report.seen += 1;
+            self.pass.finish(tag, &[used]).await?;
+            report.finished += 1;
+            self.remember(letter);
+            return Ok(());
+        }
+        if !picking.pick(letter, report) {
+            return Ok(());
+        }
+        let mut used = Vec::new();
+        if let Some((intent, Entry::Intent)) = entry {
+            match self.how.in_doubt {
+                InDoubt::Leave => {
+                    report.doubt(letter.id());
+                    return Ok(());
+                }
+                InDoubt::Drop => {
+                    self.pass.finish(tag, &[intent]).await?;
+                    report.dropped += 1;
+                    return Ok(());
+                }
+                InDoubt::Replay => used.push(intent),
+            }
+        }
+        if letter.copy().is_some_and(|copy| self.sent.contains(copy)) {
+            debug!(id = letter.id(), "a second copy is not sent again");
+            if self.sender.is_some() {
+                self.pass.finish(tag, &used).await?;
+            }
+            report.twins += 1;
+            return Ok(());
+        }
+        let destination = if self.how.to_queue {
+            Destination::Queue(letter.queue.clone())
+        } else {
+            letter.origin()
+        };
+        if let Err(cause) = self.may_send(&destination).await? {
+            report.fail(letter.id(), cause);
+            return Ok(());
+        }
+        if self.sender.is_none() {
+            report.replayed += 1;
+            self.remember(letter);
+            return Ok(());
+        }
+        let again = letter.again(destination);
+        if self
+            .send(tag, &again, &identity, used, letter, report)
+            .await?
+        {
+            self.remember(letter);
+        }
+        Ok(())
+    }
+
+    /// Whether anything can be sent to `destination`; the inner error says why not.
+    async fn may_send(
+        &mut self,
+        destination: &Destination,
+    ) -> Result<Result<(), String>, BrokerError> {
+        if self.refused.contains(destination) {
+            return Ok(Err(format!("{destination} has refused one before")));
+        }
+        if self.there.contains(destination) {
+            return Ok(Ok(()));
+        }
+        let found = match destination {
+            Destination::Queue(queue) => find_queue(self.link, queue).await.map(drop),
+            Destination::Exchange { exchange, .. } => find_exchange(self.link, exchange).await,
+        };
+        match found {
+            Ok(()) => {
+                if self.there.len() < MEMORY_LIMIT {
+                    self.there.insert(destination.clone());
+                }
+                Ok(Ok(()))
+            }
+            Err(error) if error.is_refusal() => {
+                self.refuse(destination);
+                Ok(Err(format!("{destination}: {error}")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn refuse(&mut self, destination: &Destination) {
+        if self.refused.len() < MEMORY_LIMIT {
+            self.refused.insert(destination.clone());
+        }
+    }
+
+    fn remember(&mut self, letter: &Letter) {
+        if let Some(copy) = letter.copy()
+            && self.sent.len() < MEMORY_LIMIT
+        {
+            self.sent.insert(copy.to_owned());
+        }
+    }
+
+    /// Sends `again` and removes its letter, which has `tag` and `used` entries of earlier passes. Whether it was taken.
+    async fn send(
+        &mut self,
+        tag: u64,
+        again: &Again,
+        identity: &str,
+        mut used: Vec<u64>,
+        letter: &Letter,
+        report: &mut QueueReport,
+    ) -> Result<bool, BrokerError> {
+        let sender = self.sender.as_ref().expect("a rehearsal sends nothing");
+        let mark = journal::mark(sender.id, identity);
+        let sent = sender.send(again, &mark).await;
+        if !matches!(sent, Ok(()) | Err(BrokerError::NotAccepted { .. })) {
+            return sent.map(|()| false);
+        }
+        let entry = sender.entry(&mark, &self.pass.channel).await?;
+        match sent {
+            Ok(()) => {
+                used.push(entry);
+                self.pass.finish(tag, &used).await?;
+                report.replayed += 1;
+                Ok(true)
+            }
+            Err(error) => {
+                // Before the letter goes back: an entry that outlived this would have a later pass remove it.
+                self.pass.take_entries(&[entry]).await?;
+                self.refuse(&again.destination);
+                let cause = format!("{}: {error}", again.destination);
+                report.fail(letter.id(), cause);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn end(self, stop: &CancellationToken) -> Result<(), BrokerError> {
+        if let Some(sender) = &self.sender {
+            let outdated = sender.journal.outdated(SystemTime::now());
+            self.pass.take_entries(&outdated).await?;
+        }
+        self.pass.end(stop).await
+    }
+}

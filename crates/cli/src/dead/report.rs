@@ -1,0 +1,256 @@
+//! What a command on dead letters came to, for people and for scripts.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// How many failures are told one by one.
+const FAULTS_LIMIT: usize = 20;
+
+/// The command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Command {
+    /// Looking, briefly.
+    List,
+    /// Looking, at everything.
+    Show,
+    /// Sending again.
+    Replay,
+    /// Dropping.
+    Drop,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// Everything that was picked has been dealt with.
+    Complete,
+    /// A signal ended it early; everything is in a known place.
+    Stopped,
+    /// Something was not done.
+    Failed,
+}
+
+/// A letter that could not be dealt with; it is still among the dead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Fault {
+    /// The message's identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Why.
+    pub error: String,
+}
+
+/// The account of one queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct QueueReport {
+    /// The work queue.
+    pub queue: String,
+    /// The queue of its dead letters.
+    pub dead_queue: String,
+    /// Dead letters there when the pass began.
+    pub waiting: u64,
+    /// Dead letters looked at.
+    pub seen: u64,
+    /// Those that the filter picked.
+    pub matched: u64,
+    /// Those that the broker has confirmed at their destination, and that are removed.
+    pub replayed: u64,
+    /// Those that an earlier pass, cut off, had sent: removed without sending them again.
+    pub finished: u64,
+    /// Second copies of a message replayed in this pass: removed without sending them again.
+    pub twins: u64,
+    /// Those that an earlier pass, cut off, may have sent: left, for a person to decide.
+    pub in_doubt: u64,
+    /// Those removed for good.
+    pub dropped: u64,
+    /// Those that could not be dealt with: left.
+    pub failed: u64,
+    /// What is wrong with them, the first 20.
+    pub faults: Vec<Fault>,
+    /// What the operator should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What ended the pass early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The account of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Report {
+    /// The command.
+    pub command: Command,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether it only said what it would do.
+    pub dry_run: bool,
+    /// The queues, in the order they were asked for.
+    pub queues: Vec<QueueReport>,
+}
+
+impl QueueReport {
+    /// The account of a pass over the dead letters of `queue`, before it begins.
+    pub(crate) fn new(queue: &str) -> Self {
+        Self {
+            queue: queue.to_owned(),
+            dead_queue: super::dead_queue(queue),
+            ..Self::default()
+        }
+    }
+
+    /// Enters a letter that could not be dealt with.
+    pub(crate) fn fail(&mut self, id: Option<&str>, error: String) {
+        self.failed += 1;
+        self.tell(id, error);
+    }
+
+    /// Enters a letter that an earlier pass may have sent.
+    pub(crate) fn doubt(&mut self, id: Option<&str>) {
+        self.in_doubt += 1;
+        let error = "an earlier replay was cut off as it sent this one, and it may have arrived: look, and say \
+                     --in-doubt replay or --in-doubt drop";
+        self.tell(id, error.to_owned());
+    }
+
+    fn tell(&mut self, id: Option<&str>, error: String) {
+        if self.faults.len() < FAULTS_LIMIT {
+            let id = id.map(str::to_owned);
+            self.faults.push(Fault { id, error });
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.error.is_none() && self.failed == 0 && self.in_doubt == 0
+    }
+}
+
+impl Report {
+    /// The account of `command` over `queues`; `stopped` where a signal ended it.
+    pub(crate) fn new(
+        command: Command,
+        dry_run: bool,
+        stopped: bool,
+        queues: Vec<QueueReport>,
+    ) -> Self {
+        let outcome = if !queues.iter().all(QueueReport::is_complete) {
+            Outcome::Failed
+        } else if stopped {
+            Outcome::Stopped
+        } else {
+            Outcome::Complete
+        };
+        Self {
+            command,
+            outcome,
+            dry_run,
+            queues,
+        }
+    }
+}
+
+fn letters(count: u64) -> String {
+    match count {
+        1 => "1 dead letter".to_owned(),
+        count => format!("{count} dead letters"),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, queue) in self.queues.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            let QueueReport {
+                seen,
+                matched,
+                dead_queue,
+                ..
+            } = queue;
+            write!(f, "{dead_queue}: {} seen, {matched} picked", letters(*seen))?;
+            let done = match (self.command, self.dry_run) {
+                (Command::Replay, false) => Some((queue.replayed, "replayed")),
+                (Command::Replay, true) => Some((queue.replayed, "to be replayed")),
+                (Command::Drop, false) => Some((queue.dropped, "dropped")),
+                (Command::Drop, true) => Some((queue.dropped, "to be dropped")),
+                (Command::List | Command::Show, _) => None,
+            };
+            let parts = [
+                done,
+                Some((
+                    queue.finished,
+                    "removed, for an earlier replay had sent them",
+                ))
+                .filter(|(count, _)| *count > 0),
+                Some((queue.twins, "removed as second copies")).filter(|(count, _)| *count > 0),
+                Some((queue.in_doubt, "in doubt and left")).filter(|(count, _)| *count > 0),
+                Some((queue.failed, "failed and left")).filter(|(count, _)| *count > 0),
+            ];
+            for (count, what) in parts.into_iter().flatten() {
+                write!(f, ", {count} {what}")?;
+            }
+            for warning in &queue.warnings {
+                write!(f, "\n  warning: {warning}")?;
+            }
+            for fault in &queue.faults {
+                let id = fault.id.as_deref().unwrap_or("without an id");
+                write!(f, "\n  {id}: {}", fault.error)?;
+            }
+            let told = u64::try_from(queue.faults.len()).unwrap_or(u64::MAX);
+            if queue.failed + queue.in_doubt > told {
+                let more = queue.failed + queue.in_doubt - told;
+                write!(f, "\n  … and {more} more")?;
+            }
+            if let Some(error) = &queue.error {
+                write!(f, "\n  {error}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_what_was_done_and_what_was_left() {
+        let mut queue = QueueReport::new("orders");
+        (queue.waiting, queue.seen, queue.matched) = (9, 9, 7);
+        (queue.replayed, queue.twins) = (5, 1);
+        queue.fail(Some("m-1"), "the queue is full".to_owned());
+        let report = Report::new(Command::Replay, false, false, vec![queue]);
+        assert_eq!(report.outcome, Outcome::Failed);
+        assert_eq!(
+            report.to_string(),
+            "orders.dead: 9 dead letters seen, 7 picked, 5 replayed, 1 removed as second copies, \
+             1 failed and left\n  m-1: the queue is full"
+        );
+    }
+
+    #[test]
+    fn only_the_first_failures_are_told() {
+        let mut queue = QueueReport::new("orders");
+        for _ in 0..FAULTS_LIMIT + 2 {
+            queue.fail(None, "no".to_owned());
+        }
+        let report = Report::new(Command::Drop, false, true, vec![queue]);
+        assert!(report.to_string().ends_with("\n  … and 2 more"));
+        assert_eq!(report.outcome, Outcome::Failed, "worse than stopped");
+    }
+
+    #[test]
+    fn a_rehearsal_says_what_would_be_done() {
+        let mut queue = QueueReport::new("orders");
+        (queue.seen, queue.matched, queue.dropped) = (1, 1, 1);
+        let report = Report::new(Command::Drop, true, false, vec![queue]);
+        assert_eq!(
+            report.to_string(),
+            "orders.dead: 1 dead letter seen, 1 picked, 1 to be dropped"
+        );
+        assert_eq!(report.outcome, Outcome::Complete);
+    }
+}

@@ -1,0 +1,168 @@
+//! What publishes dead letters again, and keeps the journal of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+use ulid::Ulid;
+
+use super::journal::{INTENT_TYPE, MARK};
+use super::{Again, Destination, Journal};
+use tidegate::delivery::Properties;
+use tidegate::internal::broker::{
+    BrokerError, Confirm, Link, Message, Publisher, PullChannel, declare_kept_for, lock,
+};
+
+/// How long the broker may take to confirm a message.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
+/// How long the broker keeps a journal that nobody uses.
+const JOURNAL_KEPT: Duration = Duration::from_hours(30 * 24);
+/// Entries of a journal that are read; a pass that is cut off leaves one.
+const JOURNAL_LIMIT: u32 = 10_000;
+/// How long an entry may take to be in the journal once its message is confirmed or refused.
+const ENTRY_LIMIT: Duration = Duration::from_secs(5);
+/// How often it is looked for.
+const ENTRY_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a pass waits for another that is ending, or that the broker has not given up.
+const LOCK_LIMIT: Duration = Duration::from_secs(10);
+/// How often it asks meanwhile.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What publishes, and writes the journal.
+pub(super) struct Sender {
+    pub(super) id: Ulid,
+    publisher: Publisher,
+    name: Arc<str>,
+    pub(super) journal: Journal,
+}
+
+impl Sender {
+    /// Locks the journal, and reads on `channel` what earlier passes have left in it.
+    pub(super) async fn begin(
+        link: &Link,
+        name: &str,
+        channel: &PullChannel,
+    ) -> Result<Self, BrokerError> {
+        lock_journal(link, name).await?;
+        let entries = declare_kept_for(link, name, JOURNAL_KEPT).await?;
+        let name: Arc<str> = name.into();
+        let mut journal = Journal::default();
+        for _ in 0..entries.min(JOURNAL_LIMIT) {
+            let Some((tag, delivery)) = channel.get(&name).await? else {
+                break;
+            };
+            if !journal.enter(tag, &delivery) {
+                warn!(
+                    queue = &*name,
+                    "there is a message in the journal that is no entry"
+                );
+            }
+        }
+        Ok(Self {
+            id: Ulid::new(),
+            publisher: Publisher::open(link).await?,
+            name,
+            journal,
+        })
+    }
+
+    /// Publishes `again`, with an entry in the journal under `mark`, and awaits the confirm.
+    ///
+    /// A message with a time to live gets an intent, for its receipt would expire, too.
+    pub(super) async fn send(&self, again: &Again, mark: &str) -> Result<(), BrokerError> {
+        let publisher = &self.publisher;
+        match &again.destination {
+            Destination::Queue(queue) if again.message.properties.expiration.is_none() => {
+                let message = again.clone().with_receipt(&self.name, mark).message;
+                confirmed(publisher.publish_if_there(queue, &message)).await
+            }
+            destination => {
+                confirmed(publisher.publish(&intent(&self.name, mark))).await?;
+                match destination {
+                    Destination::Queue(queue) => {
+                        confirmed(publisher.publish_if_there(queue, &again.message)).await
+                    }
+                    Destination::Exchange { .. } => {
+                        confirmed(publisher.publish(&again.message)).await
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the entry under `mark`, which has just been published, on `channel`; its tag. Whatever stands before it
+    /// is held by now.
+    ///
+    /// # Errors
+    /// Where it does not come: where the message was refused, it may do so a moment after the refusal.
+    pub(super) async fn entry(
+        &self,
+        mark: &str,
+        channel: &PullChannel,
+    ) -> Result<u64, BrokerError> {
+        let found = timeout(ENTRY_LIMIT, async {
+            loop {
+                if let Some((tag, delivery)) = channel.get(&self.name).await? {
+                    let found = delivery.properties.headers.get(MARK);
+                    if found.and_then(|value| value.as_str()) == Some(mark) {
+                        return Ok(tag);
+                    }
+                } else {
+                    sleep(ENTRY_INTERVAL).await;
+                }
+            }
+        });
+        found.await.unwrap_or(Err(BrokerError::TimedOut {
+            what: "finding the entry in the journal",
+            limit: ENTRY_LIMIT,
+        }))
+    }
+}
+
+/// One pass at a time: two would take each other's entries.
+async fn lock_journal(link: &Link, name: &str) -> Result<(), BrokerError> {
+    let lock_name = format!("{name}.lock");
+    let locked = timeout(LOCK_LIMIT, async {
+        loop {
+            match lock(link, &lock_name).await {
+                Err(BrokerError::Refused { code: 405, .. }) => {
+                    sleep(LOCK_INTERVAL).await;
+                }
+                other => return other,
+            }
+        }
+    });
+    locked.await.unwrap_or_else(|_elapsed| {
+        Err(BrokerError::Refused {
+            what: "waiting for another replay of this queue to end",
+            code: 405,
+            text: format!("another connection has {lock_name:?}"),
+        })
+    })
+}
+
+async fn confirmed(
+    publish: impl Future<Output = Result<Confirm, BrokerError>>,
+) -> Result<(), BrokerError> {
+    let answer = timeout(CONFIRM_LIMIT, async { publish.await?.accepted().await }).await;
+    answer.unwrap_or(Err(BrokerError::TimedOut {
+        what: "awaiting a confirm",
+        limit: CONFIRM_LIMIT,
+    }))
+}
+
+fn intent(journal: &str, mark: &str) -> Message {
+    Message {
+        exchange: String::new(),
+        routing_key: journal.to_owned(),
+        mandatory: true,
+        properties: Properties {
+            kind: Some(INTENT_TYPE.to_owned()),
+            headers: [(MARK.to_owned(), mark.into())].into(),
+            delivery_mode: Some(2),
+            ..Properties::default()
+        },
+        body: bytes::Bytes::new(),
+    }
+}

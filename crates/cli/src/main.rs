@@ -1,0 +1,13 @@
+//! The `tidegate` program.
+
+mod check;
+mod commands;
+mod dead;
+mod publish;
+mod rollout;
+mod simulate;
+mod telemetry;
+
+fn main() -> std::process::ExitCode {
+    commands::main()
+}

@@ -1,0 +1,360 @@
+//! The simulation itself: who is due speaks, who is told obeys, some crash and some drain.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::controls::{ControlQueue, Controls, Event, Heard};
+use super::outgoing::Outgoing;
+use super::{Chance, Member, Report, Schedule, Shape, Totals};
+use tidegate::internal::broker::{BrokerError, Link, Publisher, Taken, declare_topic_exchange};
+use tidegate::internal::status::control::{self, Command};
+use tidegate::internal::wait;
+use tidegate::lifecycle::Phase;
+
+/// How long a worker that crashed or drained is away.
+const AWAY: Duration = Duration::from_secs(2);
+/// Members that are looked at before anything else gets a turn.
+const TURN: usize = 200;
+
+/// What to simulate.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// What all workers have in common.
+    pub shape: Shape,
+    /// Topic exchange that commands come from.
+    pub control: String,
+    /// Workers.
+    pub workers: usize,
+    /// The first so many have a control queue.
+    pub control_queues: usize,
+    /// How long, from when all of them run.
+    pub duration: Duration,
+    /// Crashes a minute, over the whole fleet.
+    pub crashes: f64,
+    /// Drains a minute, over the whole fleet.
+    pub drains: f64,
+    /// Where the random numbers begin.
+    pub seed: u64,
+}
+
+/// How a simulation is told to end early.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop {
+    /// Drain the workers, and end.
+    pub draining: CancellationToken,
+}
+
+/// Simulates along `plan`: publishes on `link`, and has control queues on `links`, which must be enough for them.
+/// `observe` is told once a second how many workers run, and what was sent.
+///
+/// # Errors
+/// Where the broker refuses what is needed, or a connection is lost.
+pub(crate) async fn run(
+    link: &Link,
+    links: Vec<Link>,
+    plan: &Plan,
+    stop: &Stop,
+    mut observe: impl FnMut(usize, &Totals),
+) -> Result<Report, BrokerError> {
+    for exchange in [&plan.shape.exchange, &plan.control] {
+        declare_topic_exchange(link, exchange).await?;
+    }
+    let (controls, heard) = Controls::new(links, plan.control_queues, &plan.control);
+    let mut run = Run {
+        plan,
+        out: Outgoing::new(Publisher::open(link).await?),
+        controls,
+        members: Vec::with_capacity(plan.workers),
+        schedule: Schedule::default(),
+        running: 0,
+        late: Duration::ZERO,
+        crashes: 0,
+        drains: 0,
+        failure: None,
+        whole: false,
+        over: false,
+        rng: StdRng::seed_from_u64(plan.seed),
+    };
+    let begin = Instant::now();
+    for number in 0..plan.workers {
+        let place = run.born(number, begin);
+        run.members.push(place);
+    }
+    run.live(link, heard, stop, &mut observe).await
+}
+
+/// A worker, and its control queue; or when another one is to take its place.
+struct Place {
+    member: Member,
+    /// Nothing for one that is gone.
+    control: Option<ControlQueue>,
+    back_at: Option<Instant>,
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    out: Outgoing,
+    controls: Controls,
+    members: Vec<Place>,
+    schedule: Schedule,
+    /// Workers that have begun and not ended.
+    running: usize,
+    late: Duration,
+    crashes: u64,
+    drains: u64,
+    failure: Option<String>,
+    /// All have run at once.
+    whole: bool,
+    /// Nobody comes back any more.
+    over: bool,
+    rng: StdRng,
+}
+
+impl Run<'_> {
+    /// A new worker in place `number`; it begins when its queue is there.
+    fn born(&mut self, number: usize, now: Instant) -> Place {
+        let rng = StdRng::from_rng(&mut self.rng);
+        let name = format!("sim-{number}");
+        let member = Member::new(name, &self.plan.shape, now, rng);
+        Place {
+            control: Some(self.controls.open(number, member.id())),
+            member,
+            back_at: None,
+        }
+    }
+
+    async fn live(
+        mut self,
+        link: &Link,
+        mut heard: mpsc::Receiver<Heard>,
+        stop: &Stop,
+        observe: &mut impl FnMut(usize, &Totals),
+    ) -> Result<Report, BrokerError> {
+        let begin = Instant::now();
+        let mut look = tokio::time::interval(Duration::from_secs(1));
+        let mut whole: Option<(Instant, Totals)> = None;
+        let mut ended: Option<(Duration, Totals)> = None;
+        let mut stopped = false;
+        let now = begin;
+        let units = (self.rng.random(), self.rng.random());
+        let mut crash = Chance::new(self.plan.crashes, now, units.0);
+        let mut drain = Chance::new(self.plan.drains, now, units.1);
+        loop {
+            let now = Instant::now();
+            self.turn(now);
+            if whole.is_none() && self.running == self.plan.workers {
+                whole = Some((now, self.out.totals));
+                self.whole = true;
+                self.late = Duration::ZERO;
+            }
+            let over = whole.is_some_and(|(since, _)| now >= since + self.plan.duration);
+            if ended.is_none() && (over || stop.draining.is_cancelled()) {
+                stopped = !over;
+                let (since, before) = whole.unwrap_or((begin, Totals::default()));
+                ended = Some((now - since, self.out.totals.since(&before, now - since)));
+                self.drain_all(now);
+            }
+            if ended.is_none() && whole.is_some() {
+                if crash.happens(now, self.rng.random()) {
+                    self.crash(now);
+                }
+                if drain.happens(now, self.rng.random()) {
+                    self.drain_one(now);
+                }
+            }
+            let all_ended = ended.is_some() && self.running == 0;
+            if let Some((duration, sent)) = ended
+                && all_ended
+                && self.out.is_empty()
+            {
+                observe(self.running, &self.out.totals);
+                return Ok(self.report(begin, whole, duration, sent, stopped));
+            }
+            let chances = [crash.next(), drain.next()].into_iter().flatten();
+            let end = whole.map(|(since, _)| since + self.plan.duration);
+            let chances = chances.filter(|_| ended.is_none() && whole.is_some());
+            let due = self.schedule.next().filter(|_| self.out.has_room());
+            let end = end.filter(|_| ended.is_none());
+            let next = chances.chain(due).chain(end).min();
+            tokio::select! {
+                biased;
+                () = self.out.sent(), if !self.out.is_empty() => {}
+                Some(event) = heard.recv(), if self.out.has_room() => self.hear(event, Instant::now()),
+                () = stop.draining.cancelled(), if ended.is_none() => {}
+                cause = link.lost() => {
+                    let what = "simulating";
+                    return Err(BrokerError::Lost { what, cause });
+                }
+                _ = look.tick() => observe(self.running, &self.out.totals),
+                () = wait::reached(next) => {}
+            }
+            if let Some(cause) = self.failure.take() {
+                let what = "holding a control queue";
+                return Err(BrokerError::Lost { what, cause });
+            }
+        }
+    }
+
+    /// Lets those speak who are due.
+    fn turn(&mut self, now: Instant) {
+        for _ in 0..TURN {
+            if !self.out.has_room() {
+                return;
+            }
+            let Some((_, number)) = self.schedule.take(now) else {
+                return;
+            };
+            let place = &mut self.members[number];
+            if place.back_at.is_some_and(|at| at <= now) {
+                let place = self.born(number, now);
+                self.members[number] = place;
+                continue;
+            }
+            let Some(due) = place.member.due(now).filter(|_| place.control.is_some()) else {
+                continue;
+            };
+            if due <= now {
+                self.late = self.late.max(now - due);
+                let said = place.member.tick(&self.plan.shape, now);
+                self.out.say(said);
+                self.ended(number, now);
+            }
+            self.look_again(number, now);
+        }
+    }
+
+    fn look_again(&mut self, number: usize, now: Instant) {
+        let place = &self.members[number];
+        let due = place.back_at.or_else(|| place.member.due(now));
+        if let Some(due) = due {
+            self.schedule.add(due, number);
+        }
+    }
+
+    /// One that has stopped gives up its queue, and comes back.
+    fn ended(&mut self, number: usize, now: Instant) {
+        let place = &mut self.members[number];
+        if place.member.phase() == Phase::Stopped && place.control.take().is_some() {
+            self.running -= 1;
+            place.back_at = (!self.over).then(|| now + AWAY);
+        }
+    }
+
+    fn crash(&mut self, now: Instant) {
+        if let Some(number) = self.any_running() {
+            let place = &mut self.members[number];
+            place.control = None;
+            place.back_at = Some(now + AWAY);
+            self.running -= 1;
+            self.crashes += 1;
+            self.look_again(number, now);
+        }
+    }
+
+    fn drain_one(&mut self, now: Instant) {
+        if let Some(number) = self.any_running() {
+            self.drains += 1;
+            self.drain(number, "rolling restart", now);
+        }
+    }
+
+    fn any_running(&mut self) -> Option<usize> {
+        let number = self.rng.random_range(0..self.members.len());
+        let place = &self.members[number];
+        let running = place.control.is_some() && place.member.phase() == Phase::Running;
+        running.then_some(number)
+    }
+
+    fn drain(&mut self, number: usize, reason: &str, now: Instant) {
+        let place = &mut self.members[number];
+        let said = place.member.drain(reason, &self.plan.shape, now);
+        self.out.say(said);
+        self.look_again(number, now);
+    }
+
+    /// Nobody comes back, and all who are there drain.
+    fn drain_all(&mut self, now: Instant) {
+        self.over = true;
+        for number in 0..self.members.len() {
+            let place = &mut self.members[number];
+            place.back_at = None;
+            if place.control.is_none() {
+                continue;
+            }
+            if place.member.phase() == Phase::Starting {
+                place.control = None;
+            } else {
+                self.drain(number, "the simulation is over", now);
+            }
+        }
+    }
+
+    fn hear(&mut self, heard: Heard, now: Instant) {
+        let place = &mut self.members[heard.number];
+        if place.member.id() != &*heard.id || place.control.is_none() {
+            return;
+        }
+        match heard.event {
+            Event::Open => {
+                self.running += 1;
+                // Those who come later have just begun.
+                let age = if self.whole { 0.0 } else { self.rng.random() };
+                let said = place.member.ready(age, &self.plan.shape, now);
+                self.out.say(said);
+                self.look_again(heard.number, now);
+            }
+            Event::Command(taken) => self.obey(heard.number, &taken, now),
+            Event::Failed(error) => self.failure = Some(error),
+        }
+    }
+
+    fn obey(&mut self, number: usize, taken: &Taken, now: Instant) {
+        let command: Command = match control::read(taken.kind.as_deref(), &taken.body) {
+            Ok(command) => command,
+            Err(unreadable) => {
+                warn!(error = unreadable.error, "a message is no command");
+                return;
+            }
+        };
+        let member = &mut self.members[number].member;
+        let (reply, said) = member.obey(&command, &self.plan.shape, now);
+        self.out.answer(taken, &reply);
+        self.out.say(said);
+        self.look_again(number, now);
+    }
+
+    fn report(
+        self,
+        begin: Instant,
+        whole: Option<(Instant, Totals)>,
+        duration: Duration,
+        sent: Totals,
+        stopped: bool,
+    ) -> Report {
+        let millis = tidegate::internal::status::wire::millis;
+        let (workers, nodes) = (self.plan.workers, self.plan.shape.nodes);
+        Report {
+            workers,
+            nodes,
+            load: self.plan.shape.load,
+            control_queues: self.plan.control_queues,
+            starting_ms: whole.map_or_else(|| millis(duration), |(at, _)| millis(at - begin)),
+            duration_ms: millis(duration),
+            sent,
+            sent_in_all: self.out.totals.since(&Totals::default(), begin.elapsed()),
+            crashes: self.crashes,
+            drains: self.drains,
+            unconfirmed: self.out.unconfirmed,
+            late_ms: millis(self.late),
+            stopped,
+            ping_per_second: Report::pings(workers, nodes),
+            celery_per_second: Report::celery(workers),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The page and the API, over HTTP.
+//!
+//! Everything is bounded: connections, clients of events, bodies, the time a request takes. Commands need a token;
+//! reads need one where it is configured. The page's policy lets it load nothing but its own files.
+
+mod auth;
+mod command;
+mod connection;
+mod error;
+mod events;
+mod query;
+mod read;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::hub::Hub;
+use super::page::asset;
+use super::shared::Shared;
+use super::speaker::Speaker;
+use auth::Tokens;
+use error::ApiError;
+
+/// Clients of events at a time.
+const EVENT_CLIENTS: usize = 256;
+/// How long a request may take, but for events.
+const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+/// How long connections may take to end when the program does.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+/// What the page may do: load its own files, and talk to its own API.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What the endpoints need. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Api {
+    shared: Arc<Shared>,
+    hub: Arc<Hub>,
+    speaker: Arc<Speaker>,
+    tokens: Arc<Tokens>,
+    clients: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl Api {
+    /// The endpoints of these parts.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        hub: Arc<Hub>,
+        speaker: Arc<Speaker>,
+        settings: &tidegate::config::FleetSettings,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            shared,
+            hub,
+            speaker,
+            tokens: Arc::new(Tokens::of(settings)),
+            clients: Arc::new(Semaphore::new(EVENT_CLIENTS)),
+            stop,
+        }
+    }
+}
+
+/// Serves on `listener` until told to stop, and then for at most a second.
+pub(super) async fn serve(listener: TcpListener, api: Api) {
+    let stop = api.stop.clone();
+    let serving = axum::serve(connection::Bounded::new(listener), router(api))
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_LIMIT).await;
+    };
+    tokio::select! {
+        served = serving => if let Err(error) = served {
+            error!(%error, "the http server has ended");
+        },
+        () = late => {}
+    }
+}
+
+fn router(api: Api) -> Router {
+    let reads = Router::new()
+        .route("/api/v1/summary", get(read::summary))
+        .route("/api/v1/workers", get(read::workers))
+        .route("/api/v1/workers/{id}", get(read::worker))
+        .route("/api/v1/drains", get(read::drains))
+        .route("/metrics", get(read::metrics))
+        .layer(from_fn(bounded))
+        .route("/api/v1/events", get(events::events))
+        .layer(from_fn_with_state(api.clone(), auth::may_read));
+    let others = Router::new()
+        .route("/api/v1/workers/{id}/{command}", post(command::command))
+        .route("/api/v1/openapi.json", get(read::openapi))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .layer(from_fn(bounded));
+    reads
+        .merge(others)
+        .fallback(page)
+        .method_not_allowed_fallback(async || ApiError::method())
+        .layer(from_fn(secured))
+        .with_state(api)
+}
+
+/// Ready is who hears the fleet, and has read the log to its end.
+async fn readyz(State(api): State<Api>) -> (StatusCode, &'static str) {
+    let broker = api.shared.broker();
+    match (broker.caught_up, broker.connected) {
+        (true, true) => (StatusCode::OK, "ready\n"),
+        (false, _) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the log of states is not read to its end yet\n",
+        ),
+        (true, false) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "there is no connection to the broker\n",
+        ),
+    }
+}
+
+/// The page's files, at the root and under `/assets/`.
+async fn page(request: Request) -> Response {
+    if request.method() != axum::http::Method::GET && request.method() != axum::http::Method::HEAD {
+        return ApiError::method().into_response();
+    }
+    let Some(asset) = named(request.uri()).and_then(asset) else {
+        return ApiError::not_found("there is nothing here").into_response();
+    };
+    let headers = [
+        (header::CONTENT_TYPE, asset.kind),
+        // Another program may serve another page at the same place.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, asset.body).into_response()
+}
+
+fn named(uri: &Uri) -> Option<&str> {
+    let name = uri.path().strip_prefix('/')?;
+    let name = name.strip_prefix("assets/").unwrap_or(name);
+    Some(if name.is_empty() { "index.html" } else { name })
+}
+
+/// Ends a request that takes too long.
+async fn bounded(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_elapsed) => ApiError::slow().into_response(),
+    }
+}
+
+/// Headers of every response.
+async fn secured(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    for (name, value) in [
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+        (
+            "permissions-policy",
+            "camera=(), geolocation=(), microphone=()",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,118 @@
+//! What is listened to over one connection: the log, beats, answers.
+
+use std::time::Duration;
+
+use tracing::warn;
+use ulid::Ulid;
+
+use super::Manner;
+use super::progress::Progress;
+use tidegate::config::Settings;
+use tidegate::internal::broker::{
+    BrokerError, Ear, Feed, Link, Offset, Stream, ensure_stream, ensure_topic_exchange,
+    find_exchange, find_queue,
+};
+
+/// The stream of states and drain reports.
+pub(super) const LOG: &str = "tidegate.status.log";
+/// What the log keeps.
+const LOG_KEYS: [&str; 2] = ["state.#", "drain.#"];
+const BEAT_KEYS: [&str; 1] = ["beat.#"];
+const ALL_KEYS: [&str; 3] = ["beat.#", "state.#", "drain.#"];
+/// Messages that the broker sends ahead.
+const PREFETCH: u16 = 2_000;
+/// Beats and answers that may wait, and their bytes; the oldest make room.
+const WAITING: u32 = 50_000;
+const WAITING_BYTES: u32 = 64 << 20;
+/// A beat that has waited longer says nothing.
+const BEAT_TTL: Duration = Duration::from_secs(60);
+/// An answer that has waited longer comes too late.
+const REPLY_TTL: Duration = Duration::from_secs(10);
+
+/// What is listened to.
+pub(super) struct Ears {
+    /// Nothing for a guest where there is none.
+    pub log: Option<Feed>,
+    pub beats: Feed,
+    pub replies: Feed,
+    pub replies_queue: String,
+}
+
+impl Ears {
+    /// Begins to listen. The fleet program declares what is missing, a guest nothing: where there is no log it hears
+    /// states with the beats.
+    pub(super) async fn open(
+        link: &Link,
+        settings: &Settings,
+        id: &str,
+        manner: Manner,
+        progress: &Progress,
+    ) -> Result<Self, BrokerError> {
+        let has_log = match manner {
+            Manner::Program => {
+                declare(link, settings, progress).await?;
+                true
+            }
+            Manner::Guest { .. } => has_log(link, &settings.status.exchange).await?,
+        };
+        let keys: &[&str] = if has_log { &BEAT_KEYS } else { &ALL_KEYS };
+        // A name of its own for each connection: the one before may not be gone yet.
+        let own = format!("tidegate.fleet.{id}.{}", Ulid::new());
+        let replies_queue = format!("{own}.replies");
+        let replies = Ear {
+            name: &replies_queue,
+            max_length: WAITING,
+            max_bytes: WAITING_BYTES,
+            ttl: REPLY_TTL,
+            binding: None,
+        };
+        let beats = Ear {
+            name: &format!("{own}.beats"),
+            ttl: BEAT_TTL,
+            binding: Some((&settings.status.exchange, keys)),
+            ..replies.clone()
+        };
+        let from = progress.next_offset().map_or(Offset::First, Offset::At);
+        Ok(Self {
+            replies: Feed::exclusive(link, &replies, PREFETCH).await?,
+            beats: Feed::exclusive(link, &beats, PREFETCH).await?,
+            log: if has_log {
+                Some(Feed::stream(link, LOG, from, PREFETCH).await?)
+            } else {
+                None
+            },
+            replies_queue,
+        })
+    }
+}
+
+async fn declare(link: &Link, settings: &Settings, progress: &Progress) -> Result<(), BrokerError> {
+    let status = &settings.status;
+    ensure_topic_exchange(link, &status.exchange).await?;
+    ensure_topic_exchange(link, &status.control).await?;
+    let stream = Stream {
+        name: LOG,
+        max_age: settings.fleet.log_max_age,
+        max_bytes: settings.fleet.log_max_bytes,
+        exchange: &status.exchange,
+        keys: &LOG_KEYS,
+    };
+    let differs = ensure_stream(link, &stream).await?;
+    if let (Some(differs), None) = (&differs, progress.next_offset()) {
+        warn!(
+            log = LOG,
+            differs, "the log is there with other limits, and stays as it is"
+        );
+    }
+    Ok(())
+}
+
+/// Whether there is a log; the exchange must be there.
+pub(crate) async fn has_log(link: &Link, exchange: &str) -> Result<bool, BrokerError> {
+    find_exchange(link, exchange).await?;
+    match find_queue(link, LOG).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some(404) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,223 @@
+//! What the fleet program counts and measures, in Prometheus' terms.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::api::{Broker, Counts, Overview, WorkerState};
+use super::state::Message;
+use tidegate::internal::status::wire::Kind;
+
+/// Upper bounds of the number of messages in a batch.
+const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0, 2_000.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+type Float = Gauge<f64, std::sync::atomic::AtomicU64>;
+
+/// All metrics of one fleet program. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct FleetMetrics(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    registry: Registry,
+    workers: Family<StateLabels, Gauge>,
+    nodes: Gauge,
+    slots: Gauge,
+    in_flight: Gauge,
+    rate: Float,
+    share: Float,
+    drains: Family<OutcomeLabels, Gauge>,
+    interrupted: Gauge,
+    lost: Gauge,
+    connected: Gauge,
+    caught_up: Gauge,
+    events: Gauge,
+    dropped: Gauge,
+    messages: Family<KindLabels, Counter>,
+    malformed: Counter,
+    questions: Family<OutcomeLabels, Counter>,
+    commands: Family<OutcomeLabels, Counter>,
+    clients: Gauge,
+    slow_clients: Counter,
+    forwards: Family<OutcomeLabels, Counter>,
+    batches: Option<Histogram>,
+}
+
+impl FleetMetrics {
+    /// Registers every metric.
+    pub(crate) fn new() -> Self {
+        let batches = Histogram::new(BATCH_BUCKETS);
+        let mut inner = Inner {
+            batches: Some(batches.clone()),
+            ..Inner::default()
+        };
+        let mut registry = Registry::with_prefix("tidegate_fleet");
+        macro_rules! register {
+            ($($name:ident: $help:literal,)*) => {
+                $(registry.register(stringify!($name), $help, inner.$name.clone());)*
+            };
+        }
+        register! {
+            workers: "Workers by state",
+            nodes: "Nodes of live workers",
+            slots: "Slots of live workers",
+            in_flight: "Deliveries running on live workers",
+            connected: "Whether the fleet is heard and can be asked",
+            caught_up: "Whether the log has been read to its end",
+            events: "Whether the broker's events are followed",
+            dropped: "Workers forgotten before their time, for want of room",
+            messages: "Status messages received, by kind",
+            questions: "Workers asked whether they are there, by what became of the question",
+            commands: "Commands by outcome",
+            slow_clients: "Clients of server-sent events dropped for being slow",
+            forwards: "Requests to the platform by outcome",
+        }
+        registry.register(
+            "done_per_second",
+            "Deliveries done per second",
+            inner.rate.clone(),
+        );
+        let share = "Status messages as a share of one ping for each node every 30 s";
+        registry.register("message_share", share, inner.share.clone());
+        let drains = "Drains of the last seven days by outcome";
+        registry.register("week_drains", drains, inner.drains.clone());
+        let interrupted = "Deliveries interrupted by drains of the last seven days";
+        registry.register(
+            "week_interrupted_deliveries",
+            interrupted,
+            inner.interrupted.clone(),
+        );
+        registry.register(
+            "week_lost",
+            "Workers lost in the last seven days",
+            inner.lost.clone(),
+        );
+        let malformed = "Messages on the status exchange that are nobody's";
+        registry.register("malformed_messages", malformed, inner.malformed.clone());
+        registry.register("batch_size", "Status messages in one batch", batches);
+        let clients = "Clients of server-sent events";
+        registry.register("event_clients", clients, inner.clients.clone());
+        inner.registry = registry;
+        Self(Arc::new(inner))
+    }
+
+    pub(super) fn received(&self, messages: &[Message]) {
+        for message in messages {
+            let kind = match message {
+                Message::State(_) => Kind::State,
+                Message::Beat(_) => Kind::Beat,
+                Message::Drain(_) => Kind::Drain,
+            };
+            let kind = kind.as_str();
+            self.0.messages.get_or_create(&KindLabels { kind }).inc();
+        }
+        if let Some(batches) = &self.0.batches
+            && let Ok(size) = u32::try_from(messages.len())
+        {
+            batches.observe(size.into());
+        }
+    }
+
+    pub(super) fn malformed(&self) {
+        self.0.malformed.inc();
+    }
+
+    pub(super) fn asked(&self, outcome: &'static str) {
+        count(&self.0.questions, outcome);
+    }
+
+    pub(super) fn commanded(&self, outcome: &'static str) {
+        count(&self.0.commands, outcome);
+    }
+
+    pub(super) fn forwarded(&self, outcome: &'static str) {
+        count(&self.0.forwards, outcome);
+    }
+
+    pub(super) fn client_came(&self) {
+        self.0.clients.inc();
+    }
+
+    pub(super) fn client_went(&self, slow: bool) {
+        self.0.clients.dec();
+        if slow {
+            self.0.slow_clients.inc();
+        }
+    }
+
+    /// How many clients of events there are, and how many were dropped as too slow.
+    #[cfg(test)]
+    pub(super) fn clients(&self) -> (i64, u64) {
+        (self.0.clients.get(), self.0.slow_clients.get())
+    }
+
+    /// Everything in the text format of `OpenMetrics`, with the fleet as it is now.
+    pub(super) fn encode(&self, overview: &Overview, broker: Broker, dropped: u64) -> String {
+        let inner = &self.0;
+        let mut counts: Counts = overview.workers;
+        for state in WorkerState::ALL {
+            let count = *counts.of(state);
+            let state = state.as_str();
+            set(&inner.workers.get_or_create(&StateLabels { state }), count);
+        }
+        set(&inner.nodes, overview.nodes);
+        set(&inner.slots, overview.slots);
+        set(&inner.in_flight, overview.in_flight);
+        inner.rate.set(overview.rate);
+        inner.share.set(overview.messages.share.unwrap_or(0.0));
+        let week = &overview.week;
+        for (outcome, count) in [
+            ("clean", week.clean),
+            ("interrupted", week.interrupted),
+            ("aborted", week.aborted),
+        ] {
+            set(
+                &inner.drains.get_or_create(&OutcomeLabels { outcome }),
+                count,
+            );
+        }
+        set(&inner.interrupted, week.interrupted_deliveries);
+        set(&inner.lost, week.lost);
+        set(&inner.connected, broker.connected.into());
+        set(&inner.caught_up, broker.caught_up.into());
+        set(&inner.events, broker.events.into());
+        set(&inner.dropped, dropped);
+        let mut encoded = String::new();
+        text::encode(&mut encoded, &inner.registry).expect("a string takes all");
+        encoded
+    }
+}
+
+impl Default for FleetMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn count(family: &Family<OutcomeLabels, Counter>, outcome: &'static str) {
+    family.get_or_create(&OutcomeLabels { outcome }).inc();
+}
+
+fn set(gauge: &Gauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}

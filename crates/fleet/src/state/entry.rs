@@ -1,0 +1,335 @@
+//! Everything known of one worker.
+
+mod intake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::api::{Drain, HistoryKind, WorkerState};
+use super::super::clock::Moment;
+use super::contact::{Contact, Verdict};
+use super::history::{History, Record, Stamp};
+use super::node::{Busy, Node};
+use tidegate::lifecycle::Phase;
+
+/// The lease of a worker that answers and has promised nothing yet.
+const LEASE_DEFAULT: Duration = Duration::from_secs(180);
+/// A clock that is this much off is taken for right: messages take their time.
+const SKEW_IGNORED_MS: i64 = 2_000;
+/// How long a state may take to come by itself before it is asked for.
+const REPORT_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a whole state is asked for.
+const REPORT_AGAIN: Duration = Duration::from_secs(60);
+
+/// One worker.
+#[derive(Debug)]
+pub(super) struct Entry {
+    name: Arc<str>,
+    pub facts: Option<Facts>,
+    pub pulse: Option<Pulse>,
+    /// Its newest full beat.
+    full_seq: u64,
+    pub nodes: Vec<Node>,
+    report: Option<Box<Drain>>,
+    contact: Contact,
+    /// Since when the contact's verdict is what it is, where that is not fine.
+    verdict_since: Moment,
+    heard: Heard,
+    /// The phase that it answered with.
+    answered: Option<Phase>,
+    /// When to ask for a whole state; nothing where there is no need.
+    report_next: Option<Moment>,
+    /// How far its clock is behind ours, in milliseconds: the least that was seen.
+    behind_ms: Option<i64>,
+    pub history: History,
+    pub totals: Totals,
+    /// Whether it is among the changes.
+    pub changed: bool,
+    pub indexed: Indexed,
+}
+
+/// Where the fleet's indexes have it.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Indexed {
+    pub timer: Option<Moment>,
+    pub ended: Option<Moment>,
+    pub asked: bool,
+}
+
+/// What its newest state says, beside the nodes.
+#[derive(Debug)]
+pub(super) struct Facts {
+    seq: u64,
+    pub phase: Phase,
+    pub reason: Option<Arc<str>>,
+    deadline_ms: Option<u64>,
+    at: Stamp,
+    pub host: Arc<str>,
+    pub pid: u32,
+    pub version: Arc<str>,
+    started_at: Option<Moment>,
+}
+
+/// What its newest beat says, beside the nodes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Pulse {
+    pub seq: u64,
+    pub load: f64,
+    sent: Moment,
+    /// Whether there was one before it, so that there are rates.
+    pub rated: bool,
+}
+
+/// Its newest message of any kind.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    seq: u64,
+    lease: Duration,
+    at: Moment,
+    live: bool,
+}
+
+/// What its nodes come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Totals {
+    pub nodes: u64,
+    pub slots: u64,
+    pub in_flight: u64,
+    pub rate: f64,
+}
+
+impl Entry {
+    pub(super) fn new(name: Arc<str>, now: Moment) -> Self {
+        Self {
+            name,
+            facts: None,
+            pulse: None,
+            full_seq: 0,
+            nodes: Vec::new(),
+            report: None,
+            contact: Contact::unknown(),
+            verdict_since: now,
+            heard: Heard {
+                seq: 0,
+                lease: LEASE_DEFAULT,
+                at: now,
+                live: false,
+            },
+            answered: None,
+            report_next: Some(now.after(REPORT_PATIENCE)),
+            behind_ms: None,
+            history: History::default(),
+            totals: Totals::default(),
+            changed: false,
+            indexed: Indexed::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    pub(super) fn report(&self) -> Option<&Drain> {
+        self.report.as_deref()
+    }
+
+    pub(super) fn shorten_report(&mut self) {
+        if let Some(report) = &mut self.report {
+            report.interrupted_ids = Vec::new();
+        }
+    }
+
+    pub(super) fn last_heard(&self) -> Moment {
+        self.heard.at
+    }
+
+    /// What it is now.
+    pub(super) fn state(&self) -> WorkerState {
+        let said = self.facts.as_ref().map(|facts| facts.phase);
+        if self.report.is_some() || said == Some(Phase::Stopped) {
+            return WorkerState::Stopped;
+        }
+        match self.contact.verdict() {
+            Verdict::Lost => WorkerState::Lost,
+            Verdict::Silent => WorkerState::Silent,
+            Verdict::Fine => said.or(self.answered).unwrap_or(Phase::Running).into(),
+        }
+    }
+
+    /// Since when it is that.
+    pub(super) fn since(&self) -> Moment {
+        let behind = self.behind_ms();
+        match self.state() {
+            WorkerState::Lost | WorkerState::Silent => self.verdict_since,
+            WorkerState::Stopped if self.report.is_some() => {
+                self.report().map_or(self.heard.at, |report| report.at)
+            }
+            _ => match self.history.phase_since() {
+                Some(record) => record.at.shown(behind),
+                None => self.heard.at,
+            },
+        }
+    }
+
+    pub(super) fn deadline_at(&self) -> Option<Moment> {
+        let facts = self.facts.as_ref()?;
+        let deadline = Duration::from_millis(facts.deadline_ms?);
+        let begun = facts.at.shown(self.behind_ms());
+        (self.state() == WorkerState::Draining).then(|| begun.after(deadline))
+    }
+
+    pub(super) fn started_at(&self) -> Option<Moment> {
+        let started = self.facts.as_ref()?.started_at?;
+        Some(started.shifted(self.behind_ms()))
+    }
+
+    /// The promise that holds, and what is left of it.
+    pub(super) fn lease(&self, now: Moment) -> Option<(Duration, Duration)> {
+        if !self.state().is_live() || !self.heard.live {
+            return None;
+        }
+        let left = self.contact.held_until().map(|until| until.since(now));
+        Some((self.heard.lease, left.unwrap_or_default()))
+    }
+
+    /// When it ended: stopped, or was lost.
+    pub(super) fn ended_at(&self) -> Option<Moment> {
+        match self.state() {
+            WorkerState::Stopped | WorkerState::Lost => Some(self.since()),
+            _ => None,
+        }
+    }
+
+    /// How far its clock is behind ours, where that is more than messages take.
+    pub(super) fn behind_ms(&self) -> i64 {
+        let seen = self.behind_ms.unwrap_or(0);
+        if seen.abs() < SKEW_IGNORED_MS {
+            0
+        } else {
+            seen
+        }
+    }
+
+    pub(super) fn answered(&mut self, phase: Phase, now: Moment) {
+        if self.has_stopped() {
+            return;
+        }
+        self.answered = Some(phase);
+        self.heard.at = now;
+        self.heard.live = true;
+        let said = self.facts.as_ref().map(|facts| facts.phase);
+        if said != Some(phase) && self.report_next.is_none() {
+            self.report_next = Some(now.after(REPORT_PATIENCE));
+        }
+        let lease = self.heard.lease;
+        self.judge(now, |contact| contact.answered(now, lease));
+    }
+
+    pub(super) fn queue_gone(&mut self, now: Moment) {
+        if !self.has_stopped() {
+            self.judge(now, |contact| contact.queue_gone(now));
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn look(&mut self, now: Moment) {
+        if !self.has_stopped() {
+            self.judge(now, |contact| contact.look(now));
+        }
+    }
+
+    /// It is being asked; whether for its whole state.
+    pub(super) fn ask(&mut self, now: Moment) -> bool {
+        self.contact.ask(now);
+        let report = self.report_next.is_some_and(|at| at <= now);
+        if report {
+            self.report_next = Some(now.after(REPORT_AGAIN));
+        }
+        report
+    }
+
+    pub(super) fn unasked(&mut self) {
+        self.contact.unasked();
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        !self.has_stopped() && self.contact.is_asked()
+    }
+
+    pub(super) fn wants_asking(&self, now: Moment) -> bool {
+        if self.has_stopped() || self.contact.is_asked() {
+            return false;
+        }
+        let fine = self.contact.verdict() == Verdict::Fine;
+        let report = fine && self.report_next.is_some_and(|at| at <= now);
+        self.contact.wants_asking() || report
+    }
+
+    /// When to [look](Self::look) next; nothing where it is to be asked first.
+    pub(super) fn next_look(&self, now: Moment) -> Option<Moment> {
+        if self.has_stopped() || self.wants_asking(now) {
+            return None;
+        }
+        let may_report = self.contact.verdict() == Verdict::Fine && !self.contact.is_asked();
+        let report = self.report_next.filter(|_| may_report);
+        let looks = [self.contact.next_look(), report];
+        looks.into_iter().flatten().min()
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.state() == WorkerState::Stopped
+    }
+
+    /// Lets the contact change, and notes what that comes to.
+    fn judge(&mut self, now: Moment, change: impl FnOnce(&mut Contact)) {
+        let before = self.contact.verdict();
+        change(&mut self.contact);
+        let after = self.contact.verdict();
+        if before == after {
+            return;
+        }
+        let kind = match after {
+            Verdict::Fine => HistoryKind::Back,
+            Verdict::Silent => HistoryKind::Silent,
+            Verdict::Lost => HistoryKind::Lost,
+        };
+        // Of a worker that was only read of, nothing is known after its last message.
+        let at = if self.heard.live { now } else { self.heard.at };
+        self.verdict_since = at;
+        let said = self.facts.as_ref().map(|facts| facts.phase);
+        self.history.put(Record {
+            seq: self.heard.seq,
+            kind,
+            at: Stamp::here(at),
+            phase: said.or(self.answered).unwrap_or(Phase::Running),
+            reason: None,
+        });
+    }
+
+    fn total(&mut self) {
+        let newest = self.pulse.map_or(0, |pulse| pulse.seq);
+        let mut totals = Totals::default();
+        for node in self.shown_nodes() {
+            totals.nodes += 1;
+            let slots = node.role.as_ref().map_or(0, |role| role.slots);
+            totals.slots += u64::from(slots);
+            totals.in_flight += u64::from(self.busy(node).in_flight);
+            totals.rate += f64::from(node.rate_at(newest));
+        }
+        self.totals = totals;
+    }
+
+    /// What runs on a node.
+    pub(super) fn busy(&self, node: &Node) -> Busy {
+        let newest = self.pulse.map_or(0, |pulse| pulse.seq);
+        node.busy_at(newest, self.full_seq)
+    }
+
+    /// The nodes that the newest state names; before the first state, those that beats name.
+    pub(super) fn shown_nodes(&self) -> impl Iterator<Item = &Node> {
+        let all = self.facts.is_none();
+        self.nodes
+            .iter()
+            .filter(move |node| all || node.role.is_some())
+    }
+}

@@ -1,0 +1,120 @@
+//! What became of a worker, in the order of its `seq`, whatever the order it came in.
+
+use std::sync::Arc;
+
+use super::super::api::HistoryKind;
+use super::super::clock::Moment;
+use tidegate::lifecycle::Phase;
+
+/// Records kept of one worker.
+pub(super) const LIMIT: usize = 40;
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The message's `seq`; of what was found out here, that of the last message before.
+    pub seq: u64,
+    pub kind: HistoryKind,
+    /// When, by the sender's clock for what it said.
+    pub at: Stamp,
+    pub phase: Phase,
+    pub reason: Option<Arc<str>>,
+}
+
+/// When something was said: by the sender's clock, and by ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub said: Moment,
+    pub received: Moment,
+}
+
+impl Stamp {
+    /// Something found out here.
+    pub(super) fn here(now: Moment) -> Self {
+        Self {
+            said: now,
+            received: now,
+        }
+    }
+
+    /// The sender's time, put right by how far its clock is behind ours, and never after receipt.
+    pub(super) fn shown(self, behind_ms: i64) -> Moment {
+        self.said.shifted(behind_ms).min(self.received)
+    }
+}
+
+impl Record {
+    fn is_said(&self) -> bool {
+        matches!(self.kind, HistoryKind::State | HistoryKind::Drain)
+    }
+
+    fn repeats(&self, before: &Self) -> bool {
+        self.is_said()
+            && self.kind == before.kind
+            && self.phase == before.phase
+            && self.reason == before.reason
+    }
+}
+
+/// The records.
+#[derive(Debug, Clone, Default)]
+pub(super) struct History(Vec<Record>);
+
+impl History {
+    /// Puts a record in its place. What a worker said with this `seq` already is not put there twice.
+    pub(super) fn put(&mut self, record: Record) {
+        let place = if record.is_said() {
+            let place = self.0.partition_point(|other| other.seq < record.seq);
+            let twice = self.0[place..]
+                .iter()
+                .take_while(|other| other.seq == record.seq)
+                .any(Record::is_said);
+            if twice {
+                return;
+            }
+            place
+        } else {
+            self.0.partition_point(|other| other.seq <= record.seq)
+        };
+        self.0.insert(place, record);
+        if self.0.len() > LIMIT {
+            // Of states that say the same the later ones, else the oldest record.
+            let repeated =
+                (1..self.0.len()).find(|&place| self.0[place].repeats(&self.0[place - 1]));
+            self.0.remove(repeated.unwrap_or(0));
+        }
+    }
+
+    /// The records, oldest first, without states that only repeat the one before.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Record> {
+        let before = std::iter::once(None).chain(self.0.iter().map(Some));
+        self.0
+            .iter()
+            .zip(before)
+            .filter(|(record, before)| before.is_none_or(|before| !record.repeats(before)))
+            .map(|(record, _)| record)
+    }
+
+    /// The first state of the last run of states with the phase of the last.
+    pub(super) fn phase_since(&self) -> Option<&Record> {
+        let mut states = self
+            .0
+            .iter()
+            .rev()
+            .filter(|record| record.kind == HistoryKind::State);
+        let last = states.next()?;
+        let run = states.take_while(|record| record.phase == last.phase);
+        Some(run.last().unwrap_or(last))
+    }
+
+    #[cfg(test)]
+    pub(super) fn said(&self) -> Vec<Record> {
+        let said = self.0.iter().filter(|record| record.is_said());
+        said.cloned().collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}

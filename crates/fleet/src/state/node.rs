@@ -1,0 +1,156 @@
+//! One node of a worker: what its worker's last state says of it, and what beats do.
+
+use std::sync::Arc;
+
+use super::super::clock::Moment;
+use super::text::{NAME_LIMIT, Texts};
+use tidegate::internal::status::wire::{BeatNode, StateNode};
+use tidegate::lifecycle::Phase;
+
+/// Shortest time between two beats that a rate is made of, in milliseconds.
+const RATE_SPAN_MS: i64 = 100;
+
+/// One node.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub queue: Arc<str>,
+    /// What the last state says; nothing where it does not name the node.
+    pub role: Option<Role>,
+    /// The newest beat that names the node.
+    pub seq: u64,
+    pub counts: Counts,
+    pub busy: Busy,
+    /// What a full beat said, which holds where a later beat leaves the node out, and which it was.
+    full: Busy,
+    full_seq: u64,
+    pub rate: f32,
+}
+
+/// What a state says of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Role {
+    pub kind: Option<Arc<str>>,
+    pub handler: Arc<str>,
+    pub slots: u32,
+    pub prefetch: u16,
+    pub phase: Phase,
+}
+
+/// Counters since the worker's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub done: u64,
+    pub retried: u64,
+    pub dead: u64,
+    pub handed_back: u64,
+    pub interrupted: u64,
+}
+
+/// What runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Busy {
+    pub in_flight: u32,
+    pub oldest_ms: u64,
+}
+
+/// A beat, as far as it matters to a node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BeatAt {
+    pub seq: u64,
+    pub full: bool,
+    /// When it was sent, and the beat before it, by the sender's clock.
+    pub sent: Moment,
+    pub before: Option<Moment>,
+}
+
+impl Node {
+    pub(super) fn new(queue: Arc<str>) -> Self {
+        Self {
+            queue,
+            role: None,
+            seq: 0,
+            counts: Counts::default(),
+            busy: Busy::default(),
+            full: Busy::default(),
+            full_seq: 0,
+            rate: 0.0,
+        }
+    }
+
+    pub(super) fn beat(&mut self, node: &BeatNode, beat: BeatAt) {
+        let busy = Busy {
+            in_flight: clamped(node.in_flight),
+            oldest_ms: node.oldest_ms,
+        };
+        if beat.full && beat.seq > self.full_seq {
+            self.full = busy;
+            self.full_seq = beat.seq;
+        }
+        if beat.seq <= self.seq {
+            return;
+        }
+        // Between the beat before this one and this one; a node left out there had done no more since.
+        if let Some(before) = beat.before
+            && self.seq > 0
+        {
+            let ms = beat.sent.ms().saturating_sub(before.ms());
+            if ms >= RATE_SPAN_MS {
+                let done = node.done.saturating_sub(self.counts.done);
+                self.rate = per_second(done, ms);
+            }
+        }
+        self.seq = beat.seq;
+        self.busy = busy;
+        self.counts = Counts {
+            done: node.done,
+            retried: node.retried,
+            dead: node.dead,
+            handed_back: node.handed_back,
+            interrupted: node.interrupted,
+        };
+    }
+
+    /// What runs, as of the worker's newest beat and its newest full one.
+    pub(super) fn busy_at(&self, newest: u64, newest_full: u64) -> Busy {
+        if self.seq == newest {
+            self.busy
+        } else if self.full_seq == newest_full {
+            self.full
+        } else {
+            Busy::default()
+        }
+    }
+
+    /// What is done per second, as of the worker's newest beat: a node that it leaves out does nothing.
+    pub(super) fn rate_at(&self, newest: u64) -> f32 {
+        if self.seq == newest { self.rate } else { 0.0 }
+    }
+}
+
+impl Role {
+    pub(super) fn of(node: &StateNode, texts: &mut Texts) -> Self {
+        Self {
+            kind: node
+                .kind
+                .as_deref()
+                .map(|kind| texts.keep(kind, NAME_LIMIT)),
+            handler: texts.keep(&node.handler, NAME_LIMIT),
+            slots: clamped(node.slots),
+            prefetch: node.prefetch,
+            phase: node.phase,
+        }
+    }
+}
+
+fn clamped(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a rate is shown to two digits"
+)]
+fn per_second(count: u64, ms: i64) -> f32 {
+    (count as f64 * 1_000.0 / ms as f64) as f32
+}

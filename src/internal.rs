@@ -1,0 +1,43 @@
+//! What the programs of this project (`tidegate-cli`, `tidegate-fleet`) need from inside the library. It is
+//! not part of the library's interface: it changes without notice.
+
+/// The broker layer.
+pub mod broker {
+    pub use crate::broker::{
+        AmqpRuntime, Backoff, Batch, BrokerError, Confirm, DeliveryLimit, Ear, ExclusiveConsumer,
+        ExclusiveQueue, Feed, LIBRARY_LOG, Link, LinkState, Message, Offset, Publisher,
+        PullChannel, QueueFacts, RPC_LIMIT, Server, Session, SessionState, Stream, Taken, connect,
+        declare_kept_for, declare_topic_exchange, delete_queue, delivery_limit, ensure_queue,
+        ensure_stream, ensure_topic_exchange, find_exchange, find_queue, lock, may_consume, server,
+    };
+}
+
+/// The client that handlers and the fleet's forwarding share.
+pub mod handler {
+    pub use crate::handler::http_client;
+}
+
+/// Metrics and their text form.
+pub mod metrics {
+    pub use crate::metrics::Metrics;
+}
+
+/// Retry delays and copies.
+pub mod retry {
+    pub use crate::retry::{Target, Why, copy, delay, delay_queue, delays};
+}
+
+/// The ledger and the identity of deliveries.
+pub mod settlement {
+    pub use crate::settlement::{Case, Identity, Ledger, Settlement, decide};
+}
+
+/// Status messages and commands.
+pub mod status {
+    pub use crate::status::{control, delta, envelope, heartbeat, wire};
+}
+
+/// Waiting for changes.
+pub mod wait {
+    pub use crate::wait::reached;
+}

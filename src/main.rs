@@ -1,5 +1,0 @@
-//! The `tidegate` program.
-
-fn main() -> std::process::ExitCode {
-    tidegate::cli::main()
-}
