@@ -193,12 +193,17 @@ pub struct DrainReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DrainOutcome {
-    /// Everything that ran finished.
+    /// Everything that ran finished, and the broker has every settlement.
     Clean,
+    /// Everything that ran finished, but a settlement or a copy is not known to have arrived: those messages
+    /// may run again.
+    Unconfirmed,
     /// The deadline cut something off.
     Interrupted,
     /// A second signal ended it.
     Aborted,
+    /// A task of the worker ended before it should have.
+    Failed,
 }
 
 impl DrainOutcome {
@@ -206,8 +211,10 @@ impl DrainOutcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Clean => "clean",
+            Self::Unconfirmed => "unconfirmed",
             Self::Interrupted => "interrupted",
             Self::Aborted => "aborted",
+            Self::Failed => "failed",
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) fn report(
         DrainOutcome::Aborted
     } else if nodes.interrupted > 0 {
         DrainOutcome::Interrupted
+    } else if nodes.unconfirmed > 0 {
+        DrainOutcome::Unconfirmed
     } else {
         DrainOutcome::Clean
     };

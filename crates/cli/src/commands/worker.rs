@@ -34,8 +34,9 @@ pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<Exit> {
 
 fn exit(report: &DrainReport) -> Exit {
     match report.outcome {
-        DrainOutcome::Clean => Exit::Clean,
+        DrainOutcome::Clean | DrainOutcome::Unconfirmed => Exit::Clean,
         DrainOutcome::Interrupted => Exit::Interrupted,
         DrainOutcome::Aborted => Exit::Aborted,
+        DrainOutcome::Failed => Exit::Failure,
     }
 }

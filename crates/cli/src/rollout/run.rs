@@ -129,9 +129,9 @@ async fn stopped(guest: &Guest, target: &Target) -> Result {
         };
         if let Some(drain) = worker.as_ref().and_then(|worker| worker.drain.as_ref()) {
             let outcome = match drain.outcome {
-                DrainOutcome::Clean => Outcome::Stopped,
+                DrainOutcome::Clean | DrainOutcome::Unconfirmed => Outcome::Stopped,
                 DrainOutcome::Interrupted => Outcome::Interrupted,
-                DrainOutcome::Aborted => Outcome::Aborted,
+                DrainOutcome::Aborted | DrainOutcome::Failed => Outcome::Aborted,
             };
             return Result {
                 drain: Some(drain.into()),

@@ -39,9 +39,10 @@ impl Fleet {
         for report in of_week.filter_map(|(_, id)| self.entries.get(id)?.report()) {
             week.drains += 1;
             match report.outcome {
-                DrainOutcome::Clean => week.clean += 1,
+                // Nothing was cut off, and no order of the drain was missed.
+                DrainOutcome::Clean | DrainOutcome::Unconfirmed => week.clean += 1,
                 DrainOutcome::Interrupted => week.interrupted += 1,
-                DrainOutcome::Aborted => week.aborted += 1,
+                DrainOutcome::Aborted | DrainOutcome::Failed => week.aborted += 1,
             }
             let cut_off = week.interrupted_deliveries;
             week.interrupted_deliveries = cut_off.saturating_add(report.interrupted);
