@@ -1,5 +1,7 @@
 //! The worker's HTTP server: liveness, readiness, metrics.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -8,12 +10,21 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::error;
 
 use crate::lifecycle::Phase;
 use crate::metrics::Metrics;
 use crate::node::NodeState;
+use crate::server::{self, ServerLimits};
+
+/// Probes and scrapes are few and short.
+const LIMITS: ServerLimits = ServerLimits {
+    connections: 128,
+    head: Duration::from_secs(10),
+    write: Duration::from_secs(10),
+    stop: Duration::ZERO,
+};
 
 /// What the endpoints look at.
 #[derive(Debug, Clone)]
@@ -56,9 +67,7 @@ pub(crate) fn serve(listener: TcpListener, health: Health, amqp: &Handle) -> Abo
         .route("/metrics", get(metrics))
         .with_state(health);
     AbortOnDropHandle::new(amqp.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            error!(%error, "the http server has ended");
-        }
+        server::serve(listener, router, LIMITS, CancellationToken::new()).await;
     }))
 }
 

@@ -27,6 +27,12 @@ pub mod retry {
     pub use crate::retry::{Target, Why, copy, delay, delay_queue, delays};
 }
 
+/// The HTTP server of both programs.
+#[cfg(feature = "endpoints")]
+pub mod server {
+    pub use crate::server::{ServerLimits, serve};
+}
+
 /// The ledger and the identity of deliveries.
 pub mod settlement {
     pub use crate::settlement::{Case, Identity, Ledger, Settlement, decide};

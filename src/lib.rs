@@ -75,6 +75,8 @@ pub mod lifecycle;
 mod metrics;
 mod node;
 mod retry;
+#[cfg(feature = "endpoints")]
+mod server;
 mod settlement;
 mod status;
 mod wait;

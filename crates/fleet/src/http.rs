@@ -5,7 +5,6 @@
 
 mod auth;
 mod command;
-mod connection;
 mod error;
 mod events;
 mod query;
@@ -23,7 +22,6 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
 use super::hub::Hub;
 use super::page::asset;
@@ -31,13 +29,19 @@ use super::shared::Shared;
 use super::speaker::Speaker;
 use auth::Tokens;
 use error::ApiError;
+use tidegate::internal::server::{self, ServerLimits};
 
 /// Clients of events at a time.
 const EVENT_CLIENTS: usize = 256;
 /// How long a request may take, but for events.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
-/// How long connections may take to end when the program does.
-const STOP_LIMIT: Duration = Duration::from_secs(1);
+/// What bounds the server. Streams of events say something every 15 s, so that a client that reads is never cut off.
+const LIMITS: ServerLimits = ServerLimits {
+    connections: 1_024,
+    head: Duration::from_secs(20),
+    write: Duration::from_secs(30),
+    stop: Duration::from_secs(1),
+};
 /// What the page may do: load its own files, and talk to its own API.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -76,18 +80,7 @@ impl Api {
 /// Serves on `listener` until told to stop, and then for at most a second.
 pub(super) async fn serve(listener: TcpListener, api: Api) {
     let stop = api.stop.clone();
-    let serving = axum::serve(connection::Bounded::new(listener), router(api))
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
-    let late = async {
-        stop.cancelled().await;
-        tokio::time::sleep(STOP_LIMIT).await;
-    };
-    tokio::select! {
-        served = serving => if let Err(error) = served {
-            error!(%error, "the http server has ended");
-        },
-        () = late => {}
-    }
+    server::serve(listener, router(api), LIMITS, stop).await;
 }
 
 fn router(api: Api) -> Router {
