@@ -122,7 +122,7 @@ fn heartbeats(criterion: &mut Criterion) {
     criterion.bench_function("heartbeat, one beat", |bencher| {
         let mut heartbeat = Heartbeat::new(&settings);
         bencher.iter(|| {
-            heartbeat.observe(black_box(0.4));
+            heartbeat.observe(black_box(0.4), now);
             let due = heartbeat.due(now);
             let promise = heartbeat.promise(now, black_box(0.5));
             heartbeat.sent(promise);

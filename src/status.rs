@@ -1,4 +1,4 @@
-//! What a worker says about itself, to the status exchange.
+//! Status: what a worker publishes about itself, and the commands that it takes.
 //!
 //! Status is never in the way: it has a connection of its own, everything about it is bounded, and what
 //! cannot be sent now is replaced by what is newer.
@@ -11,4 +11,4 @@ mod publisher;
 mod savings;
 pub mod wire;
 
-pub(crate) use publisher::{NodeInfo, Snapshot, Status, StatusParts, Voice};
+pub(crate) use publisher::{NodeInfo, Snapshot, Status, StatusHandle, StatusParts};

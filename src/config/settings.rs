@@ -109,8 +109,8 @@ impl Default for DrainSettings {
 impl Default for HeartbeatSettings {
     fn default() -> Self {
         Self {
-            busy: Duration::from_secs(10),
-            idle: Duration::from_mins(1),
+            busy: Duration::from_mins(5),
+            idle: Duration::from_mins(10),
         }
     }
 }

@@ -27,12 +27,12 @@ pub fn worker_key(id: &str) -> String {
 }
 
 /// The queue that a worker takes commands from. It is exclusive: it exists exactly as long as the
-/// worker's connection, so that a mandatory publish that comes back means that the worker is gone.
+/// worker's connection. If the broker returns a mandatory message to it, the worker is gone.
 pub fn control_queue(id: &str) -> String {
     format!("tidegate.control.{id}")
 }
 
-/// What a worker can be told, as JSON: `{"command":"drain","reason":"deploy 42"}`.
+/// A command to a worker, as JSON: `{"command":"drain","reason":"deploy 42"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
@@ -52,15 +52,21 @@ pub enum Command {
     Resume,
     /// Publish the whole state now, and after it a full beat.
     Report,
-    /// Send beats no faster than this, from the one after the next: the next has been promised. The newest
-    /// cadence stands.
+    /// Send a beat at this interval for a while. A beat that was promised for an earlier moment still comes. While
+    /// several requesters ask, the fastest pace counts.
     Cadence {
-        /// The shortest interval between two beats, in milliseconds, from 1 to 3,600,000.
+        /// The interval between two beats, in milliseconds, from 1 to 3,600,000. A worker may take a very short one
+        /// for half a second.
         interval_ms: u64,
-        /// How long that holds, in milliseconds, at most 86,400,000; then the worker's own interval does again.
+        /// How long the request lasts, in milliseconds, at most 86,400,000; 0 ends it. After it the worker beats at
+        /// its own interval again.
         for_ms: u64,
+        /// Who requests it. A requester has one request at a time: a new one replaces the one before. The first beat
+        /// for a new requester is full.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
-    /// Say that you are there.
+    /// Answer, if an answer is wanted.
     Ping,
 }
 
@@ -85,13 +91,13 @@ pub struct Reply {
     pub v: u32,
     /// The worker's id.
     pub worker: String,
-    /// The command's word; empty where none could be read.
+    /// The command's word; empty if none could be read.
     pub command: String,
     /// Whether the command was carried out, or is being.
     pub ok: bool,
     /// The worker's phase after the command.
     pub phase: Phase,
-    /// Why not, where `ok` is false: it names the field, its value and the rule.
+    /// Why not, if `ok` is false: it names the field, its value and the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -113,9 +119,12 @@ mod tests {
         let cadence = Command::Cadence {
             interval_ms: 30_000,
             for_ms: 60_000,
+            by: Some("fleet-1".into()),
         };
-        let json =
-            serde_json::json!({"command": "cadence", "interval_ms": 30_000, "for_ms": 60_000});
+        let json = serde_json::json!({"command": "cadence", "interval_ms": 30_000, "for_ms": 60_000,
+                                      "by": "fleet-1"});
         assert_eq!(serde_json::to_value(&cadence).unwrap(), json);
+        let old = read(r#"{"command":"cadence","interval_ms":30000,"for_ms":60000}"#);
+        assert!(matches!(old, Command::Cadence { by: None, .. }));
     }
 }

@@ -1,29 +1,38 @@
-//! When a worker is to be heard from, and what it promises by that. Pure: it is told the load, the time and
-//! random numbers, and says when the next beat is due.
+//! When a worker sends its next beat, and for how long it promises to be heard from again. Pure: it is told the
+//! load, the time, the paces that others request and random numbers.
 //!
-//! - The interval goes from `heartbeat.idle` at no load to `heartbeat.busy` at full load, in steps with
-//!   hysteresis: a load that wobbles does not move it.
-//! - Each beat is a promise: the next comes within one interval (±10 %), and the lease of three covers two that
-//!   are lost. What changes afterwards can bring the next beat forward, never put it off: receivers go by the
-//!   lease that they were given.
-//! - A sudden change of load is told early, `heartbeat.busy` after the last message at the soonest.
-//! - The fleet may ask for a slower cadence; it lapses by itself.
-//! - [`end`](Heartbeat::end) is for good: a worker that drains does not beat.
+//! - A worker's own interval moves from `heartbeat.idle` at no load to `heartbeat.busy` at full load. The load is
+//!   averaged over half a minute and followed in steps with hysteresis, so that swings do not move the interval.
+//! - Others may request a pace for a while: a fleet program does so while somebody looks at it. The fastest
+//!   requested pace replaces the worker's own interval. A request ends by itself.
+//! - Each beat is a promise: the next one comes within one interval (±10 %), and the lease of three intervals
+//!   covers two beats that are lost. Later events can bring the next beat forward, never put it off, because
+//!   receivers rely on the lease that they were given.
+//! - A sudden change of the load brings the next beat forward, to `heartbeat.busy` after the last message at the
+//!   earliest.
+//! - [`end`](Heartbeat::end) is final: a worker that drains does not beat.
+
+mod requests;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::HeartbeatSettings;
+use requests::PaceRequests;
+
+pub use requests::FASTEST_PACE;
 
 #[cfg(test)]
 mod tests;
 
 /// Steps of the interval between no load and full load.
-const STEPS: f64 = 4.0;
-/// How far beyond the middle between two steps the load must go to move the interval.
-const HYSTERESIS: f64 = 0.05;
-/// A change of load of this much is told early.
+const STEPS: f64 = 10.0;
+/// How far the load must be from a step, in steps, to leave it.
+const HYSTERESIS: f64 = 0.75;
+/// The load is averaged over about this time.
+const SMOOTHING: Duration = Duration::from_secs(30);
+/// A change of the averaged load by this much brings the next beat forward.
 const SUDDEN: f64 = 0.5;
 /// An interval is this much shorter or longer at random, so that a fleet does not beat in step.
 const JITTER: f64 = 0.1;
@@ -35,12 +44,13 @@ const LEASE: u32 = 3;
 pub struct Heartbeat {
     busy: Duration,
     idle: Duration,
-    /// The load of late.
+    /// The averaged load, and when it was last observed.
     load: f64,
-    /// The step that the interval is at.
+    observed: Option<Instant>,
+    /// The step of the interval.
     step: f64,
     kept: Option<Promise>,
-    cadence: Option<Cadence>,
+    requests: PaceRequests,
     ended: bool,
 }
 
@@ -52,16 +62,9 @@ pub struct Promise {
     pub lease: Duration,
     at: Instant,
     next: Instant,
-    /// What the interval was stretched by.
+    /// The random factor of the interval.
     stretch: f64,
     load: f64,
-}
-
-/// A limit set by the fleet.
-#[derive(Debug, Clone, Copy)]
-struct Cadence {
-    interval: Duration,
-    until: Instant,
 }
 
 impl Heartbeat {
@@ -71,29 +74,38 @@ impl Heartbeat {
             busy: settings.busy,
             idle: settings.idle,
             load: 0.0,
+            observed: None,
             step: 0.0,
             kept: None,
-            cadence: None,
+            requests: PaceRequests::default(),
             ended: false,
         }
     }
 
-    /// Takes note of the load of late: the share of slots that were taken, from 0 to 1.
-    pub fn observe(&mut self, load: f64) {
-        self.load = load.clamp(0.0, 1.0);
+    /// Takes note of the load since it was last observed: the share of slots that were taken, from 0 to 1.
+    pub fn observe(&mut self, load: f64, now: Instant) {
+        let load = load.clamp(0.0, 1.0);
+        let weight = self.observed.map_or(1.0, |before| {
+            let passed = now.saturating_duration_since(before);
+            1.0 - (-passed.as_secs_f64() / SMOOTHING.as_secs_f64()).exp()
+        });
+        self.observed = Some(now);
+        self.load += weight * (load - self.load);
         let steps = self.load * STEPS;
-        if (steps - self.step).abs() > 0.5 + HYSTERESIS * STEPS {
+        if (steps - self.step).abs() > HYSTERESIS {
             self.step = steps.round();
         }
     }
 
-    /// The present interval, before jitter.
+    /// The present interval, before jitter: the fastest requested pace, or else the worker's own.
     pub fn interval(&self, now: Instant) -> Duration {
+        self.requests.fastest(now).unwrap_or_else(|| self.own())
+    }
+
+    /// The interval at which the worker beats by itself.
+    fn own(&self) -> Duration {
         let range = self.idle.saturating_sub(self.busy);
-        let by_load = self.idle.saturating_sub(range.mul_f64(self.step / STEPS));
-        // The shortest that jitter makes of it is the cadence.
-        let slowest = self.floor(now).div_f64(1.0 - JITTER);
-        by_load.max(slowest)
+        self.idle.saturating_sub(range.mul_f64(self.step / STEPS))
     }
 
     /// When the next beat is due; a time that has passed means now. Never again once ended.
@@ -104,12 +116,14 @@ impl Heartbeat {
         let Some(kept) = &self.kept else {
             return Some(now);
         };
-        let by_interval = kept.at + self.interval(now).mul_f64(kept.stretch);
-        let due = kept.next.min(by_interval);
+        if let Some(requested) = self.requests.due(kept.at, kept.stretch, now) {
+            return Some(kept.next.min(requested));
+        }
+        let due = kept.next.min(kept.at + self.own().mul_f64(kept.stretch));
         if (self.load - kept.load).abs() < SUDDEN {
             return Some(due);
         }
-        Some(due.min(kept.at + self.busy.max(self.floor(now))))
+        Some(due.min(kept.at + self.busy))
     }
 
     /// What a message made now promises. `unit` is a random number in `[0, 1)`.
@@ -125,30 +139,33 @@ impl Heartbeat {
         }
     }
 
-    /// The message that made `promise` was sent: it has been a beat.
+    /// The message that made `promise` was sent: it counts as a beat.
     pub fn sent(&mut self, promise: Promise) {
         self.kept = Some(promise);
     }
 
-    /// Nothing sent so far counts: a beat is due at once. For a new connection, and on request.
+    /// Nothing sent so far counts: a beat is due at once. For a new connection.
     pub fn renew(&mut self) {
         self.kept = None;
     }
 
-    /// For `lasting` from now, beats keep at least `interval` apart; the newest limit stands. A beat that has been
-    /// promised for sooner still comes, for its receivers count on it.
-    pub fn limit(&mut self, interval: Duration, lasting: Duration, now: Instant) {
-        let until = now + lasting;
-        self.cadence = Some(Cadence { interval, until });
+    /// `by` requests a beat every `interval` for `lasting` from now, in place of its request before; 0 ends it.
+    /// A beat that was promised for an earlier moment still comes. `unit` is a random number in `[0, 1)`.
+    ///
+    /// Returns whether `by` is a new requester: it may not know the last full beat.
+    pub fn request(
+        &mut self,
+        by: &str,
+        interval: Duration,
+        lasting: Duration,
+        now: Instant,
+        unit: f64,
+    ) -> bool {
+        self.requests.put(by, (interval, lasting), now, unit)
     }
 
     /// No beat is due any more, whatever happens.
     pub fn end(&mut self) {
         self.ended = true;
-    }
-
-    fn floor(&self, now: Instant) -> Duration {
-        let cadence = self.cadence.filter(|cadence| now < cadence.until);
-        cadence.map_or(Duration::ZERO, |cadence| cadence.interval)
     }
 }

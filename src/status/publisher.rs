@@ -1,13 +1,15 @@
-//! Sends status messages: the newest state whenever it changes, beats between, and the drain report.
+//! Sends status messages: a state when something has changed, beats in between, and the drain report.
 
 mod figures;
 mod outbox;
 mod task;
+mod told;
 
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
@@ -18,28 +20,30 @@ use crate::config::{HeartbeatSettings, StatusSettings};
 use crate::lifecycle::Phase;
 use crate::metrics::{Metrics, NodeMetrics};
 
-/// How many requests may wait for the publisher, which takes each at once.
+/// How many requests may wait for the publisher. It takes each one at once.
 const REQUESTS: usize = 16;
 
-/// What the state message says beside the worker's identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the worker is now.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Snapshot {
     /// Where the worker is in its life.
     pub phase: Phase,
-    /// Why, where there is a reason.
+    /// Why, if there is a reason.
     pub reason: Option<String>,
     /// The drain's deadline.
     pub deadline: Option<Instant>,
+    /// The slots of all nodes together; those that nodes share count once.
+    pub slots: usize,
     /// The nodes.
     pub nodes: Vec<NodeInfo>,
 }
 
 /// One node in a [`Snapshot`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct NodeInfo {
     /// The queue's name.
     pub queue: String,
-    /// The queue's type, where the worker declares it.
+    /// The queue's type, if the worker declares it.
     pub kind: Option<&'static str>,
     /// The handler's kind.
     pub handler: &'static str,
@@ -49,6 +53,24 @@ pub(crate) struct NodeInfo {
     pub prefetch: u16,
     /// Where the node is in its life.
     pub phase: Phase,
+    /// What the node counts; beats carry it.
+    pub figures: NodeMetrics,
+}
+
+/// Figures change all the time: they make no difference between snapshots.
+impl PartialEq for NodeInfo {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |node: &Self| {
+            (
+                node.kind,
+                node.handler,
+                node.slots,
+                node.prefetch,
+                node.phase,
+            )
+        };
+        self.queue == other.queue && said(self) == said(other)
+    }
 }
 
 /// What the publisher is made of.
@@ -66,12 +88,8 @@ pub(crate) struct StatusParts {
     pub heartbeat: HeartbeatSettings,
     /// The connection that publishes.
     pub session: watch::Receiver<SessionState>,
-    /// What to say.
+    /// What the worker is now.
     pub snapshot: watch::Receiver<Snapshot>,
-    /// What the nodes count, each with its queue's name.
-    pub nodes: Vec<(String, NodeMetrics)>,
-    /// The slots of all nodes together; those that nodes share count once.
-    pub slots: usize,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -79,21 +97,25 @@ pub(crate) struct StatusParts {
 /// The status publisher.
 #[derive(Debug)]
 pub(crate) struct Status {
-    voice: Voice,
+    handle: StatusHandle,
     task: AbortOnDropHandle<()>,
 }
 
-/// Asks the publisher for more than it says by itself. Cheap to clone.
+/// Asks the publisher for more than it publishes by itself. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Voice(mpsc::Sender<Request>);
+pub(crate) struct StatusHandle(mpsc::Sender<Request>);
 
 #[derive(Debug)]
 enum Request {
-    /// Say everything, though nothing has changed.
+    /// Publish a state and a full beat, though nothing has changed.
     Renew,
-    /// Beat no faster than this, for so long.
-    Cadence(Duration, Duration),
-    /// Report, waiting for so long for a connection that is not there.
+    /// Beat at this interval, for so long.
+    Cadence {
+        by: String,
+        interval: Duration,
+        lasting: Duration,
+    },
+    /// Publish the drain report. If there is no connection, wait for one for so long.
     Report(
         Box<DrainReport>,
         Duration,
@@ -109,21 +131,31 @@ impl Status {
         let (requests, receiver) = mpsc::channel(REQUESTS);
         let task = task::Task::new(parts, receiver);
         Self {
-            voice: Voice(requests),
+            handle: StatusHandle(requests),
             task: AbortOnDropHandle::new(runtime.spawn(task.run())),
         }
     }
 
-    /// Asks the publisher from elsewhere.
-    pub(crate) fn voice(&self) -> Voice {
-        self.voice.clone()
+    /// A handle for others that ask the publisher for something.
+    pub(crate) fn handle(&self) -> StatusHandle {
+        self.handle.clone()
     }
 
-    /// Publishes the drain report and awaits its confirm, for at most `limit`. A connection that is not there
-    /// is waited for before that, for at most `patience`. Nothing else is published after it.
+    /// Resolves when the publisher's task has ended. Before [`close`](Self::close) that is a failure of the worker.
+    /// Cancel safe; it must not be called again once it has resolved.
     ///
     /// # Errors
-    /// Where the broker did not confirm it in time.
+    /// If the task panicked.
+    #[expect(dead_code, reason = "the worker's supervisor will watch it")]
+    pub(crate) async fn ended(&mut self) -> Result<(), JoinError> {
+        (&mut self.task).await
+    }
+
+    /// Publishes the drain report and awaits its confirm, for at most `limit`. If there is no connection, it waits
+    /// for one first, for at most `patience`. Nothing else is published after it.
+    ///
+    /// # Errors
+    /// If the broker did not confirm it in time.
     pub(crate) async fn report(
         &self,
         report: DrainReport,
@@ -137,7 +169,7 @@ impl Status {
         };
         let asked = async {
             let request = Request::Report(Box::new(report), patience, reply);
-            self.voice.0.send(request).await.map_err(|_ended| gone())?;
+            self.handle.0.send(request).await.map_err(|_ended| gone())?;
             answer.await.map_err(|_dropped| gone())?
         };
         let limit = patience + limit;
@@ -151,7 +183,7 @@ impl Status {
         let (reply, answer) = oneshot::channel();
         let closed = async {
             let request = Request::Close(limit, reply);
-            if self.voice.0.send(request).await.is_ok() {
+            if self.handle.0.send(request).await.is_ok() {
                 // An error says that the publisher has ended: then its channel is closed too.
                 let _ = answer.await;
             }
@@ -163,15 +195,20 @@ impl Status {
     }
 }
 
-impl Voice {
-    /// Has the whole state said now, and after it a full beat, unless the worker drains. Whether that was
-    /// asked for; it is not where too much else is being asked for.
+impl StatusHandle {
+    /// Asks for a state now, and a full beat after it unless the worker drains. Returns whether the publisher will
+    /// do so; it will not while too many requests wait.
     pub(crate) fn renew(&self) -> bool {
         self.0.try_send(Request::Renew).is_ok()
     }
 
-    /// Has beats come no faster than `interval`, for `lasting`. Whether that was asked for, as above.
-    pub(crate) fn cadence(&self, interval: Duration, lasting: Duration) -> bool {
-        self.0.try_send(Request::Cadence(interval, lasting)).is_ok()
+    /// Has `by` request a beat every `interval`, for `lasting`. Returns as [`renew`](Self::renew) does.
+    pub(crate) fn cadence(&self, by: String, interval: Duration, lasting: Duration) -> bool {
+        let request = Request::Cadence {
+            by,
+            interval,
+            lasting,
+        };
+        self.0.try_send(request).is_ok()
     }
 }

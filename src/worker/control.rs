@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,7 +23,7 @@ use crate::broker::{
     ensure_topic_exchange,
 };
 use crate::lifecycle::Phase;
-use crate::status::Voice;
+use crate::status::StatusHandle;
 use crate::status::control::{self, ALL_KEY, Reply, Unreadable, control_queue, worker_key};
 use crate::status::wire::VERSION;
 use crate::wait;
@@ -45,7 +46,7 @@ pub(super) struct ControlParts {
     pub session: watch::Receiver<SessionState>,
     /// Weak: a worker whose owner is gone drains, whoever else might command it.
     pub orders: mpsc::WeakSender<Order>,
-    pub voice: Voice,
+    pub status: StatusHandle,
     pub phase: watch::Receiver<Phase>,
 }
 
@@ -67,6 +68,16 @@ impl Control {
         };
         let task = AbortOnDropHandle::new(runtime.spawn(listener.run()));
         Self { stop, task }
+    }
+
+    /// Resolves when the listener's task has ended. Before [`close`](Self::close) that is a failure of the worker.
+    /// Cancel safe; it must not be called again once it has resolved.
+    ///
+    /// # Errors
+    /// If the task panicked.
+    #[expect(dead_code, reason = "the worker's supervisor will watch it")]
+    pub(super) async fn ended(&mut self) -> Result<(), JoinError> {
+        (&mut self.task).await
     }
 
     /// Takes no more commands, and lets replies go out, for at most `limit`.
@@ -157,7 +168,13 @@ impl ControlParts {
         let (command, obeyed) = match control::read(taken.kind.as_deref(), &taken.body) {
             Ok(command) => {
                 let word = command.as_str();
-                info!(command = word, "commanded");
+                match command {
+                    // The fleet program sends these again and again.
+                    control::Command::Ping | control::Command::Cadence { .. } => {
+                        debug!(command = word, "commanded");
+                    }
+                    _ => info!(command = word, "commanded"),
+                }
                 (word.to_owned(), self.carry_out(command).await)
             }
             Err(Unreadable { command, error }) => (command, Err(error)),
@@ -193,14 +210,18 @@ impl ControlParts {
                 reason: Some(by_command(reason)),
             },
             control::Command::Resume => Command::Resume,
-            control::Command::Report => return asked(self.voice.renew()),
+            control::Command::Report => return asked(self.status.renew()),
             control::Command::Cadence {
                 interval_ms,
                 for_ms,
+                by,
             } => {
                 let interval = Duration::from_millis(interval_ms);
                 let lasting = Duration::from_millis(for_ms);
-                return asked(self.voice.cadence(interval, lasting));
+                return asked(
+                    self.status
+                        .cadence(by.unwrap_or_default(), interval, lasting),
+                );
             }
             control::Command::Ping => return Ok(()),
         };

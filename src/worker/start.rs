@@ -61,8 +61,8 @@ pub(super) async fn start(
 
     let mut nodes = Vec::with_capacity(settings.nodes.len());
     let mut infos = Vec::with_capacity(settings.nodes.len());
-    let mut figures = Vec::with_capacity(settings.nodes.len());
     for ((node, handler), (slots, count)) in settings.nodes.into_iter().zip(&handlers).zip(slots) {
+        let node_metrics = metrics.node(&node.queue.as_str().into(), count);
         infos.push(NodeInfo {
             queue: node.queue.clone(),
             kind: node.declare.then(|| node.kind.as_str()),
@@ -70,9 +70,8 @@ pub(super) async fn start(
             slots: count,
             prefetch: node.prefetch,
             phase: Phase::Starting,
+            figures: node_metrics.clone(),
         });
-        let node_metrics = metrics.node(&node.queue.as_str().into(), count);
-        figures.push((node.queue.clone(), node_metrics.clone()));
         let parts = NodeParts {
             metrics: node_metrics,
             consumer_tag: id.clone(),
@@ -91,6 +90,7 @@ pub(super) async fn start(
         phase: Phase::Starting,
         reason: None,
         deadline: None,
+        slots: slots_in_all,
         nodes: infos,
     });
     let control_exchange = settings.status.control.clone();
@@ -103,8 +103,6 @@ pub(super) async fn start(
             heartbeat: settings.heartbeat,
             session: publish.state(),
             snapshot: snapshot.subscribe(),
-            nodes: figures,
-            slots: slots_in_all,
             metrics: metrics.clone(),
         };
         Status::start(parts, amqp.handle())
@@ -118,7 +116,7 @@ pub(super) async fn start(
             exchange: control_exchange,
             session: publish.state(),
             orders: commands.downgrade(),
-            voice: status.voice(),
+            status: status.handle(),
             phase: phase.subscribe(),
         };
         Control::start(parts, amqp.handle())

@@ -98,6 +98,7 @@ fn command(interval: Duration) -> Command {
     Command::Cadence {
         interval_ms: millis(interval),
         for_ms: millis(HOLDS),
+        by: None,
     }
 }
 

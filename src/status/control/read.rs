@@ -1,4 +1,4 @@
-//! From a message to a command, or to what is wrong with it. Pure.
+//! Reads a command from a message, or finds what is wrong with it. Pure.
 
 use std::time::Duration;
 
@@ -10,20 +10,22 @@ use super::{COMMAND_TYPE, Command};
 pub const BODY_LIMIT: usize = 16 * 1024;
 /// The longest reason, in characters; more is cut off.
 pub const REASON_LIMIT: usize = 200;
-/// The slowest cadence.
-pub const SLOWEST_CADENCE: Duration = Duration::from_secs(60 * 60);
-/// The longest that a cadence lasts.
-pub const LONGEST_CADENCE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest interval of a `cadence`.
+pub const SLOWEST_CADENCE: Duration = Duration::from_hours(1);
+/// The longest that a `cadence` lasts.
+pub const LONGEST_CADENCE: Duration = Duration::from_hours(24);
+/// The longest name of a requester, in characters; more is cut off.
+const REQUESTER_LIMIT: usize = 100;
 
 /// Characters of a wrong value that an error shows.
 const SHOWN: usize = 80;
 /// The commands' words.
 const WORDS: [&str; 6] = ["drain", "pause", "resume", "report", "cadence", "ping"];
 
-/// A message that is no command.
+/// A message that is not a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The command's word, as far as there is one.
+    /// The command's word; empty if there is none.
     pub command: String,
     /// What is wrong: the field, its value and the rule.
     pub error: String,
@@ -33,7 +35,7 @@ pub struct Unreadable {
 /// known are ignored. Reasons come out [cleaned](clean).
 ///
 /// # Errors
-/// Where it is none.
+/// If the message is not a command.
 pub fn read(kind: Option<&str>, body: &[u8]) -> Result<Command, Unreadable> {
     let fields = fields(kind, body).map_err(|error| Unreadable {
         command: String::new(),
@@ -73,16 +75,17 @@ fn command(word: Option<&str>, fields: &Map<String, Value>) -> Result<Command, S
     }
     match word {
         Some("drain") => Ok(Command::Drain {
-            reason: reason(fields)?,
+            reason: text(fields, "reason", REASON_LIMIT)?,
         }),
         Some("pause") => Ok(Command::Pause {
-            reason: reason(fields)?,
+            reason: text(fields, "reason", REASON_LIMIT)?,
         }),
         Some("resume") => Ok(Command::Resume),
         Some("report") => Ok(Command::Report),
         Some("cadence") => Ok(Command::Cadence {
             interval_ms: millis(fields, "interval_ms", 1, SLOWEST_CADENCE)?,
             for_ms: millis(fields, "for_ms", 0, LONGEST_CADENCE)?,
+            by: text(fields, "by", REQUESTER_LIMIT)?,
         }),
         Some("ping") => Ok(Command::Ping),
         _ => {
@@ -92,14 +95,15 @@ fn command(word: Option<&str>, fields: &Map<String, Value>) -> Result<Command, S
     }
 }
 
-fn reason(fields: &Map<String, Value>) -> Result<Option<String>, String> {
-    match fields.get("reason") {
+/// A text that may be missing, [cleaned](clean).
+fn text(fields: &Map<String, Value>, name: &str, limit: usize) -> Result<Option<String>, String> {
+    match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(reason)) => {
-            let reason = clean(reason, REASON_LIMIT);
-            Ok((!reason.is_empty()).then_some(reason))
+        Some(Value::String(text)) => {
+            let text = clean(text, limit);
+            Ok((!text.is_empty()).then_some(text))
         }
-        Some(_) => Err(wrong(fields, "reason", "must be a string")),
+        Some(_) => Err(wrong(fields, name, "must be a string")),
     }
 }
 
@@ -129,12 +133,12 @@ fn shown(value: &Value) -> String {
     clean(&value.to_string(), SHOWN)
 }
 
-/// `text` in one line of at most `limit` characters, without control characters and without those that turn
-/// the direction of what follows: it goes into logs and onto pages.
+/// `text` as one line of at most `limit` characters. Control characters and characters that change the writing
+/// direction are left out, because the text goes into logs and onto pages.
 pub fn clean(text: &str, limit: usize) -> String {
     let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let plain = |c: char| if c.is_control() { ' ' } else { c };
-    // More than is kept in the end, and less than could be sent.
+    // The first bound keeps the work small; the second one below is the limit.
     let text: String = text
         .chars()
         .take(BODY_LIMIT)
@@ -177,13 +181,13 @@ mod tests {
             read(r#"{"command":"drain","reason":"\u0000"}"#),
             Command::Drain { reason: None }
         );
-        let cadence = r#"{"command":"cadence","interval_ms":30000,"for_ms":0}"#;
-        let (interval_ms, for_ms) = (30_000, 0);
+        let cadence = r#"{"command":"cadence","interval_ms":30000,"for_ms":0,"by":" fleet\n1"}"#;
         assert_eq!(
             read(cadence),
             Command::Cadence {
-                interval_ms,
-                for_ms
+                interval_ms: 30_000,
+                for_ms: 0,
+                by: Some("fleet 1".to_owned()),
             }
         );
         assert_eq!(read(r#"{"command":"resume"}"#), Command::Resume);
@@ -211,6 +215,10 @@ mod tests {
         assert_eq!(
             error(r#"{"command":"drain","reason":["x"]}"#),
             "reason = [\"x\"]: must be a string"
+        );
+        assert_eq!(
+            error(r#"{"command":"cadence","interval_ms":1,"for_ms":1,"by":7}"#),
+            "by = 7: must be a string"
         );
         assert_eq!(
             error(r#"{"command":"cadence","interval_ms":0,"for_ms":1}"#),

@@ -1,4 +1,4 @@
-//! The publisher's task: what is said next.
+//! The publisher's task: it decides what is published next.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::figures::Figures;
+use super::figures::{self, Figures};
 use super::outbox::{CONFIRM_LIMIT, Outbox, Sending, send};
-use super::{NodeInfo, Request, Snapshot, StatusParts};
+use super::told::{States, Told};
+use super::{Request, Snapshot, StatusParts};
 use crate::broker::{BrokerError, Message, Publisher};
 use crate::lifecycle::{CLOSING_LIMIT, Phase};
 use crate::status::delta::{Delta, Encoded};
 use crate::status::envelope::envelope;
 use crate::status::heartbeat::{Heartbeat, Promise};
 use crate::status::savings::Savings;
-use crate::status::wire::{
-    Beat, Drain, DrainReport, Head, Kind, State, StateNode, VERSION, millis, rfc3339,
-};
+use crate::status::wire::{Beat, Drain, DrainReport, Head, Kind, State, VERSION, millis, rfc3339};
 use crate::wait;
 
 pub(super) struct Task {
     parts: StatusParts,
+    started: Instant,
     started_at: String,
     requests: mpsc::Receiver<Request>,
     seq: u64,
@@ -33,17 +33,16 @@ pub(super) struct Task {
     heartbeat: Heartbeat,
     delta: Delta,
     savings: Savings,
-    /// What the broker has taken.
-    said: Option<Snapshot>,
-    /// A full beat is owed, however long ago the last one was.
+    states: States,
+    /// A full beat was asked for, however long ago the last one was.
     beat_asked: bool,
     /// At most one state and one beat are on their way.
-    state: Option<OnItsWay<Snapshot>>,
+    state: Option<OnItsWay<Told>>,
     beat: Option<OnItsWay<Encoded>>,
 }
 
 struct OnItsWay<T> {
-    what: T,
+    content: T,
     promise: Promise,
     sending: Sending,
 }
@@ -59,10 +58,12 @@ enum Happening {
 
 impl Task {
     pub(super) fn new(parts: StatusParts, requests: mpsc::Receiver<Request>) -> Self {
+        let now = Instant::now();
         Self {
+            started: now,
             started_at: rfc3339(Timestamp::now()),
             outbox: Outbox::new(parts.settings.exchange.clone(), parts.session.clone()),
-            figures: Figures::new(parts.nodes.clone(), parts.slots),
+            figures: Figures::new(now),
             heartbeat: Heartbeat::new(&parts.heartbeat),
             parts,
             requests,
@@ -70,18 +71,18 @@ impl Task {
             generation: 0,
             delta: Delta::default(),
             savings: Savings::default(),
-            said: None,
+            states: States::default(),
             beat_asked: false,
             state: None,
             beat: None,
         }
     }
 
-    /// Says what is new until told to close. Nothing is awaited but what comes up next: neither a broker that
-    /// does not confirm nor one that is gone keeps the newest from being said, or a drain from its report.
+    /// Publishes what is new until it is told to close. It only ever awaits the next event: neither a broker that
+    /// does not confirm nor one that is gone can hold back the newest state, or a drain's report.
     pub(super) async fn run(mut self) {
         loop {
-            let wake = self.speak();
+            let wake = self.publish_due();
             let happening = tokio::select! {
                 biased;
                 request = self.requests.recv() => Happening::Request(request),
@@ -93,13 +94,15 @@ impl Task {
             };
             match happening {
                 Happening::Request(Some(Request::Renew)) => {
-                    self.said = None;
+                    self.states.ask();
                     self.beat_asked = true;
                     self.delta.renew();
                 }
-                Happening::Request(Some(Request::Cadence(interval, lasting))) => {
-                    self.heartbeat.limit(interval, lasting, Instant::now());
-                }
+                Happening::Request(Some(Request::Cadence {
+                    by,
+                    interval,
+                    lasting,
+                })) => self.requested(&by, interval, lasting),
                 Happening::Request(Some(Request::Report(report, patience, reply))) => {
                     let reported = self.report(*report, patience).await;
                     // The asker may have stopped waiting.
@@ -109,7 +112,7 @@ impl Task {
                 Happening::Request(Some(Request::Close(limit, reply))) => {
                     return self.close(limit, reply).await;
                 }
-                // Nobody is left to speak for.
+                // The worker is gone.
                 Happening::Request(None) | Happening::Snapshot(false) => return,
                 Happening::State(sent) => self.state_sent(&sent),
                 Happening::Beat(sent) => self.beat_sent(&sent),
@@ -118,49 +121,66 @@ impl Task {
         }
     }
 
-    /// Begins to send what is due, and says when to look again.
-    fn speak(&mut self) -> Option<Instant> {
+    fn requested(&mut self, by: &str, interval: Duration, lasting: Duration) {
         let now = Instant::now();
-        // The newest is said; what it replaced is not.
+        let is_new = self
+            .heartbeat
+            .request(by, interval, lasting, now, rand::random());
+        if is_new {
+            // A new requester has no full beat to put later ones over.
+            self.delta.renew();
+        }
+    }
+
+    /// Begins to send what is due. Returns when to call this again.
+    fn publish_due(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        // The newest is published; what it replaced is not.
         let snapshot = self.parts.snapshot.borrow_and_update().clone();
         let beating = matches!(
             snapshot.phase,
             Phase::Starting | Phase::Running | Phase::Paused
         );
         if beating {
-            if let Some(load) = self.figures.recent_load(now) {
-                self.heartbeat.observe(load);
+            if let Some(load) = self.figures.recent_load(&snapshot, now) {
+                self.heartbeat.observe(load, now);
             }
         } else {
             self.heartbeat.end();
             self.beat_asked = false;
         }
-        let look = beating.then(|| self.figures.next_look());
+        let sample = beating.then(|| self.figures.next_sample());
+        let told = Told::of(&snapshot, now - self.started);
+        let state_due = self.states.due(&told, now);
         let Some((generation, publisher)) = self.outbox.ready() else {
-            return look;
+            return sample;
         };
         self.new_channel(generation);
         if self.state.is_some() {
-            return look;
+            return sample;
         }
-        if self.said.as_ref() != Some(&snapshot) {
-            self.state = Some(self.say(publisher, snapshot));
-            return look;
+        if let Some(due) = state_due {
+            if due <= now {
+                self.state = Some(self.send_state(publisher, told));
+                return sample;
+            }
+            // The state will count as a beat.
+            return sample.into_iter().chain([due]).min();
         }
         // A state counts as a beat, so that none is due while one is on its way.
         if self.beat.is_some() {
-            return look;
+            return sample;
         }
         let due = self.heartbeat.due(now);
         if self.beat_asked || due.is_some_and(|due| due <= now) {
             self.beat_asked = false;
-            self.beat = Some(self.pulse(publisher));
-            return look;
+            self.beat = Some(self.send_beat(publisher, &snapshot));
+            return sample;
         }
-        due.into_iter().chain(look).min()
+        due.into_iter().chain(sample).min()
     }
 
-    /// On another connection one current beat is due, and a full one: the receivers may have missed others.
+    /// After a new connection one current beat is due, and a full one: receivers may have missed others.
     fn new_channel(&mut self, generation: u64) {
         if generation != self.generation {
             self.generation = generation;
@@ -170,28 +190,29 @@ impl Task {
         }
     }
 
-    fn say(&mut self, publisher: Publisher, snapshot: Snapshot) -> OnItsWay<Snapshot> {
+    fn send_state(&mut self, publisher: Publisher, told: Told) -> OnItsWay<Told> {
         let now = Instant::now();
         let promise = self.heartbeat.promise(now, rand::random());
         let left = |deadline: Instant| deadline.saturating_duration_since(now);
-        // In a drain it reaches past the deadline and what follows it, so that the silence is not taken for death.
-        let lease = snapshot.deadline.map_or(promise.lease, |deadline| {
+        // In a drain the lease reaches past the deadline and what follows it, because no beats come any more.
+        let lease = told.deadline.map_or(promise.lease, |deadline| {
             left(deadline) + CLOSING_LIMIT + CONFIRM_LIMIT
         });
         let state = State {
             head: self.head(lease),
-            phase: snapshot.phase,
-            deadline_ms: snapshot.deadline.map(|deadline| millis(left(deadline))),
+            phase: told.phase,
+            deadline_ms: told.deadline.map(|deadline| millis(left(deadline))),
             host: self.parts.host.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at.clone(),
-            reason: snapshot.reason.clone(),
-            nodes: snapshot.nodes.iter().map(state_node).collect(),
+            reason: told.reason.clone(),
+            nodes: told.nodes.clone(),
         };
         let message = self.message(Kind::State, &state, None);
+        self.states.sending();
         OnItsWay {
-            what: snapshot,
+            content: told,
             promise,
             sending: send(publisher, message),
         }
@@ -203,24 +224,26 @@ impl Task {
         };
         if self.arrived(Kind::State, sent) {
             self.heartbeat.sent(state.promise);
-            self.said = Some(state.what);
+            self.states.sent(state.content);
         }
     }
 
-    fn pulse(&mut self, publisher: Publisher) -> OnItsWay<Encoded> {
+    fn send_beat(&mut self, publisher: Publisher, worker: &Snapshot) -> OnItsWay<Encoded> {
         let now = Instant::now();
         let promise = self.heartbeat.promise(now, rand::random());
-        let encoded = self.delta.encode(self.figures.nodes(now));
+        let nodes = worker.nodes.iter();
+        let nodes = nodes.map(|node| figures::beat_node(node, now)).collect();
+        let encoded = self.delta.encode(nodes, now);
         let beat = Beat {
             head: self.head(promise.lease),
-            load: self.figures.load(),
+            load: figures::load(worker),
             full: encoded.full,
             nodes: encoded.nodes.clone(),
         };
         // No queue keeps it longer than it is true.
         let message = self.message(Kind::Beat, &beat, Some(promise.lease));
         OnItsWay {
-            what: encoded,
+            content: encoded,
             promise,
             sending: send(publisher, message),
         }
@@ -232,7 +255,7 @@ impl Task {
         };
         if self.arrived(Kind::Beat, sent) {
             self.heartbeat.sent(beat.promise);
-            self.delta.sent(beat.what);
+            self.delta.sent(beat.content);
         } else {
             self.delta.renew();
         }
@@ -246,12 +269,13 @@ impl Task {
             return false;
         }
         self.outbox.succeeded();
-        metrics.pings_saved(self.savings.sent(self.figures.count(), Instant::now()));
+        let nodes = self.parts.snapshot.borrow().nodes.len();
+        metrics.pings_saved(self.savings.sent(nodes, Instant::now()));
         true
     }
 
-    /// Publishes the report as soon as there is a channel, which is waited for while there is a connection,
-    /// and for `patience` where there is none.
+    /// Publishes the report as soon as there is a channel. It waits for one while there is a connection, and for
+    /// `patience` while there is none.
     async fn report(&mut self, report: DrainReport, patience: Duration) -> Result<(), BrokerError> {
         let given_up = Instant::now() + patience;
         let publisher = loop {
@@ -314,19 +338,8 @@ impl Task {
     }
 }
 
-/// Resolves when what is on its way has arrived or failed; never where nothing is. Cancel safe.
+/// Resolves when the message on its way has arrived or failed; never if there is none. Cancel safe.
 async fn arrival<T>(on_its_way: &mut Option<OnItsWay<T>>) -> Result<(), BrokerError> {
     let sending = on_its_way.as_mut().map(|message| message.sending.as_mut());
     wait::some(sending).await
-}
-
-fn state_node(node: &NodeInfo) -> StateNode {
-    StateNode {
-        queue: node.queue.clone(),
-        kind: node.kind.map(str::to_owned),
-        handler: node.handler.to_owned(),
-        slots: node.slots as u64,
-        prefetch: node.prefetch,
-        phase: node.phase,
-    }
 }

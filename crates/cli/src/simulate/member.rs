@@ -204,12 +204,17 @@ impl Member {
             Command::Cadence {
                 interval_ms,
                 for_ms,
+                by,
             } => {
                 let (interval, lasting) = (
                     Duration::from_millis(*interval_ms),
                     Duration::from_millis(*for_ms),
                 );
-                self.heartbeat.limit(interval, lasting, now);
+                let by = by.as_deref().unwrap_or_default();
+                let unit = self.rng.random();
+                if self.heartbeat.request(by, interval, lasting, now, unit) {
+                    self.delta.renew();
+                }
                 Vec::new()
             }
             Command::Ping => Vec::new(),
@@ -274,7 +279,7 @@ impl Member {
             };
             taken += node.in_flight;
         }
-        self.heartbeat.observe(self.share(taken));
+        self.heartbeat.observe(self.share(taken), now);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "slots are far fewer than 2^52")]
@@ -315,7 +320,7 @@ impl Member {
 
     fn beat(&mut self, shape: &Shape, now: Instant) -> Said {
         let promise = self.heartbeat.promise(now, self.rng.random());
-        let encoded = self.delta.encode(self.nodes.clone());
+        let encoded = self.delta.encode(self.nodes.clone(), now);
         let beat = Beat {
             head: self.head(promise.lease),
             load: (self.share(self.in_flight()) * 1000.0).round() / 1000.0,

@@ -1,0 +1,274 @@
+//! What a state message says, and when the next one is due. Pure.
+//!
+//! What changes within [`GATHER`] is one state: a start, a pause, a resume, or a hundred nodes that come at once.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{NodeInfo, Snapshot};
+use crate::lifecycle::Phase;
+use crate::status::wire::StateNode;
+
+/// A change is told after this time, together with everything that changes until then.
+const GATHER: Duration = Duration::from_millis(100);
+/// A worker that has been starting for longer than this tells which of its nodes consume already.
+const LONG_START: Duration = Duration::from_secs(30);
+
+/// What a state message says beside the worker's identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    pub phase: Phase,
+    pub reason: Option<String>,
+    pub deadline: Option<Instant>,
+    pub nodes: Vec<StateNode>,
+}
+
+impl Told {
+    /// What is to be told of `snapshot` by a worker that started so long ago.
+    pub(super) fn of(snapshot: &Snapshot, since_start: Duration) -> Self {
+        let phase = snapshot.phase;
+        let long_start = since_start >= LONG_START;
+        let nodes = snapshot.nodes.iter();
+        Self {
+            phase,
+            reason: snapshot.reason.clone(),
+            deadline: snapshot.deadline,
+            nodes: nodes
+                .map(|node| state_node(node, node_phase(phase, node.phase, long_start)))
+                .collect(),
+        }
+    }
+}
+
+/// The phase that is told of a node. A node follows its worker's phase; what is left of its own are steps that are
+/// over in a moment, and each would be a message.
+fn node_phase(worker: Phase, node: Phase, long_start: bool) -> Phase {
+    match (worker, node) {
+        (Phase::Starting, _) if !long_start => Phase::Starting,
+        (Phase::Running, Phase::Paused) => Phase::Running,
+        (Phase::Paused, Phase::Running) => Phase::Paused,
+        (Phase::Draining | Phase::Stopped, _) => worker,
+        (Phase::Starting | Phase::Running | Phase::Paused, _) => node,
+    }
+}
+
+fn state_node(node: &NodeInfo, phase: Phase) -> StateNode {
+    StateNode {
+        queue: node.queue.clone(),
+        kind: node.kind.map(str::to_owned),
+        handler: node.handler.to_owned(),
+        slots: node.slots as u64,
+        prefetch: node.prefetch,
+        phase,
+    }
+}
+
+/// What has been told, and since when there is something else to tell.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    told: Option<Told>,
+    changed: Option<Instant>,
+    asked: bool,
+}
+
+impl States {
+    /// Somebody asks for a state, though nothing may have changed.
+    pub(super) fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// When a state that says `current` is due. A time that has passed means now; nothing if it has been told.
+    pub(super) fn due(&mut self, current: &Told, now: Instant) -> Option<Instant> {
+        if self.asked {
+            return Some(now);
+        }
+        if self.told.as_ref() == Some(current) {
+            self.changed = None;
+            return None;
+        }
+        let changed = *self.changed.get_or_insert(now);
+        match current.phase {
+            // The drain may be over in less time, and its state must come before its report.
+            Phase::Draining | Phase::Stopped => Some(now),
+            Phase::Starting | Phase::Running | Phase::Paused => Some(changed + GATHER),
+        }
+    }
+
+    /// A state is on its way: it answers who has asked so far.
+    pub(super) fn sending(&mut self) {
+        self.asked = false;
+    }
+
+    /// The broker has taken a state that says `told`.
+    pub(super) fn sent(&mut self, told: Told) {
+        self.told = Some(told);
+        self.changed = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    const NODES: usize = 100;
+
+    fn snapshot(metrics: &Metrics, count: usize) -> Snapshot {
+        let nodes = (0..count).map(|number| NodeInfo {
+            queue: format!("q{number}"),
+            kind: Some("quorum"),
+            handler: "http",
+            slots: 8,
+            prefetch: 16,
+            phase: Phase::Starting,
+            figures: metrics.node(&format!("q{number}").into(), 8),
+        });
+        Snapshot {
+            phase: Phase::Starting,
+            reason: None,
+            deadline: None,
+            slots: 8 * count,
+            nodes: nodes.collect(),
+        }
+    }
+
+    /// Counts the states that a publisher sends of the changes that it is shown.
+    struct Counted {
+        states: States,
+        begin: Instant,
+        phases: Vec<Phase>,
+    }
+
+    impl Counted {
+        fn new() -> Self {
+            Self {
+                states: States::default(),
+                begin: Instant::now(),
+                phases: Vec::new(),
+            }
+        }
+
+        /// Shows `snapshot`, and then lets `passed` go by.
+        fn show(&mut self, snapshot: &Snapshot, now: Instant, passed: Duration) {
+            for at in [now, now + passed] {
+                let current = Told::of(snapshot, at - self.begin);
+                if self.states.due(&current, at).is_some_and(|due| due <= at) {
+                    self.states.sending();
+                    self.phases.push(current.phase);
+                    self.states.sent(current);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_start_is_two_states_and_a_pause_and_a_resume_are_one_each_however_many_nodes() {
+        let metrics = Metrics::new();
+        let mut snapshot = snapshot(&metrics, NODES);
+        let mut counted = Counted::new();
+        let mut now = counted.begin;
+        let mut step = |snapshot: &Snapshot, millis: u64| {
+            let passed = Duration::from_millis(millis);
+            counted.show(snapshot, now, passed);
+            now += passed;
+            counted.phases.clone()
+        };
+        assert!(step(&snapshot, 99).is_empty());
+        assert_eq!(step(&snapshot, 1), [Phase::Starting]);
+        for node in 0..NODES {
+            snapshot.nodes[node].phase = Phase::Running;
+            step(&snapshot, 50);
+        }
+        snapshot.phase = Phase::Running;
+        assert_eq!(step(&snapshot, 100), [Phase::Starting, Phase::Running]);
+        snapshot.phase = Phase::Paused;
+        for node in 0..NODES {
+            step(&snapshot, 70);
+            snapshot.nodes[node].phase = Phase::Paused;
+        }
+        assert_eq!(step(&snapshot, 100).len(), 3);
+        snapshot.phase = Phase::Running;
+        for node in 0..NODES {
+            step(&snapshot, 70);
+            snapshot.nodes[node].phase = Phase::Running;
+        }
+        let phases = step(&snapshot, 100);
+        let expected = [
+            Phase::Starting,
+            Phase::Running,
+            Phase::Paused,
+            Phase::Running,
+        ];
+        assert_eq!(phases, expected);
+    }
+
+    #[test]
+    fn nodes_that_come_or_go_together_are_one_state() {
+        let metrics = Metrics::new();
+        let mut snapshot = snapshot(&metrics, NODES);
+        snapshot.phase = Phase::Running;
+        let all = std::mem::take(&mut snapshot.nodes);
+        let mut counted = Counted::new();
+        let begin = counted.begin;
+        counted.show(&snapshot, begin, GATHER);
+        assert_eq!(counted.phases.len(), 1);
+        let later = begin + Duration::from_secs(1);
+        for (node, number) in all.into_iter().zip(0..) {
+            snapshot.nodes.push(node);
+            let at = later + Duration::from_micros(900) * number;
+            counted.show(&snapshot, at, Duration::ZERO);
+        }
+        counted.show(&snapshot, later, GATHER);
+        assert_eq!(counted.phases.len(), 2, "a hundred nodes came");
+        snapshot.nodes.pop();
+        counted.show(&snapshot, later + GATHER * 5, GATHER);
+        assert_eq!(counted.phases.len(), 3, "one node went");
+    }
+
+    #[test]
+    fn a_drain_is_told_at_once_and_once() {
+        let metrics = Metrics::new();
+        let mut snapshot = snapshot(&metrics, NODES);
+        let mut counted = Counted::new();
+        snapshot.phase = Phase::Draining;
+        counted.show(&snapshot, counted.begin, Duration::ZERO);
+        for node in &mut snapshot.nodes {
+            node.phase = Phase::Draining;
+        }
+        counted.show(&snapshot, counted.begin, GATHER * 9);
+        assert_eq!(counted.phases, [Phase::Draining]);
+    }
+
+    #[test]
+    fn a_long_start_tells_which_nodes_consume() {
+        let metrics = Metrics::new();
+        let mut snapshot = snapshot(&metrics, 2);
+        snapshot.nodes[0].phase = Phase::Running;
+        let phases = |since_start| {
+            let told = Told::of(&snapshot, since_start);
+            let phases = told.nodes.iter().map(|node| node.phase);
+            phases.collect::<Vec<_>>()
+        };
+        assert_eq!(phases(Duration::ZERO), [Phase::Starting, Phase::Starting]);
+        assert_eq!(phases(LONG_START), [Phase::Running, Phase::Starting]);
+    }
+
+    #[test]
+    fn a_state_that_is_asked_for_comes_at_once_and_a_change_that_is_undone_is_not_told() {
+        let metrics = Metrics::new();
+        let mut snapshot = snapshot(&metrics, 1);
+        snapshot.phase = Phase::Running;
+        let mut counted = Counted::new();
+        let begin = counted.begin;
+        counted.show(&snapshot, begin, GATHER);
+        counted.states.ask();
+        counted.show(&snapshot, begin + GATHER, Duration::ZERO);
+        assert_eq!(counted.phases.len(), 2);
+        snapshot.phase = Phase::Paused;
+        counted.show(&snapshot, begin + GATHER * 2, GATHER / 2);
+        snapshot.phase = Phase::Running;
+        counted.show(&snapshot, begin + GATHER * 3, GATHER * 9);
+        assert_eq!(counted.phases.len(), 2, "{:?}", counted.phases);
+    }
+}
