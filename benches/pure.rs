@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tidegate::config::{HeartbeatSettings, RetrySettings};
 use tidegate::delivery::{Delivery, HeaderValue, Properties};
 use tidegate::handler::{Outcome, Reason};
-use tidegate::internal::retry::{self, Target, Why};
+use tidegate::internal::retry::{self, Received, Target, Why};
 use tidegate::internal::settlement::{Case, Identity, Ledger, Settlement, decide};
 use tidegate::internal::status::heartbeat::Heartbeat;
 use ulid::Ulid;
@@ -19,7 +19,7 @@ use ulid::Ulid;
 const DELIVERIES: u64 = 1_000;
 
 /// A message as an application might publish it.
-fn delivery(size: usize) -> Delivery {
+fn received(size: usize) -> Received {
     let headers = [
         (
             "traceparent",
@@ -29,7 +29,7 @@ fn delivery(size: usize) -> Delivery {
         ("priority-class", HeaderValue::I32(3)),
     ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value));
-    Delivery {
+    let delivery = Delivery {
         queue: "orders".into(),
         exchange: "shop".into(),
         routing_key: "order.created".into(),
@@ -43,7 +43,8 @@ fn delivery(size: usize) -> Delivery {
             ..Properties::default()
         },
         body: Bytes::from(vec![b'x'; size]),
-    }
+    };
+    retry::receive(delivery.into(), false, Timestamp::UNIX_EPOCH)
 }
 
 /// Settles `DELIVERIES` in the given order, `batch` decisions to a flush.
@@ -134,17 +135,17 @@ fn heartbeats(criterion: &mut Criterion) {
 fn identities(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("identity");
     for size in [256, 16 * 1024, 1024 * 1024] {
-        let delivery = delivery(size);
+        let received = received(size);
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
-            bencher.iter(|| Identity::of(black_box(&delivery)));
+            bencher.iter(|| Identity::of(black_box(&received), None));
         });
     }
     group.finish();
 }
 
 fn messages(criterion: &mut Criterion) {
-    let delivery = delivery(256);
+    let received = received(256);
     let why = Why {
         reason: Reason::Handler,
         error: "the service answered 503".into(),
@@ -157,7 +158,7 @@ fn messages(criterion: &mut Criterion) {
     criterion.bench_function("copy for a retry", |bencher| {
         let at = Timestamp::UNIX_EPOCH;
         let copy = Ulid::new();
-        bencher.iter(|| retry::copy(black_box(&delivery), &target, &why, "web-1", at, copy));
+        bencher.iter(|| retry::copy(black_box(&received), &target, &why, "web-1", at, copy));
     });
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod hash;
 pub mod header;
+
+pub(crate) use hash::ContentHash;
 
 /// One message as the broker delivered it (AMQP 0-9-1 `basic.deliver` with its content header and body).
 ///
@@ -27,18 +30,6 @@ pub struct Delivery {
     pub properties: Properties,
     /// The message's body, unchanged.
     pub body: Bytes,
-}
-
-impl Delivery {
-    /// The id of the copy that this message is, where a worker made it for a retry.
-    pub fn copy_id(&self) -> Option<&str> {
-        self.properties.headers.get(header::COPY)?.as_str()
-    }
-
-    /// Before when the message is not to be run, in milliseconds since the Unix epoch.
-    pub fn not_before(&self) -> Option<i64> {
-        self.properties.headers.get(header::NOT_BEFORE)?.as_i64()
-    }
 }
 
 /// The properties of a message (AMQP 0-9-1, class `basic`), all optional.
@@ -70,6 +61,8 @@ pub struct Properties {
     pub user_id: Option<String>,
     /// The application that published it.
     pub app_id: Option<String>,
+    /// Reserved by AMQP (`cluster-id`); kept as it came.
+    pub cluster_id: Option<String>,
 }
 
 /// A header's value: every type that RabbitMQ's field tables carry, kept exactly, so that a copy of a

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -12,6 +13,7 @@ use crate::lifecycle::DrainSignal;
 
 mod error;
 mod exec;
+mod hold;
 mod http;
 mod json;
 mod log;
@@ -24,6 +26,8 @@ mod trace;
 
 pub use error::HandlerError;
 pub use exec::ExecHandler;
+pub use hold::HoldEnd;
+pub(crate) use hold::{Hold, HoldFuture};
 pub use http::HttpHandler;
 pub(crate) use http::RESERVED_HEADERS;
 #[doc(hidden)]
@@ -37,12 +41,40 @@ pub use service::service;
 #[derive(Debug, Clone)]
 pub struct Context {
     drain: DrainSignal,
+    /// The slot of this run, and the run's number; `None` outside a worker.
+    slot: Option<(Arc<dyn Hold>, u64)>,
 }
 
 impl Context {
-    /// A context that observes `drain`.
+    /// A context that observes `drain`, for a handler that runs outside a worker, in a test for example.
     pub fn new(drain: DrainSignal) -> Self {
-        Self { drain }
+        Self { drain, slot: None }
+    }
+
+    /// The context of run `run`, which has a slot in `slot`.
+    pub(crate) fn of_run(drain: DrainSignal, slot: Arc<dyn Hold>, run: u64) -> Self {
+        let slot = Some((slot, run));
+        Self { drain, slot }
+    }
+
+    /// Waits for `delay` without a slot, so that other deliveries can run meanwhile. The delivery stays
+    /// unacknowledged, and so keeps its place in the queue.
+    ///
+    /// The time on hold does not count towards the node's `timeout`. The hold ends early, without a slot, when a drain
+    /// begins; the handler should then answer [`Outcome::HandBack`] at once. It also ends once the delivery has been
+    /// with the worker for the node's `hold_max`, 25 minutes by default. In a node with a single active consumer the
+    /// slot is kept: no other delivery may overtake this one.
+    ///
+    /// Cancel safe, but a hold that is dropped early leaves the delivery without a slot until it ends.
+    pub async fn hold(&self, delay: Duration) -> HoldEnd {
+        if let Some((slot, run)) = &self.slot {
+            return slot.hold(*run, delay).await;
+        }
+        tokio::select! {
+            biased;
+            _deadline = self.drain.begun() => HoldEnd::Draining,
+            () = tokio::time::sleep(delay) => HoldEnd::Elapsed,
+        }
     }
 
     /// Whether the worker is draining. The delivery may still finish; it ought not to begin long work.
@@ -74,6 +106,17 @@ pub trait Handler: Send + Sync + 'static {
         delivery: Arc<Delivery>,
         context: Context,
     ) -> impl Future<Output = Outcome> + Send;
+
+    /// What identifies a delivery that has no `message_id`, if anything in it does: an event's id in the body, for
+    /// example. After a lost connection the worker uses it to recognise messages that it has finished already, as it
+    /// does with a `message_id`. Two different messages must not get the same text.
+    ///
+    /// It is called on the thread that speaks to the broker, once for each delivery without a `message_id`: it has to be
+    /// quick.
+    fn identity(&self, delivery: &Delivery) -> Option<String> {
+        let _ = delivery;
+        None
+    }
 
     /// Releases what the handler holds, once, in a drain after its last delivery (step 7). It is given a
     /// bounded time and then dropped.
@@ -116,12 +159,17 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 trait Erased: Send + Sync {
     fn handle(&self, delivery: Arc<Delivery>, context: Context) -> BoxFuture<'_, Outcome>;
+    fn identity(&self, delivery: &Delivery) -> Option<String>;
     fn release(&self) -> BoxFuture<'_, ()>;
 }
 
 impl<H: Handler> Erased for H {
     fn handle(&self, delivery: Arc<Delivery>, context: Context) -> BoxFuture<'_, Outcome> {
         Box::pin(Handler::handle(self, delivery, context))
+    }
+
+    fn identity(&self, delivery: &Delivery) -> Option<String> {
+        Handler::identity(self, delivery)
     }
 
     fn release(&self) -> BoxFuture<'_, ()> {
@@ -153,6 +201,11 @@ impl AnyHandler {
     /// See [`Handler::handle`].
     pub async fn handle(&self, delivery: Arc<Delivery>, context: Context) -> Outcome {
         self.inner.handle(delivery, context).await.bounded()
+    }
+
+    /// See [`Handler::identity`].
+    pub(crate) fn identity(&self, delivery: &Delivery) -> Option<String> {
+        self.inner.identity(delivery)
     }
 
     /// See [`Handler::release`].

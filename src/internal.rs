@@ -24,7 +24,10 @@ pub mod metrics {
 
 /// Retry delays and copies.
 pub mod retry {
-    pub use crate::retry::{Target, Why, copy, delay, delay_queue, delays};
+    pub use crate::retry::{
+        CopyMark, Purpose, Received, Target, Why, copy, delay, delay_queue, delays, is_sealed,
+        receive, restore,
+    };
 }
 
 /// The HTTP server of both programs.

@@ -73,6 +73,7 @@ struct Inner {
     deliveries: Family<OutcomeLabels, Counter>,
     handler: Family<QueueLabels, Histogram>,
     in_flight: Family<QueueLabels, Gauge>,
+    held: Family<QueueLabels, Gauge>,
     slots: Family<QueueLabels, Gauge>,
     flush: Family<QueueLabels, Histogram>,
     settling: settling::Families,
@@ -102,6 +103,7 @@ impl Metrics {
             deliveries: Family::default(),
             handler,
             in_flight: Family::default(),
+            held: Family::default(),
             slots: Family::default(),
             flush,
             settling: settling::Families::default(),
@@ -129,6 +131,11 @@ impl Metrics {
             "in_flight",
             "Deliveries running now",
             inner.in_flight.clone(),
+        );
+        registry.register(
+            "held",
+            "Deliveries on hold: started, and waiting in their place without a slot",
+            inner.held.clone(),
         );
         registry.register(
             "slots",
@@ -205,6 +212,7 @@ impl Metrics {
             interrupted: outcome("interrupted"),
             handler: self.0.handler.get_or_create(&labels).clone(),
             in_flight: self.0.in_flight.get_or_create(&labels).clone(),
+            held: self.0.held.get_or_create(&labels).clone(),
             flush: self.0.flush.get_or_create(&labels).clone(),
             settling: self.0.settling.node(queue),
             unconfirmed: self.0.unconfirmed.get_or_create(&labels).clone(),
@@ -283,6 +291,8 @@ pub struct NodeMetrics {
     pub handler: Histogram,
     /// Deliveries running now.
     pub in_flight: Gauge,
+    /// Deliveries on hold now: started, and waiting without a slot.
+    pub held: Gauge,
     /// Broker calls in one flush.
     pub flush: Histogram,
     /// Copies and adoptions.

@@ -10,21 +10,22 @@ mod copier;
 mod copying;
 mod drain;
 mod intake;
+mod lease;
 mod line;
 mod opening;
 mod outcomes;
 mod run;
+mod slots;
 mod take_back;
 mod task;
 
-use std::sync::Arc;
-
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use command::Command;
 pub(crate) use drain::NodeDrain;
+pub(crate) use slots::SlotPool;
 pub(crate) use task::NodeState;
 
 use crate::broker::SessionState;
@@ -41,7 +42,7 @@ pub(crate) struct NodeParts {
     /// Its handler.
     pub handler: AnyHandler,
     /// Its slots: its own, or a pool's.
-    pub slots: Arc<Semaphore>,
+    pub slots: SlotPool,
     /// The consumer tag it consumes with.
     pub consumer_tag: String,
     /// The connection it consumes on.
@@ -69,8 +70,8 @@ impl Node {
     pub(crate) fn start(parts: NodeParts, amqp: &Handle) -> Self {
         let (commands, receiver) = watch::channel(Command::Run);
         let (state_sender, state) = watch::channel(NodeState::Opening);
-        let (sender, completions) = mpsc::unbounded_channel();
-        let task = task::Task::new(parts, receiver, state_sender, sender, completions);
+        let (sender, events) = mpsc::unbounded_channel();
+        let task = task::Task::new(parts, receiver, state_sender, sender, events);
         Self {
             commands,
             state,

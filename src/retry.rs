@@ -5,9 +5,15 @@ use std::time::Duration;
 use crate::config::RetrySettings;
 
 mod copy;
+mod receive;
+mod seal;
+#[cfg(test)]
+mod testing;
 
 pub(crate) use copy::Pending;
 pub use copy::{Target, Why, copy, delay_queue};
+pub use receive::{CopyMark, Received, receive, restore};
+pub use seal::{Purpose, is_sealed};
 
 /// How many different delays a policy has at most; each may need a queue of its own.
 pub(crate) const STEPS_LIMIT: u32 = 8;

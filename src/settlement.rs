@@ -3,16 +3,16 @@
 //! pure.
 
 mod adoption;
-mod attempt;
 mod copies;
 mod identity;
 mod ledger;
 mod pace;
 mod table;
+#[cfg(test)]
+mod testing;
 mod unproven;
 
 pub(crate) use adoption::{Adoption, Remembered};
-pub(crate) use attempt::attempt_of;
 pub(crate) use copies::{Arrival, Copies};
 pub use identity::Identity;
 pub(crate) use ledger::Call;

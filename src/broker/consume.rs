@@ -29,9 +29,11 @@ pub(crate) struct ConsumeChannel {
     consumer: Option<lapin::Consumer>,
     consumer_tag: String,
     generation: u64,
-    delayed_by_broker: bool,
     /// Settlements since the last method that a quorum queue has answered.
     unanswered: usize,
+    /// How many of those were written up to the last one that must not be lost. What goes back does so without its
+    /// settlement, too, when the channel ends.
+    at_risk: usize,
 }
 
 /// A started consumer of a [`ConsumeChannel`].
@@ -55,8 +57,7 @@ pub(crate) enum Intake {
 pub(crate) type Write = Pin<Box<dyn Future<Output = Result<(), BrokerError>> + Send>>;
 
 impl ConsumeChannel {
-    /// Opens a channel on `link` with `prefetch`, without consuming yet. `delayed_by_broker` says that the
-    /// queue delays and counts what is rejected, so that its count is part of a delivery's attempt.
+    /// Opens a channel on `link` with `prefetch`, without consuming yet.
     ///
     /// # Errors
     /// Where the link is lost or does not answer.
@@ -65,7 +66,6 @@ impl ConsumeChannel {
         queue: &Arc<str>,
         prefetch: u16,
         consumer_tag: String,
-        delayed_by_broker: bool,
     ) -> Result<Self, BrokerError> {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
 
@@ -78,8 +78,8 @@ impl ConsumeChannel {
             consumer: None,
             consumer_tag,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
-            delayed_by_broker,
             unanswered: 0,
+            at_risk: 0,
         })
     }
 
@@ -136,7 +136,7 @@ impl ConsumeChannel {
         match consumer.next().await {
             Some(Ok(raw)) => {
                 let tag = raw.delivery_tag;
-                let delivery = convert::delivery(&self.queue, self.delayed_by_broker, raw);
+                let delivery = convert::delivery(&self.queue, raw);
                 Intake::Delivery(tag, Arc::new(delivery))
             }
             Some(Err(error)) => {
@@ -158,7 +158,7 @@ impl ConsumeChannel {
         &mut self,
         limit: Duration,
     ) -> impl Future<Output = Result<(), BrokerError>> + Send + use<> {
-        self.unanswered = 0;
+        (self.unanswered, self.at_risk) = (0, 0);
         let channel = self.channel.clone();
         let tag = convert::short("consumer tag", &self.consumer_tag);
         async move {
@@ -170,6 +170,9 @@ impl ConsumeChannel {
     /// Queues one settlement. Calls reach the broker in the order of these calls.
     pub(crate) fn settle(&mut self, call: Call) -> Write {
         self.unanswered += 1;
+        if !matches!(call, Call::HandBack { .. }) {
+            self.at_risk = self.unanswered;
+        }
         let channel = self.channel.clone();
         let mut write: Write = Box::pin(async move {
             let (what, written) = match call {
@@ -177,9 +180,9 @@ impl ConsumeChannel {
                     let ack = channel.basic_ack(tag, BasicAckOptions { multiple });
                     ("basic.ack", ack.await)
                 }
-                Call::HandBack { tag } => {
+                Call::HandBack { tag, multiple } => {
                     let options = BasicNackOptions {
-                        multiple: false,
+                        multiple,
                         requeue: true,
                     };
                     ("basic.nack", channel.basic_nack(tag, options).await)
@@ -203,7 +206,7 @@ impl ConsumeChannel {
     /// that they arrived: a quorum queue is told at most 32 at a time, and what waits for that when the channel
     /// closes is forgotten (seen with 3.10, 4.0 and 4.3; rabbitmq-server#10327).
     pub(crate) fn may_be_kept_back(&self) -> bool {
-        self.unanswered > QUORUM_WINDOW
+        self.at_risk > QUORUM_WINDOW
     }
 
     /// Has a quorum queue take every settlement written before, for at most `limit`: it answers a `basic.get` after
@@ -216,10 +219,11 @@ impl ConsumeChannel {
         let queue = convert::short("queue", &self.queue)?;
         let get = self.channel.basic_get(queue, BasicGetOptions::default());
         let got = bounded("basic.get", limit, get).await?;
-        self.unanswered = 0;
+        (self.unanswered, self.at_risk) = (0, 0);
         if let Some(got) = got {
             let call = Call::HandBack {
                 tag: got.delivery.delivery_tag,
+                multiple: false,
             };
             self.settle(call).await?;
         }

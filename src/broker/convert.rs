@@ -11,33 +11,17 @@ use lapin::types::{
 };
 
 use super::BrokerError;
-use crate::delivery::{Delivery, HeaderValue, Properties, header as own};
-use crate::settlement::attempt_of;
+use crate::delivery::{Delivery, HeaderValue, Properties};
 
-/// A delivery of `queue`. A message that comes back from its retry says where it was first published to.
-pub(super) fn delivery(queue: &Arc<str>, delayed_by_broker: bool, raw: Raw) -> Delivery {
-    let properties = properties(&raw.properties);
-    let headers = &properties.headers;
-    let text = |name| headers.get(name).and_then(HeaderValue::as_str);
-    let first = match (
-        text(own::QUEUE),
-        text(own::EXCHANGE),
-        text(own::ROUTING_KEY),
-    ) {
-        (Some(from), Some(exchange), Some(routing_key)) if *from == **queue => {
-            Some((exchange.to_owned(), routing_key.to_owned()))
-        }
-        _ => None,
-    };
-    let (exchange, routing_key) =
-        first.unwrap_or_else(|| (raw.exchange.into(), raw.routing_key.into()));
+/// A delivery of `queue`, as the broker has it.
+pub(super) fn delivery(queue: &Arc<str>, raw: Raw) -> Delivery {
     Delivery {
         queue: Arc::clone(queue),
-        exchange,
-        routing_key,
+        exchange: raw.exchange.into(),
+        routing_key: raw.routing_key.into(),
         redelivered: raw.redelivered,
-        attempt: attempt_of(headers, queue, delayed_by_broker),
-        properties,
+        attempt: 1,
+        properties: properties(&raw.properties),
         body: Bytes::from(raw.data),
     }
 }
@@ -58,6 +42,7 @@ fn properties(raw: &BasicProperties) -> Properties {
         kind: text(raw.kind()),
         user_id: text(raw.user_id()),
         app_id: text(raw.app_id()),
+        cluster_id: text(raw.cluster_id()),
     }
 }
 
@@ -124,6 +109,7 @@ pub(super) fn to_properties(ours: &Properties) -> Result<BasicProperties, Broker
     set!(kind, with_type);
     set!(user_id, with_user_id);
     set!(app_id, with_app_id);
+    set!(cluster_id, with_cluster_id);
     if !ours.headers.is_empty() {
         raw = raw.with_headers(to_table(&ours.headers)?);
     }
@@ -228,6 +214,7 @@ mod tests {
             kind: Some("order.v1".into()),
             user_id: Some("guest".into()),
             app_id: Some("shop".into()),
+            cluster_id: Some("main".into()),
         };
         let raw = to_properties(&ours).expect("every value fits");
         assert_eq!(properties(&raw), ours);

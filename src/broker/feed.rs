@@ -160,7 +160,7 @@ impl Feed {
         match next {
             Some(Ok(raw)) => {
                 batch.tag = raw.delivery_tag;
-                let delivery = convert::delivery(&self.queue, false, raw);
+                let delivery = convert::delivery(&self.queue, raw);
                 batch.messages.push(delivery);
                 Ok(())
             }

@@ -63,7 +63,7 @@ impl PullChannel {
         Ok(got.map(|message| {
             self.held.fetch_add(1, Ordering::Relaxed);
             let raw = message.delivery;
-            (raw.delivery_tag, convert::delivery(queue, false, raw))
+            (raw.delivery_tag, convert::delivery(queue, raw))
         }))
     }
 

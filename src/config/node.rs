@@ -24,8 +24,10 @@ pub struct NodeSettings {
     pub slots: Slots,
     /// How many deliveries the broker sends ahead; 1 to 65535.
     pub prefetch: u16,
-    /// How long one delivery may run before it is cancelled and retried.
+    /// How long one delivery may run before it is cancelled and retried. Time on hold does not count.
     pub timeout: Duration,
+    /// How long after its arrival a delivery may be on hold; below the broker's `consumer_timeout`.
+    pub hold_max: Duration,
     /// Largest body in bytes; a larger one is dead.
     pub max_body: u64,
     /// When and how often to try again.
@@ -108,6 +110,8 @@ pub struct RetrySettings {
     pub max: Duration,
 }
 
+/// The longest hold: five minutes below RabbitMQ's default `consumer_timeout` of 30 minutes.
+const HOLD_MAX: Duration = Duration::from_mins(25);
 /// Slots of a node that names neither `concurrency` nor `pool`.
 const CONCURRENCY: u16 = 8;
 
@@ -127,6 +131,7 @@ impl NodeSettings {
             slots: Slots::Own(CONCURRENCY.into()),
             prefetch: default_prefetch(CONCURRENCY.into()),
             timeout: Duration::from_mins(5),
+            hold_max: HOLD_MAX,
             max_body: 16 << 20,
             retry: RetrySettings::default(),
             delayed_retry: false,

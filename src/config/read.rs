@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::section::{Errors, Rule, Section};
+use super::section::{Errors, Rule, Section, unknown};
 use super::settings::{
     DrainSettings, HeartbeatSettings, NAME_LIMIT, PoolSettings, Settings, StatusSettings,
     WorkerSettings, in_name,
@@ -166,8 +166,10 @@ fn pools(root: &Section<'_>) -> BTreeMap<String, Option<PoolSettings>> {
         return BTreeMap::new();
     };
     let mut read = BTreeMap::new();
-    for (name, field) in pools.open().fields() {
-        let pool = field.table(&["slots"]);
+    let pools = pools.open();
+    let names: Vec<&str> = pools.fields().map(|(name, _)| name).collect();
+    for (name, field) in pools.fields() {
+        let pool = field.table(&["slots", "overflow"]);
         if name.is_empty() {
             field.refuse_unshown("a pool needs a name");
         }
@@ -175,7 +177,18 @@ fn pools(root: &Section<'_>) -> BTreeMap<String, Option<PoolSettings>> {
             pool.lacks("slots", "is required: how many deliveries run at once");
         }
         let slots = pool.read("slots", value::integer(1, usize::from(u16::MAX)));
-        read.insert(name.to_owned(), slots.map(|slots| PoolSettings { slots }));
+        let overflow = pool.read("overflow", |tree| {
+            let other = value::bytes(1, usize::MAX)(tree)?;
+            if other == name {
+                return Err("must name another pool".into());
+            }
+            if !names.contains(&other.as_str()) {
+                return Err(unknown("pool", &other, &names));
+            }
+            Ok(other)
+        });
+        let settings = |slots| PoolSettings { slots, overflow };
+        read.insert(name.to_owned(), slots.map(settings));
     }
     read
 }

@@ -86,6 +86,8 @@ pub struct StatusSettings {
 pub struct PoolSettings {
     /// How many deliveries of all nodes in the pool run at once; at least 1.
     pub slots: usize,
+    /// The pool whose slots are used when all of this one are taken.
+    pub overflow: Option<String>,
 }
 
 impl Default for WorkerSettings {

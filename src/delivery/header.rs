@@ -1,6 +1,9 @@
-//! The headers that Tidegate puts on the copies it publishes: to delay queues and to dead-letter queues.
+//! The headers that Tidegate puts on the copies it publishes, to delay queues and to dead-letter queues.
+//!
+//! What they say is believed only when [`SEAL`] proves that this message is the copy they were written for. A message
+//! that merely inherited them is new.
 
-/// Why: the word of a [`Reason`](crate::handler::Reason).
+/// Why the message was copied: the word of a [`Reason`](crate::handler::Reason).
 pub const REASON: &str = "x-tidegate-reason";
 /// What went wrong, in words.
 pub const ERROR: &str = "x-tidegate-error";
@@ -16,17 +19,25 @@ pub const EXCHANGE: &str = "x-tidegate-exchange";
 pub const ROUTING_KEY: &str = "x-tidegate-routing-key";
 /// When the copy was made, as RFC 3339 in UTC.
 pub const AT: &str = "x-tidegate-at";
-/// A ULID, the same in every try to publish one copy: two messages with one such id are one message, sent
-/// twice because the first confirm was lost.
+/// A ULID. It stays the same in every try to publish one copy: two copies with the same id and the same content are one
+/// message, published twice because the first confirm was lost.
 pub const COPY: &str = "x-tidegate-copy";
 /// Milliseconds since the Unix epoch before which the message is not to be run again.
 pub const NOT_BEFORE: &str = "x-tidegate-not-before";
-/// The property `expiration` of the message, which would make its copy expire.
+/// Milliseconds since the Unix epoch at which the message's time to live ends.
+pub const EXPIRES_AT: &str = "x-tidegate-expires-at";
+/// The property `expiration` of a dead letter's message; the property itself would make the dead letter expire.
 pub const EXPIRATION: &str = "x-tidegate-expiration";
-/// The property `user_id` of the message, which the broker takes only from that user.
+/// The property `user_id` of a dead letter's message; the broker accepts the property only from that user.
 pub const USER_ID: &str = "x-tidegate-user-id";
-/// The header `CC` of the message, which would route its copy elsewhere, too.
+/// The header `CC` of a dead letter's message; the header itself would route the dead letter elsewhere, too.
 pub const CC: &str = "x-tidegate-cc";
+/// A table: the properties and headers of the message that the copy could not keep in their places.
+pub const ORIGINAL: &str = "x-tidegate-original";
+/// A list: the names of headers that the copy had no room for.
+pub const OMITTED: &str = "x-tidegate-omitted";
+/// A hash over the copy. It proves that the other `x-tidegate-*` headers were written for this message.
+pub const SEAL: &str = "x-tidegate-seal";
 
-/// What all of them begin with.
+/// The prefix of all of them.
 pub const PREFIX: &str = "x-tidegate-";

@@ -21,6 +21,10 @@ pub enum Outcome {
         /// What went wrong, for logs and headers; at most [`ERROR_LIMIT`] bytes of it are kept.
         error: String,
     },
+    /// Nothing is decided here: the message goes back to its place in the queue, at once, and this run does not count. The
+    /// broker delivers it again immediately, maybe to the same worker; see [`Context::hold`](super::Context::hold) for a
+    /// way to wait.
+    HandBack,
     /// Trying again cannot help: the message goes to the dead letters.
     Dead {
         /// The class of what went wrong.
@@ -60,11 +64,12 @@ impl Outcome {
         .bounded()
     }
 
-    /// The outcome's word: `done`, `retry` or `dead`.
+    /// The outcome's word: `done`, `retry`, `hand_back` or `dead`.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Retry { .. } => "retry",
+            Self::HandBack => "hand_back",
             Self::Dead { .. } => "dead",
         }
     }
@@ -96,8 +101,8 @@ pub enum Reason {
     TooLarge,
     /// The body is not what the handler can read.
     Undecodable,
-    /// The last attempt that the retry policy allows has failed.
-    Attempts,
+    /// The message's time to live (`expiration`) ended before it could be run again.
+    Expired,
 }
 
 impl Reason {
@@ -109,7 +114,7 @@ impl Reason {
             Self::Crash => "crash",
             Self::TooLarge => "too_large",
             Self::Undecodable => "undecodable",
-            Self::Attempts => "attempts",
+            Self::Expired => "expired",
         }
     }
 }
@@ -145,7 +150,7 @@ mod tests {
             Reason::Crash,
             Reason::TooLarge,
             Reason::Undecodable,
-            Reason::Attempts,
+            Reason::Expired,
         ] {
             assert_eq!(
                 serde_json::to_value(reason).unwrap(),

@@ -50,11 +50,10 @@ impl DrainSignal {
     /// trigger is gone without having fired. Cancel safe.
     pub async fn begun(&self) -> Instant {
         let mut receiver = self.0.clone();
-        match receiver.wait_for(Option::is_some).await {
-            Ok(deadline) => {
-                let deadline = *deadline;
-                deadline.expect("wait_for returned because a deadline is set")
-            }
+        // The guard that `wait_for` gives must not live across the other await.
+        let deadline = receiver.wait_for(Option::is_some).await.map(|begun| *begun);
+        match deadline {
+            Ok(deadline) => deadline.expect("wait_for returned because a deadline is set"),
             Err(_trigger_gone) => std::future::pending().await,
         }
     }

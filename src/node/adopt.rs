@@ -3,16 +3,16 @@
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::run::{Claim, Held};
+use super::run::{ChannelTag, Work};
 use super::task::Task;
 use crate::broker::{BrokerError, ConsumeChannel};
 use crate::settlement::{Arrival, Ledger, Remembered, Settlement, Unproven};
 
 impl Task {
     /// Whether the delivery belongs to the present channel, so that it can be settled.
-    pub(super) fn is_present(&self, claim: Claim) -> bool {
+    pub(super) fn is_present(&self, place: ChannelTag) -> bool {
         let present = self.channel.as_ref().map(ConsumeChannel::generation);
-        present == Some(claim.generation)
+        present == Some(place.generation)
     }
 
     /// The channel is gone: its deliveries are the broker's again. What runs goes on; what it comes to, and
@@ -61,9 +61,9 @@ impl Task {
     fn remember(&mut self, generation: u64) {
         let now = Instant::now();
         for (number, run) in &self.running {
-            if run.claim.generation == generation {
+            if run.place.generation == generation {
                 let running = Remembered::Running(*number);
-                self.adoption.remember(run.held.identity, running, now);
+                self.adoption.remember(run.work.identity, running, now);
             }
         }
         self.remember_copies(generation, now);
@@ -86,61 +86,61 @@ impl Task {
 
     /// Gives the delivery back unless it is known: a message whose channel was lost is adopted, the twin of a
     /// copy shares the first one's fate.
-    pub(super) fn unless_known(&mut self, tag: u64, held: Held) -> Option<Held> {
-        let copy = held.delivery.copy_id();
-        if copy.is_none() && (!held.delivery.redelivered || self.adoption.is_empty()) {
-            return Some(held);
+    pub(super) fn unless_known(&mut self, tag: u64, work: Work) -> Option<Work> {
+        let is_copy = work.received.copy.is_some();
+        let copy = work.identity;
+        if !is_copy && (!work.delivery().redelivered || self.adoption.is_empty()) {
+            return Some(work);
         }
-        let copy = copy.map(str::to_owned);
-        if let Some(remembered) = self.adoption.take(held.identity, Instant::now()) {
-            if let Some(copy) = &copy {
+        if let Some(remembered) = self.adoption.take(work.identity, Instant::now()) {
+            if is_copy {
                 self.copies.adopt(copy);
             }
-            return self.adopt(tag, held, remembered);
+            return self.adopt(tag, work, remembered);
         }
-        let Some(copy) = copy else {
-            return Some(held);
-        };
-        match self.copies.arrive(&copy, tag) {
-            Arrival::First => return Some(held),
+        if !is_copy {
+            return Some(work);
+        }
+        match self.copies.arrive(copy, tag) {
+            Arrival::First => return Some(work),
             Arrival::TwinOfOpen => {}
-            Arrival::TwinOfFinished => self.settle(tag, &held, Settlement::Ack),
+            Arrival::TwinOfFinished => self.settle(tag, &work, Settlement::Ack),
         }
         info!(
             queue = %self.queue,
-            message_id = held.delivery.properties.message_id,
+            message_id = work.message_id(),
             "a copy that was published twice came twice; it is run once"
         );
         self.metrics.settling.twins.inc();
         None
     }
 
-    fn adopt(&mut self, tag: u64, held: Held, remembered: Remembered) -> Option<Held> {
+    fn adopt(&mut self, tag: u64, work: Work, remembered: Remembered) -> Option<Work> {
         let generation = self.channel.as_ref().map(ConsumeChannel::generation)?;
-        let claim = Claim { generation, tag };
+        let place = ChannelTag { generation, tag };
         let kind = remembered.as_str();
         match remembered {
             Remembered::Running(number) => match self.running.get_mut(&number) {
-                Some(run) => run.claim = claim,
-                None => return Some(held),
+                Some(run) => run.place = place,
+                None => return Some(work),
             },
             Remembered::Copying(number) => match self.copying.get_mut(&number) {
-                Some(copying) => copying.claim = claim,
-                None => return Some(held),
+                Some(copying) => copying.place = place,
+                None => return Some(work),
             },
             Remembered::Decided(outcome) => {
                 if let Some(drain) = &mut self.drain {
                     drain.adopted();
                 }
-                let runs = held.delivery.attempt;
-                self.follow(tag, held.clone(), outcome, runs);
+                let runs = work.delivery().attempt;
+                self.follow(tag, work.clone(), outcome, runs);
             }
-            Remembered::Unpublished(copy) => self.begin_copy(claim, held.clone(), copy),
-            Remembered::Finished => self.settle(tag, &held, Settlement::Ack),
+            Remembered::Unpublished(copy) => self.begin_copy(place, work.clone(), copy),
+            Remembered::Finished => self.settle(tag, &work, Settlement::Ack),
         }
         debug!(
             queue = %self.queue,
-            message_id = held.delivery.properties.message_id,
+            message_id = work.message_id(),
             kind,
             "adopted: the handler does not run again"
         );

@@ -11,10 +11,10 @@ use tracing::{info, warn};
 use ulid::Ulid;
 
 use super::copier::Try;
-use super::run::{Claim, Held};
+use super::run::{ChannelTag, Work};
 use super::task::Task;
 use crate::broker::{Backoff, BrokerError, ConsumeChannel};
-use crate::handler::Reason;
+use crate::handler::{Outcome, Reason};
 use crate::retry::{self, Pending, Target, Why};
 use crate::settlement::{Remembered, Settlement, Way};
 
@@ -25,29 +25,18 @@ pub(crate) type Copied =
 /// A delivery whose copy is on its way.
 #[derive(Debug)]
 pub(crate) struct Copying {
-    pub claim: Claim,
-    pub held: Held,
+    pub place: ChannelTag,
+    pub work: Work,
     copy: Arc<Pending>,
     current: Try,
     backoff: Backoff,
 }
 
 impl Task {
-    /// Starts on the way to a delay queue or to the dead letters. `runs`: how many times the message has been run.
-    pub(super) fn copy(
-        &mut self,
-        tag: u64,
-        held: Held,
-        way: Way,
-        reason: Reason,
-        error: String,
-        runs: u32,
-    ) {
-        let Some(generation) = self.channel.as_ref().map(ConsumeChannel::generation) else {
-            return;
-        };
+    /// Where a retry or a dead letter goes that follows from run `runs`.
+    pub(super) fn target(&self, way: Way, runs: u32) -> Target {
         let policy = &self.settings.retry;
-        let target = match way {
+        match way {
             Way::Retry(None) => Target::Delay {
                 step: retry::delay(policy, runs, rand::random()),
                 not_before: None,
@@ -65,39 +54,79 @@ impl Task {
                 exchange: self.settings.dead_letter.exchange.clone(),
                 routing_key: self.settings.dead_letter.routing_key.clone(),
             },
+        }
+    }
+
+    /// `target`, or the dead letters if the message's time to live ends before it could be run again.
+    pub(super) fn unless_expired(&self, work: &Work, target: Target, why: Why) -> (Target, Why) {
+        let Target::Delay { step, .. } = &target else {
+            return (target, why);
         };
+        let step = SignedDuration::try_from(*step).unwrap_or(SignedDuration::MAX);
+        let back_at = Timestamp::now().saturating_add(step);
+        if !back_at.is_ok_and(|at| work.received.is_expired(at)) {
+            return (target, why);
+        }
+        let ttl = work.delivery().properties.expiration.as_deref();
         let why = Why {
-            reason,
-            error,
-            attempts: runs,
+            reason: Reason::Expired,
+            error: format!(
+                "its time to live ({} ms) ends before the next run; the last one: {}",
+                ttl.unwrap_or_default(),
+                why.error
+            ),
+            ..why
+        };
+        (self.target(Way::Dead, why.attempts), why)
+    }
+
+    /// Publishes the copy of a delivery of the present channel to `target`; the delivery is acknowledged once the broker
+    /// has confirmed the copy.
+    pub(super) fn copy(&mut self, tag: u64, work: Work, target: Target, why: &Why) {
+        let Some(generation) = self.channel.as_ref().map(ConsumeChannel::generation) else {
+            return;
         };
         let (worker, now) = (&self.consumer_tag, Timestamp::now());
-        let message = retry::copy(&held.delivery, &target, &why, worker, now, Ulid::new());
+        let message = retry::copy(&work.received, &target, why, worker, now, Ulid::new());
         let copy = Arc::new(Pending { target, message });
-        self.begin_copy(Claim { generation, tag }, held, copy);
+        self.begin_copy(ChannelTag { generation, tag }, work, copy);
     }
 
     /// The message asked for a longer delay than the policy's longest: it waits on, and was not run.
-    pub(super) fn wait_longer(&mut self, tag: u64, held: Held, left: Duration) {
-        let runs = held.delivery.attempt - 1;
-        let error = "it asked to be run later".to_owned();
-        self.copy(
-            tag,
-            held,
-            Way::Retry(Some(left)),
-            Reason::Handler,
-            error,
-            runs,
-        );
+    pub(super) fn wait_longer(&mut self, tag: u64, work: Work, left: Duration) {
+        let why = Why {
+            reason: Reason::Handler,
+            error: "it asked to be run later".to_owned(),
+            attempts: work.delivery().attempt - 1,
+        };
+        let target = self.target(Way::Retry(Some(left)), why.attempts);
+        let (target, why) = self.unless_expired(&work, target, why);
+        self.copy(tag, work, target, &why);
     }
 
-    pub(super) fn begin_copy(&mut self, claim: Claim, held: Held, copy: Arc<Pending>) {
+    /// The message's time to live ended while it waited for its next run.
+    pub(super) fn expired(&mut self, tag: u64, work: Work) {
+        let ttl = work.delivery().properties.expiration.as_deref();
+        let outcome = Outcome::Dead {
+            reason: Reason::Expired,
+            error: format!(
+                "its time to live ({} ms) ended before its next run",
+                ttl.unwrap_or_default()
+            ),
+        };
+        self.log(&outcome, work.delivery());
+        // It was not run.
+        let runs = work.delivery().attempt - 1;
+        self.follow(tag, work, outcome, runs);
+    }
+
+    pub(super) fn begin_copy(&mut self, place: ChannelTag, work: Work, copy: Arc<Pending>) {
         let number = self.next_copy;
         self.next_copy += 1;
         let current = self.try_copy(number, &copy, Duration::ZERO);
         let copying = Copying {
-            claim,
-            held,
+            place,
+            work,
             copy,
             current,
             backoff: Backoff::default(),
@@ -119,8 +148,8 @@ impl Task {
         let Some(mut copying) = self.copying.remove(&number) else {
             return;
         };
-        let claim = copying.claim;
-        let identity = copying.held.identity;
+        let place = copying.place;
+        let identity = copying.work.identity;
         let before = Remembered::Copying(number);
         match ended {
             Some(Ok(())) => {
@@ -130,20 +159,20 @@ impl Task {
                 }
                 .inc();
                 self.metrics.settling.copying.dec();
-                if self.is_present(claim) {
-                    self.settle(claim.tag, &copying.held, Settlement::Ack);
+                if self.is_present(place) {
+                    self.settle(place.tag, &copying.work, Settlement::Ack);
                 } else {
                     self.adoption
                         .replace(identity, &before, Remembered::Finished);
                 }
             }
-            Some(Err(error)) if self.is_present(claim) => {
+            Some(Err(error)) if self.is_present(place) => {
                 self.metrics.settling.failures.inc();
                 let failures = copying.backoff.attempts() + 1;
                 if failures.is_power_of_two() {
                     warn!(
                         queue = %self.queue,
-                        message_id = copying.held.delivery.properties.message_id,
+                        message_id = copying.work.message_id(),
                         to = copying.copy.message.routing_key,
                         failures,
                         %error,
@@ -166,8 +195,8 @@ impl Task {
     /// its message to be delivered again.
     pub(super) fn remember_copies(&mut self, generation: u64, now: Instant) {
         for (number, copying) in &self.copying {
-            if copying.claim.generation == generation {
-                let identity = copying.held.identity;
+            if copying.place.generation == generation {
+                let identity = copying.work.identity;
                 let before = Remembered::Copying(*number);
                 self.adoption.remember(identity, before, now);
                 if !copying.current.may_be_published() {
@@ -181,7 +210,7 @@ impl Task {
     pub(super) fn is_copying(&self) -> bool {
         self.copying
             .values()
-            .any(|copying| self.is_present(copying.claim))
+            .any(|copying| self.is_present(copying.place))
     }
 
     /// Gives up every copy that is not confirmed, and hands its delivery back.
@@ -190,8 +219,8 @@ impl Task {
         for (_, copying) in std::mem::take(&mut self.copying) {
             copying.current.abort();
             self.metrics.settling.copying.dec();
-            if self.is_present(copying.claim) {
-                self.settle(copying.claim.tag, &copying.held, Settlement::HandBack);
+            if self.is_present(copying.place) {
+                self.settle(copying.place.tag, &copying.work, Settlement::HandBack);
                 given_up += 1;
             }
         }

@@ -13,6 +13,8 @@ use crate::settlement::{Remembered, Settlement};
 
 /// How long cancelled handlers may take to let go before their deliveries are handed back regardless.
 const LET_GO_LIMIT: Duration = Duration::from_millis(200);
+/// How long what is handed back waits for handlers whose delivery was on hold when the drain began.
+const HOLD_ANSWER_LIMIT: Duration = Duration::from_millis(200);
 /// How long copies for retries and dead letters may take once nothing runs any more.
 const COPY_LIMIT: Duration = Duration::from_secs(2);
 /// How long the last settlements may take to be written.
@@ -120,9 +122,12 @@ impl Task {
         let mut steps = StepTimes::default();
 
         if !self.single_active_consumer {
+            let on_hold = self.runs_on_hold();
+            self.gathering = !on_hold.is_empty();
             // A cancel that failed is logged; what came before it is settled all the same.
             let _ = self.cancel_consumer().await;
             steps.cancel = clock.lap();
+            self.holds_answered(&on_hold).await;
             self.hand_back_unstarted();
             self.written().await;
             steps.hand_back = clock.lap();
@@ -140,6 +145,24 @@ impl Task {
         let mut drain = self.drain.take().unwrap_or_default();
         drain.steps = steps;
         drain
+    }
+
+    fn runs_on_hold(&self) -> Vec<u64> {
+        let on_hold = self.running.iter().filter(|(_, run)| run.on_hold);
+        on_hold.map(|(number, _)| *number).collect()
+    }
+
+    /// Gives handlers whose delivery was on hold a moment to hand it back: then everything goes back to the queue in its
+    /// order.
+    async fn holds_answered(&mut self, runs: &[u64]) {
+        let limit = self.commands.borrow().within(HOLD_ANSWER_LIMIT);
+        let answered = async {
+            while runs.iter().any(|run| self.running.contains_key(run)) {
+                self.turn().await;
+            }
+        };
+        // Those that take longer are settled when they are done.
+        let _ = timeout(limit, answered).await;
     }
 
     async fn finish_running(&mut self) {
@@ -193,7 +216,7 @@ impl Task {
             );
         }
         for (number, run) in std::mem::take(&mut self.running) {
-            self.metrics.run_ended(number);
+            self.run_is_over(number, &run);
             self.interrupted(number, &run);
         }
     }
@@ -201,8 +224,8 @@ impl Task {
     /// Hands back a delivery whose run was cut off.
     pub(super) fn interrupted(&mut self, number: u64, run: &Run) {
         self.metrics.interrupted.inc();
-        let message_id = run.held.delivery.properties.message_id.clone();
-        let id = message_id.unwrap_or_else(|| format!("{}#{}", self.queue, run.claim.tag));
+        let message_id = run.work.message_id().map(str::to_owned);
+        let id = message_id.unwrap_or_else(|| format!("{}#{}", self.queue, run.place.tag));
         warn!(queue = %self.queue, message_id = id, ran = ?run.started.elapsed(), "interrupted");
         if let Some(drain) = &mut self.drain {
             drain.interrupted += 1;
@@ -210,11 +233,11 @@ impl Task {
                 drain.interrupted_ids.push(id);
             }
         }
-        if self.is_present(run.claim) {
-            self.settle(run.claim.tag, &run.held, Settlement::HandBack);
+        if self.is_present(run.place) {
+            self.settle(run.place.tag, &run.work, Settlement::HandBack);
         } else {
             let running = Remembered::Running(number);
-            self.adoption.forget(run.held.identity, &running);
+            self.adoption.forget(run.work.identity, &running);
         }
     }
 

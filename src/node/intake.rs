@@ -1,24 +1,27 @@
 //! From the broker to a slot: the consumer's life, and what it delivers.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::command::interruption;
+use super::lease::Lease;
 use super::line::Waiting;
 use super::opening::{Opened, open, reopen};
-use super::run::{Claim, Held, Start, start};
+use super::run::{ChannelTag, Start, Work, start};
+use super::slots::Slot;
 use super::task::{NodeState, Task, next_intake};
 use crate::broker::{BrokerError, ConsumeChannel, Intake};
 use crate::config::Slots;
 use crate::delivery::Delivery;
-use crate::handler::{Context, Outcome, Reason};
+use crate::handler::{Outcome, Reason};
+use crate::retry::{Received, receive};
 use crate::settlement::{Identity, Ledger, Unproven};
 
 /// How long a drain waits for a consumer that is on its way.
@@ -222,23 +225,33 @@ impl Task {
     /// Finds out what a delivery is: one that is known already, one that has to wait, one that cannot be run,
     /// or work.
     fn accept(&mut self, tag: u64, delivery: Arc<Delivery>) {
-        let held = Held {
-            identity: Identity::of(&delivery),
-            delivery,
+        let now = Timestamp::now();
+        let received = receive(delivery, self.delayed_by_broker, now);
+        let work = Work {
+            identity: Identity::of(
+                &received,
+                self.handlers_identity(&received.delivery).as_deref(),
+            ),
+            received,
+            arrived: Instant::now(),
         };
-        let Some(held) = self.unless_known(tag, held) else {
+        let Some(work) = self.unless_known(tag, work) else {
             return;
         };
-        if let Some(left) = time_left(&held.delivery) {
-            self.wait_longer(tag, held, left);
+        if work.received.copy.is_some() && work.received.is_expired(now) {
+            self.expired(tag, work);
             return;
         }
-        let size = held.delivery.body.len() as u64;
+        if let Some(left) = time_left(&work.received, now) {
+            self.wait_longer(tag, work, left);
+            return;
+        }
+        let size = work.delivery().body.len() as u64;
         if size <= self.settings.max_body {
             let generation = self.channel.as_ref().map(ConsumeChannel::generation);
             if let Some(generation) = generation {
-                let claim = Claim { generation, tag };
-                self.line.push(Waiting { claim, held });
+                let place = ChannelTag { generation, tag };
+                self.line.push(Waiting { place, work });
             }
             return;
         }
@@ -249,10 +262,22 @@ impl Task {
                 self.settings.queue, self.settings.max_body
             ),
         };
-        self.log(&outcome, &held.delivery);
+        self.log(&outcome, work.delivery());
         // It was not run.
-        let runs = held.delivery.attempt - 1;
-        self.follow(tag, held, outcome, runs);
+        let runs = work.delivery().attempt - 1;
+        self.follow(tag, work, outcome, runs);
+    }
+
+    /// What the handler says identifies a message without an id.
+    fn handlers_identity(&self, delivery: &Delivery) -> Option<String> {
+        if delivery.properties.message_id.is_some() {
+            return None;
+        }
+        let identity = AssertUnwindSafe(|| self.handler.identity(delivery));
+        std::panic::catch_unwind(identity).unwrap_or_else(|_panic| {
+            warn!(queue = %self.queue, "the handler panicked in `identity`; the message has none");
+            None
+        })
     }
 
     fn consumer_ended(&mut self) {
@@ -267,16 +292,9 @@ impl Task {
 
     pub(super) fn start_ready(&mut self) {
         while self.is_running() && self.waiting.is_none() && !self.line.is_empty() {
-            let slots = Arc::clone(&self.slots);
-            match Arc::clone(&slots).try_acquire_owned() {
-                Ok(slot) => self.start_next(slot),
-                Err(_all_taken) => {
-                    // The semaphore serves its waiters in order, so that no node of a pool starves.
-                    self.waiting = Some(Box::pin(async move {
-                        let slot = slots.acquire_owned().await;
-                        slot.expect("the semaphore of slots is never closed")
-                    }));
-                }
+            match self.slots.try_acquire() {
+                Some(slot) => self.start_next(slot),
+                None => self.waiting = Some(Box::pin(self.slots.acquire())),
             }
         }
     }
@@ -287,29 +305,38 @@ impl Task {
         matches!(self.settings.slots, Slots::Own(_)) && !self.single_active_consumer
     }
 
-    pub(super) fn start_next(&mut self, slot: OwnedSemaphorePermit) {
-        let Some((run, Waiting { claim, held })) = self.line.first() else {
+    pub(super) fn start_next(&mut self, slot: Slot) {
+        let Some((run, Waiting { place, work })) = self.line.first() else {
             return;
         };
         self.metrics.run_began(run);
         let begin = Start {
             run,
-            claim,
-            held,
+            place,
+            work,
             slot,
+            lease: Lease::new(
+                self.slots.clone(),
+                self.drain_signal.clone(),
+                self.events_sender.clone(),
+                Arc::clone(&self.line),
+                self.single_active_consumer,
+            ),
             handler: self.handler.clone(),
-            context: Context::new(self.drain_signal.clone()),
+            drain: self.drain_signal.clone(),
             timeout: self.settings.timeout,
-            completions: self.completions_sender.clone(),
+            hold_max: self.settings.hold_max,
+            events: self.events_sender.clone(),
             line: self.goes_on().then(|| Arc::clone(&self.line)),
         };
-        self.running.insert(run, start(begin, &self.work));
+        self.running.insert(run, start(begin, &self.runtime));
     }
 }
 
 /// How long a delivery has to wait yet before it may be run.
-fn time_left(delivery: &Delivery) -> Option<Duration> {
-    let at = Timestamp::from_millisecond(delivery.not_before()?).ok()?;
-    let left = Timestamp::now().duration_until(at);
+fn time_left(received: &Received, now: Timestamp) -> Option<Duration> {
+    let not_before = received.copy.as_ref()?.not_before?;
+    let at = Timestamp::from_millisecond(not_before).ok()?;
+    let left = now.duration_until(at);
     Duration::try_from(left).ok().filter(|left| *left > EARLY)
 }

@@ -1,20 +1,21 @@
 //! The line of deliveries that wait for a slot of their node.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::command::Command;
-use super::run::{Claim, Held};
+use super::run::{ChannelTag, Work};
 
 /// A delivery that waits for a slot.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiting {
     /// Its place.
-    pub claim: Claim,
+    pub place: ChannelTag,
     /// What is to be worked on.
-    pub held: Held,
+    pub work: Work,
 }
 
 /// What waits for a slot, in the order it came. Bounded by the prefetch.
@@ -26,6 +27,19 @@ pub(crate) struct Waiting {
 pub(crate) struct Line {
     state: Mutex<State>,
     commands: watch::Receiver<Command>,
+    /// How many runs come back from a hold and wait for a slot.
+    returning: AtomicUsize,
+}
+
+/// A run that comes back from a hold; it has stopped waiting for a slot when this is dropped.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Returning<'a>(&'a Line);
+
+impl Drop for Returning<'_> {
+    fn drop(&mut self) {
+        self.0.returning.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +56,7 @@ impl Line {
         Self {
             state: Mutex::default(),
             commands,
+            returning: AtomicUsize::new(0),
         }
     }
 
@@ -71,12 +86,18 @@ impl Line {
     pub(crate) fn go_on(&self, report: impl FnOnce(u64, &Waiting)) -> Option<Waiting> {
         let mut state = self.lock();
         let may_run = !state.closed && matches!(*self.commands.borrow(), Command::Run);
-        if !may_run {
+        if !may_run || self.returning.load(Ordering::Relaxed) > 0 {
             return None;
         }
         let (run, waiting) = state.next()?;
         report(run, &waiting);
         Some(waiting)
+    }
+
+    /// A run comes back from a hold: until the guard is dropped no slot goes on by itself, so that the run gets one.
+    pub(crate) fn come_back(&self) -> Returning<'_> {
+        self.returning.fetch_add(1, Ordering::Relaxed);
+        Returning(self)
     }
 
     /// From now on no slot goes on by itself: a drain has begun.
@@ -101,9 +122,12 @@ impl State {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use jiff::Timestamp;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::delivery::{Delivery, Properties};
+    use crate::retry::receive;
     use crate::settlement::Identity;
 
     fn waiting(tag: u64) -> Waiting {
@@ -116,11 +140,13 @@ mod tests {
             properties: Properties::default(),
             body: Bytes::new(),
         };
+        let received = receive(delivery.into(), false, Timestamp::UNIX_EPOCH);
         Waiting {
-            claim: Claim { generation: 1, tag },
-            held: Held {
-                identity: Identity::of(&delivery),
-                delivery: delivery.into(),
+            place: ChannelTag { generation: 1, tag },
+            work: Work {
+                identity: Identity::of(&received, None),
+                received,
+                arrived: Instant::now(),
             },
         }
     }
@@ -138,11 +164,20 @@ mod tests {
         let (_commands, line) = line(Command::Run);
         let (first, _) = line.first().expect("two wait");
         let mut told = None;
-        let next = line.go_on(|run, waiting| told = Some((run, waiting.claim.tag)));
-        assert_eq!(next.map(|next| next.claim.tag), Some(2));
+        let next = line.go_on(|run, waiting| told = Some((run, waiting.place.tag)));
+        assert_eq!(next.map(|next| next.place.tag), Some(2));
         assert_eq!(told, Some((first + 1, 2)));
         assert!(line.is_empty());
         assert!(line.go_on(|_, _| panic!("nothing waits")).is_none());
+    }
+
+    #[test]
+    fn nothing_goes_on_while_a_run_comes_back_from_a_hold() {
+        let (_commands, line) = line(Command::Run);
+        let returning = line.come_back();
+        assert!(line.go_on(|_, _| panic!("its slot is wanted")).is_none());
+        drop(returning);
+        assert!(line.go_on(|_, _| {}).is_some());
     }
 
     #[test]

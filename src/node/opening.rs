@@ -41,8 +41,8 @@ pub(crate) fn open(
 ) -> Opening {
     Box::pin(async move {
         let facts = ensure(&link, &settings).await?;
-        let (prefetch, delays) = (settings.prefetch, facts.delayed_retry);
-        let channel = ConsumeChannel::open(&link, &queue, prefetch, consumer_tag, delays).await?;
+        let prefetch = settings.prefetch;
+        let channel = ConsumeChannel::open(&link, &queue, prefetch, consumer_tag).await?;
         let consumer = channel.consume().await?;
         Ok(Box::new(Opened::Channel(channel, consumer, facts)))
     })

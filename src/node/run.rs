@@ -7,24 +7,50 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::lease::Lease;
 use super::line::{Line, Waiting};
+use super::slots::Slot;
 use crate::delivery::Delivery;
 use crate::handler::{AnyHandler, Context, Outcome, Reason};
+use crate::lifecycle::DrainSignal;
+use crate::retry::Received;
 use crate::settlement::Identity;
+
+/// What a run tells the node's task.
+#[derive(Debug)]
+pub(crate) enum RunEvent {
+    /// The run has given its slot back for a while.
+    Held(u64),
+    /// The run goes on, or is about to end.
+    Resumed(u64),
+    /// The run is over.
+    Completed(Completion),
+}
 
 /// What a run reports when it is over.
 #[derive(Debug)]
 pub(crate) struct Completion {
     /// The run.
     pub run: u64,
-    /// What the handler decided; `None` where it was cancelled before it decided.
-    pub outcome: Option<Outcome>,
+    /// How it ended.
+    pub end: RunEnd,
     /// What its slot has gone on with.
     pub next: Option<Next>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum RunEnd {
+    /// Its handler decided.
+    Decided(Outcome),
+    /// Its handler panicked, or took longer than the time-out; this outcome follows.
+    Failed(Outcome),
+    /// It was cancelled before it decided.
+    Cancelled,
 }
 
 /// A run that follows another in its slot.
@@ -40,109 +66,137 @@ pub(crate) struct Next {
 
 /// A delivery's place: its tag means nothing but on the channel of its generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Claim {
+pub(crate) struct ChannelTag {
     /// The channel.
     pub generation: u64,
     /// The tag.
     pub tag: u64,
 }
 
-/// A delivery, and which message it is.
+/// A delivery to work on.
 #[derive(Debug, Clone)]
-pub(crate) struct Held {
-    /// The delivery.
-    pub delivery: Arc<Delivery>,
-    /// The message.
+pub(crate) struct Work {
+    /// What arrived.
+    pub received: Received,
+    /// Which message it is.
     pub identity: Identity,
+    /// When it arrived.
+    pub arrived: Instant,
+}
+
+impl Work {
+    /// The message.
+    pub(crate) fn delivery(&self) -> &Arc<Delivery> {
+        &self.received.delivery
+    }
+
+    /// The message's id.
+    pub(crate) fn message_id(&self) -> Option<&str> {
+        self.received.delivery.properties.message_id.as_deref()
+    }
 }
 
 /// A run that has not reported yet.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// The delivery that its outcome settles: the one that began it, or one that was adopted since.
-    pub claim: Claim,
+    pub place: ChannelTag,
     /// What it works on.
-    pub held: Held,
+    pub work: Work,
     /// When it began.
     pub started: Instant,
+    /// Whether it has given its slot back for a while.
+    pub on_hold: bool,
     /// Cancels the handler.
     pub abort: AbortHandle,
 }
 
-/// Reports a run's outcome exactly once, whatever happens to the task that runs it, and frees its slot
+/// Reports a run's end exactly once, whatever happens to the task that runs it, and frees its slot
 /// first, unless that goes on with the next delivery.
 #[must_use]
 struct Guard {
     run: u64,
-    outcome: Option<Outcome>,
-    slot: Option<OwnedSemaphorePermit>,
-    completions: mpsc::UnboundedSender<Completion>,
+    end: RunEnd,
+    lease: Arc<Lease>,
+    events: mpsc::UnboundedSender<RunEvent>,
+    /// What the slot goes on with; nothing if others wait for the slot.
     line: Option<Arc<Line>>,
+    hold_max: Duration,
 }
 
 impl Guard {
-    /// Reports `outcome`, and goes on with the next delivery in line, where there is one.
-    fn report(&mut self, outcome: Outcome) -> Option<Arc<Delivery>> {
-        self.outcome = Some(outcome);
-        let line = self.line.clone()?;
+    /// Reports `end`, and goes on with the next delivery in line if there is one.
+    fn report(&mut self, end: RunEnd) -> Option<Arc<Delivery>> {
+        self.end = end;
+        let line = self.line.clone().filter(|_| self.lease.has_slot())?;
         let next = line.go_on(|run, waiting| {
             let finished = std::mem::replace(&mut self.run, run);
+            let until = waiting.work.arrived + self.hold_max;
+            self.lease.begin(run, None, Some(until));
             // Without a receiver the node has ended, and the broker has both deliveries back.
-            let _ = self.completions.send(Completion {
+            let _ = self.events.send(RunEvent::Completed(Completion {
                 run: finished,
-                outcome: self.outcome.take(),
+                end: std::mem::replace(&mut self.end, RunEnd::Cancelled),
                 next: Some(Next {
                     run,
                     waiting: waiting.clone(),
                     started: Instant::now(),
                 }),
-            });
+            }));
         })?;
-        Some(next.held.delivery)
+        Some(next.work.received.delivery)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        drop(self.slot.take());
+        self.lease.end();
         // Without a receiver the node has ended, and the broker has the delivery back.
-        let _ = self.completions.send(Completion {
+        let _ = self.events.send(RunEvent::Completed(Completion {
             run: self.run,
-            outcome: self.outcome.take(),
+            end: std::mem::replace(&mut self.end, RunEnd::Cancelled),
             next: None,
-        });
+        }));
     }
 }
 
 /// Everything a run needs.
 pub(crate) struct Start {
     pub run: u64,
-    pub claim: Claim,
-    pub held: Held,
-    pub slot: OwnedSemaphorePermit,
+    pub place: ChannelTag,
+    pub work: Work,
+    pub slot: Slot,
+    pub lease: Lease,
     pub handler: AnyHandler,
-    pub context: Context,
+    pub drain: DrainSignal,
     pub timeout: Duration,
-    pub completions: mpsc::UnboundedSender<Completion>,
-    /// What its slot goes on with; nothing where others wait for the slot.
+    pub hold_max: Duration,
+    pub events: mpsc::UnboundedSender<RunEvent>,
+    /// What its slot goes on with; nothing if others wait for the slot.
     pub line: Option<Arc<Line>>,
 }
 
-/// Runs the handler on `work` within its time-out and reports its outcome; then on what is in line.
-pub(crate) fn start(start: Start, work: &Handle) -> Run {
+/// Runs the handler on `runtime` within its time-out and reports how it ended; then on what is in line.
+pub(crate) fn start(start: Start, runtime: &Handle) -> Run {
+    let lease = Arc::new(start.lease);
+    let until = start.work.arrived + start.hold_max;
+    lease.begin(start.run, Some(start.slot), Some(until));
     let mut guard = Guard {
         run: start.run,
-        outcome: None,
-        slot: Some(start.slot),
-        completions: start.completions,
+        end: RunEnd::Cancelled,
+        lease: Arc::clone(&lease),
+        events: start.events,
         line: start.line,
+        hold_max: start.hold_max,
     };
-    let mut delivery = Arc::clone(&start.held.delivery);
-    let task = work.spawn(async move {
+    let mut delivery = Arc::clone(start.work.delivery());
+    let task = runtime.spawn(async move {
         loop {
-            let handled = start.handler.handle(delivery, start.context.clone());
-            let outcome = within(start.timeout, handled).await;
-            let Some(next) = guard.report(outcome) else {
+            let slot = Arc::clone(&lease) as Arc<_>;
+            let context = Context::of_run(start.drain.clone(), slot, guard.run);
+            let handled = start.handler.handle(delivery, context);
+            let end = within(start.timeout, &lease, handled).await;
+            let Some(next) = guard.report(end) else {
                 return;
             };
             delivery = next;
@@ -151,30 +205,34 @@ pub(crate) fn start(start: Start, work: &Handle) -> Run {
         }
     });
     Run {
-        claim: start.claim,
-        held: start.held,
+        place: start.place,
+        work: start.work,
         started: Instant::now(),
+        on_hold: false,
         abort: task.abort_handle(),
     }
 }
 
-async fn within(limit: Duration, handled: impl Future<Output = Outcome>) -> Outcome {
+async fn within(limit: Duration, lease: &Lease, handled: impl Future<Output = Outcome>) -> RunEnd {
     let caught = AssertUnwindSafe(handled).catch_unwind();
-    match tokio::time::timeout(limit, caught).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(panic)) => Outcome::Retry {
-            delay: None,
-            reason: Reason::Crash,
-            error: format!("the handler panicked: {}", panic_text(panic.as_ref())),
+    tokio::select! {
+        biased;
+        outcome = caught => match outcome {
+            Ok(outcome) => RunEnd::Decided(outcome),
+            Err(panic) => RunEnd::Failed(Outcome::Retry {
+                delay: None,
+                reason: Reason::Crash,
+                error: format!("the handler panicked: {}", panic_text(panic.as_ref())),
+            }),
         },
-        Err(_elapsed) => Outcome::Retry {
+        () = lease.ran_for(limit) => RunEnd::Failed(Outcome::Retry {
             delay: None,
             reason: Reason::Timeout,
             error: format!(
                 "the handler did not finish within {}",
                 humantime::format_duration(limit)
             ),
-        },
+        }),
     }
 }
 

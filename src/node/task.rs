@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::command::Command;
@@ -15,7 +15,8 @@ use super::copier::Copier;
 use super::copying::{Copied, Copying};
 use super::line::Line;
 use super::opening::{Opened, Opening};
-use super::run::{Completion, Run};
+use super::run::{Run, RunEvent};
+use super::slots::{Slot, SlotPool};
 use super::{NodeDrain, NodeParts};
 use crate::broker::{Backoff, BrokerError, ConsumeChannel, Intake, Link, SessionState, Write};
 use crate::config::NodeSettings;
@@ -47,16 +48,16 @@ pub(super) struct Task {
     pub(super) settings: Arc<NodeSettings>,
     pub(super) queue: Arc<str>,
     pub(super) handler: AnyHandler,
-    pub(super) slots: Arc<tokio::sync::Semaphore>,
+    pub(super) slots: SlotPool,
     pub(super) consumer_tag: String,
     pub(super) session: watch::Receiver<SessionState>,
     pub(super) metrics: NodeMetrics,
     pub(super) drain_signal: DrainSignal,
-    pub(super) work: tokio::runtime::Handle,
+    pub(super) runtime: tokio::runtime::Handle,
     pub(super) commands: watch::Receiver<Command>,
     pub(super) state: watch::Sender<NodeState>,
-    pub(super) completions_sender: mpsc::UnboundedSender<Completion>,
-    pub(super) completions: mpsc::UnboundedReceiver<Completion>,
+    pub(super) events_sender: mpsc::UnboundedSender<RunEvent>,
+    pub(super) events: mpsc::UnboundedReceiver<RunEvent>,
 
     pub(super) channel: Option<ConsumeChannel>,
     pub(super) opening: Option<Opening>,
@@ -78,7 +79,7 @@ pub(super) struct Task {
     pub(super) copies: Copies,
     pub(super) line: Arc<Line>,
     pub(super) running: HashMap<u64, Run>,
-    pub(super) waiting: Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>>,
+    pub(super) waiting: Option<Pin<Box<dyn Future<Output = Slot> + Send>>>,
     pub(super) copier: Copier,
     /// Deliveries whose copies are on their way.
     pub(super) copying: HashMap<u64, Copying>,
@@ -87,6 +88,8 @@ pub(super) struct Task {
     pub(super) writes: FuturesUnordered<Write>,
     pace: Pace,
     pub(super) calls: Vec<Call>,
+    /// Whether settlements wait for others, so that all go back in the order of the queue.
+    pub(super) gathering: bool,
     /// The connection on which a drain has asked for its last deliveries.
     pub(super) taken_back_on: Option<u64>,
     /// What the drain has come to; `None` before it.
@@ -94,9 +97,9 @@ pub(super) struct Task {
 }
 
 enum Happening {
-    Completed(Completion),
+    Run(RunEvent),
     Written(Result<(), BrokerError>),
-    Slot(OwnedSemaphorePermit),
+    Slot(Slot),
     Copied(u64, Option<Result<(), BrokerError>>),
     Intake(Intake),
     Opened(Result<Box<Opened>, BrokerError>),
@@ -110,8 +113,8 @@ impl Task {
         parts: NodeParts,
         commands: watch::Receiver<Command>,
         state: watch::Sender<NodeState>,
-        completions_sender: mpsc::UnboundedSender<Completion>,
-        completions: mpsc::UnboundedReceiver<Completion>,
+        events_sender: mpsc::UnboundedSender<RunEvent>,
+        events: mpsc::UnboundedReceiver<RunEvent>,
     ) -> Self {
         let settings = Arc::new(parts.settings);
         Self {
@@ -127,11 +130,11 @@ impl Task {
             session: parts.session,
             metrics: parts.metrics,
             drain_signal: parts.drain,
-            work: parts.work,
+            runtime: parts.work,
             commands: commands.clone(),
             state,
-            completions_sender,
-            completions,
+            events_sender,
+            events,
             channel: None,
             opening: None,
             reopen_at: None,
@@ -150,6 +153,7 @@ impl Task {
             writes: FuturesUnordered::new(),
             pace: Pace::default(),
             calls: Vec::new(),
+            gathering: false,
             taken_back_on: None,
             drain: None,
         }
@@ -258,7 +262,7 @@ impl Task {
         let consuming = self.is_consuming();
         let happening = tokio::select! {
             biased;
-            Some(completion) = self.completions.recv() => Happening::Completed(completion),
+            Some(event) = self.events.recv() => Happening::Run(event),
             Some(written) = self.writes.next(), if !self.writes.is_empty() => {
                 Happening::Written(written)
             }
@@ -273,10 +277,10 @@ impl Task {
             () = wait::reached(flush_at) => Happening::Flush,
         };
         match happening {
-            Happening::Completed(completion) => {
-                self.complete(completion);
-                while let Ok(completion) = self.completions.try_recv() {
-                    self.complete(completion);
+            Happening::Run(event) => {
+                self.run_event(event);
+                while let Ok(event) = self.events.try_recv() {
+                    self.run_event(event);
                 }
             }
             // The next turn begins with a flush.
@@ -301,7 +305,7 @@ impl Task {
     /// the next flush takes them together. A lone settlement, and one that lets the broker go on, is written at once;
     /// see [`Pace`]. Returns when to flush what has to wait for that.
     pub(super) fn flush(&mut self) -> Option<Instant> {
-        if !self.writes.is_empty() || !self.ledger.has_decided() {
+        if self.gathering || !self.writes.is_empty() || !self.ledger.has_decided() {
             return None;
         }
         let now = Instant::now();

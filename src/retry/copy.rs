@@ -6,15 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ulid::Ulid;
 
+use super::Received;
+use super::receive::{is_counter, is_death};
+use super::seal::{Purpose, seal};
 use crate::broker::Message;
-use crate::delivery::{Delivery, HeaderValue, Properties, header};
+use crate::delivery::{HeaderValue, Properties, header};
 use crate::handler::Reason;
 use crate::status::wire::rfc3339;
-
-/// Headers that the broker sets by itself on each delivery; a copy begins anew.
-const SET_BY_BROKER: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
-/// What begins the headers in which the broker tells where a message died.
-const DEATHS: [&str; 3] = ["x-death", "x-first-death-", "x-last-death-"];
 
 /// Where a copy goes, and when it may come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub enum Target {
     Delay {
         /// The delay queue's time to live.
         step: Duration,
-        /// Where the step ends before the wanted delay does: when to run it.
+        /// When to run it, if that is later than the end of the step.
         not_before: Option<Timestamp>,
     },
     /// To the dead letters.
@@ -33,6 +31,15 @@ pub enum Target {
         /// Routing key.
         routing_key: String,
     },
+}
+
+impl Target {
+    const fn purpose(&self) -> Purpose {
+        match self {
+            Self::Delay { .. } => Purpose::Retry,
+            Self::Dead { .. } => Purpose::Dead,
+        }
+    }
 }
 
 /// A copy that the broker has not confirmed yet.
@@ -60,28 +67,32 @@ pub fn delay_queue(queue: &str, step: Duration) -> String {
     format!("{queue}.retry.{}", step.as_millis())
 }
 
-/// The copy of `delivery` that goes to `target`, made by `worker` at `at` under the id `copy`.
+/// The copy of `received` that goes to `target`, made by `worker` at `at` under the id `copy`.
 ///
-/// Properties and headers are kept, but for what would make the broker expire the copy (`expiration`), refuse
-/// it (`user_id`) or route it elsewhere (header `CC`): those become headers of their own.
+/// The copy keeps properties and headers, except those that the broker would act on, and those that it will overwrite. It
+/// carries these in a header of their own, and [`receive`](super::receive) puts them back.
 pub fn copy(
-    delivery: &Delivery,
+    received: &Received,
     target: &Target,
     why: &Why,
     worker: &str,
     at: Timestamp,
     copy: Ulid,
 ) -> Message {
+    let delivery = &received.delivery;
+    let purpose = target.purpose();
     let mut properties = delivery.properties.clone();
-    let headers = &mut properties.headers;
-    headers.retain(|name, _| !SET_BY_BROKER.contains(&name.as_str()));
-    if died_only_in_delay_queues(headers, &delivery.queue) {
-        headers.retain(|name, _| !DEATHS.iter().any(|death| name.starts_with(death)));
-    }
-    headers.remove(header::NOT_BEFORE);
-    set_aside(&mut properties);
+    properties.headers.retain(|name, _| !is_counter(name));
+    let original = displace(&mut properties, purpose);
+    let dead = purpose == Purpose::Dead;
     let headers = &mut properties.headers;
     let mut set = |name: &str, value: HeaderValue| headers.insert(name.to_owned(), value);
+    if dead {
+        note_displaced(&original, &mut set);
+    }
+    if !original.is_empty() {
+        set(header::ORIGINAL, HeaderValue::Table(original));
+    }
     set(header::REASON, why.reason.as_str().into());
     set(header::ERROR, why.error.as_str().into());
     set(header::ATTEMPTS, HeaderValue::I64(why.attempts.into()));
@@ -91,6 +102,9 @@ pub fn copy(
     set(header::ROUTING_KEY, delivery.routing_key.as_str().into());
     set(header::AT, rfc3339(at).as_str().into());
     set(header::COPY, copy.to_string().as_str().into());
+    if let Some(at) = received.expires_at.filter(|_| !dead) {
+        set(header::EXPIRES_AT, HeaderValue::I64(at));
+    }
     let (exchange, routing_key) = match target {
         Target::Delay { step, not_before } => {
             if let Some(at) = not_before {
@@ -104,6 +118,8 @@ pub fn copy(
         } => (exchange.clone(), routing_key.clone()),
     };
     properties.delivery_mode = Some(2);
+    let seal = HeaderValue::Text(seal(purpose, &properties, &delivery.body));
+    properties.headers.insert(header::SEAL.to_owned(), seal);
     Message {
         exchange,
         routing_key,
@@ -113,67 +129,62 @@ pub fn copy(
     }
 }
 
-/// Moves to headers what the broker would act on.
-fn set_aside(properties: &mut Properties) {
-    let expiration = properties.expiration.take().map(HeaderValue::Text);
-    let user_id = properties.user_id.take().map(HeaderValue::Text);
-    let headers = &mut properties.headers;
-    let cc = headers.remove("CC");
-    headers.remove("BCC");
+/// Takes out what cannot stay in its place: what would make the broker expire the copy (`expiration`), refuse it
+/// (`user_id`) or route it elsewhere (`CC`); that it is not persistent; headers that this copy or its way through a delay
+/// queue overwrites.
+fn displace(properties: &mut Properties, purpose: Purpose) -> BTreeMap<String, HeaderValue> {
+    let mut original = BTreeMap::new();
+    let mut note = |name: &str, value| original.insert(name.to_owned(), value);
+    if let Some(expiration) = properties.expiration.take() {
+        note("expiration", HeaderValue::Text(expiration));
+    }
+    if let Some(user_id) = properties.user_id.take() {
+        note("user_id", HeaderValue::Text(user_id));
+    }
+    if properties.delivery_mode != Some(2) {
+        let mode = properties.delivery_mode.unwrap_or(0);
+        note("delivery_mode", HeaderValue::I64(mode.into()));
+    }
+    let (displaced, kept) = std::mem::take(&mut properties.headers)
+        .into_iter()
+        .partition::<BTreeMap<_, _>, _>(|(name, _)| {
+            let overwritten = purpose == Purpose::Retry && is_death(name);
+            matches!(name.as_str(), "CC" | "BCC") || name.starts_with(header::PREFIX) || overwritten
+        });
+    properties.headers = kept;
+    if !displaced.is_empty() {
+        note("headers", HeaderValue::Table(displaced));
+    }
+    original
+}
+
+/// Shows in a dead letter, each under a name of its own, what people look for.
+fn note_displaced(
+    original: &BTreeMap<String, HeaderValue>,
+    set: &mut impl FnMut(&str, HeaderValue) -> Option<HeaderValue>,
+) {
+    let cc = match original.get("headers") {
+        Some(HeaderValue::Table(headers)) => headers.get("CC"),
+        _ => None,
+    };
     for (name, value) in [
-        (header::EXPIRATION, expiration),
-        (header::USER_ID, user_id),
+        (header::EXPIRATION, original.get("expiration")),
+        (header::USER_ID, original.get("user_id")),
         (header::CC, cc),
     ] {
         if let Some(value) = value {
-            headers.insert(name.to_owned(), value);
+            set(name, value.clone());
         }
     }
-}
-
-/// Whether all that the headers tell of deaths is that the message waited for its retries.
-fn died_only_in_delay_queues(headers: &BTreeMap<String, HeaderValue>, queue: &str) -> bool {
-    let Some(HeaderValue::List(deaths)) = headers.get("x-death") else {
-        return false;
-    };
-    let prefix = format!("{queue}.retry.");
-    deaths.iter().all(|death| match death {
-        HeaderValue::Table(death) => death
-            .get("queue")
-            .and_then(HeaderValue::as_str)
-            .is_some_and(|queue| queue.starts_with(&prefix)),
-        _ => false,
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::seal::is_sealed;
+    use super::super::testing::{delivery, now};
+    use super::super::{receive, restore};
     use super::*;
-
-    fn delivery() -> Delivery {
-        let headers = [
-            ("tenant", HeaderValue::from("a")),
-            ("x-delivery-count", HeaderValue::I64(2)),
-            ("CC", HeaderValue::List(vec!["elsewhere".into()])),
-        ];
-        Delivery {
-            queue: "orders".into(),
-            exchange: "shop".into(),
-            routing_key: "order.new".into(),
-            redelivered: true,
-            attempt: 3,
-            properties: Properties {
-                headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
-                message_id: Some("7".into()),
-                expiration: Some("60000".into()),
-                user_id: Some("shop".into()),
-                delivery_mode: Some(1),
-                priority: Some(4),
-                ..Properties::default()
-            },
-            body: "body".into(),
-        }
-    }
+    use crate::delivery::Delivery;
 
     fn made(delivery: &Delivery, target: &Target) -> Message {
         let why = Why {
@@ -181,15 +192,9 @@ mod tests {
             error: "too slow".into(),
             attempts: 3,
         };
-        let at = Timestamp::from_millisecond(1_795_428_000_000).unwrap();
-        copy(
-            delivery,
-            target,
-            &why,
-            "web-1-01K",
-            at,
-            Ulid::from_parts(0, 7),
-        )
+        let received = receive(delivery.clone().into(), false, now());
+        let id = Ulid::from_parts(0, 7);
+        copy(&received, target, &why, "web-1-01K", now(), id)
     }
 
     fn dead() -> Target {
@@ -226,6 +231,7 @@ mod tests {
         for (name, value) in expected {
             assert_eq!(properties.headers[name].to_text(), value, "{name}");
         }
+        assert!(is_sealed(Purpose::Dead, properties, &message.body));
     }
 
     #[test]
@@ -262,21 +268,15 @@ mod tests {
     }
 
     #[test]
-    fn deaths_in_delay_queues_are_forgotten_and_others_kept() {
-        let death = |queue: &str| {
-            let fields = BTreeMap::from([("queue".to_owned(), HeaderValue::from(queue))]);
-            HeaderValue::Table(fields)
-        };
-        let with = |deaths| {
-            let mut delivery = delivery();
-            let headers = &mut delivery.properties.headers;
-            headers.insert("x-death".into(), HeaderValue::List(deaths));
-            headers.insert("x-first-death-queue".into(), "orders.retry.1000".into());
-            made(&delivery, &dead()).properties.headers
-        };
-        let own = with(vec![death("orders.retry.1000"), death("orders.retry.2000")]);
-        assert!(!own.contains_key("x-death") && !own.contains_key("x-first-death-queue"));
-        let others = with(vec![death("orders.retry.1000"), death("incoming")]);
-        assert!(others.contains_key("x-death") && others.contains_key("x-first-death-queue"));
+    fn a_dead_letter_can_be_made_the_message_again() {
+        let mut sent = delivery();
+        sent.properties.delivery_mode = None;
+        let headers = &mut sent.properties.headers;
+        headers.remove("x-delivery-count");
+        headers.insert("x-death".into(), "the sender's own".into());
+        headers.insert(header::REASON.into(), "inherited".into());
+        let mut restored = made(&sent, &dead()).properties;
+        restore(&mut restored, false);
+        assert_eq!(restored, sent.properties);
     }
 }

@@ -208,20 +208,8 @@ impl Adoption {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::testing::identity;
     use super::*;
-    use crate::delivery::{Delivery, Properties};
-
-    fn identity(body: &str) -> Identity {
-        Identity::of(&Delivery {
-            queue: "q".into(),
-            exchange: String::new(),
-            routing_key: "q".into(),
-            redelivered: true,
-            attempt: 1,
-            properties: Properties::default(),
-            body: body.to_owned().into(),
-        })
-    }
 
     #[tokio::test(start_paused = true)]
     async fn each_memory_serves_one_redelivery_and_work_that_goes_on_comes_first() {

@@ -2,21 +2,21 @@
 
 use std::sync::LazyLock;
 
-use xxhash_rust::xxh3::Xxh3;
-
-use crate::delivery::{Delivery, HeaderValue, Properties};
+use crate::delivery::ContentHash;
+use crate::retry::Received;
 
 /// Headers that the broker sets anew with each delivery of the same message.
 const COUNTED_BY_BROKER: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
-/// Hashes start from a number of this process's own, so that nobody can make two messages with one hash on purpose.
+/// Hashes start from a number that only this process knows, so that nobody can make two messages with one hash on
+/// purpose.
 static SEED: LazyLock<u64> = LazyLock::new(rand::random);
 
 /// Which message a delivery is: two deliveries of one message to this process have the same identity.
 ///
-/// It is a hash (XXH3, 128 bits) over the queue, exchange, routing key, all properties, all headers but
-/// the broker's own counters, and the body. A message id alone would not do: publishers that
-/// use one id for different messages exist.
+/// It is a hash (XXH3, 128 bits) over the queue, exchange, routing key, all properties, all headers but the broker's own
+/// counters, and the body; for a copy over its id and its attempt, too. A message id alone would not do: some publishers
+/// use one id for different messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     hash: u128,
@@ -24,112 +24,41 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of `delivery`.
-    pub fn of(delivery: &Delivery) -> Self {
-        let mut hash = Hash(Xxh3::with_seed(*SEED));
+    /// The identity of `received`. `by_handler`: what the handler says identifies a message without an id.
+    pub fn of(received: &Received, by_handler: Option<&str>) -> Self {
+        let delivery = &received.delivery;
+        let properties = &delivery.properties;
+        let mut hash = ContentHash::with_seed(*SEED);
         hash.text(&delivery.queue);
         hash.text(&delivery.exchange);
         hash.text(&delivery.routing_key);
-        hash.properties(&delivery.properties);
-        hash.bytes(&delivery.body);
-        Self {
-            hash: hash.0.digest128(),
-            named: delivery.properties.message_id.is_some() || delivery.copy_id().is_some(),
+        hash.optional_text(by_handler);
+        hash.optional_text(received.copy.as_ref().map(|copy| &*copy.id));
+        if received.copy.is_some() {
+            hash.number(delivery.attempt.into());
         }
-    }
-
-    /// Whether the message carries an id of its own: then another message with the same identity is the
-    /// same message published twice. Without one, two honest messages may look alike.
-    pub fn is_named(self) -> bool {
-        self.named
-    }
-}
-
-struct Hash(Xxh3);
-
-impl Hash {
-    fn number(&mut self, number: u64) {
-        self.0.update(&number.to_le_bytes());
-    }
-
-    /// With its length, so that what stands before cannot be taken for a part of what follows.
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.update(bytes);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    fn optional(&mut self, text: Option<&str>) {
-        self.number(u64::from(text.is_some()));
-        self.text(text.unwrap_or_default());
-    }
-
-    fn properties(&mut self, properties: &Properties) {
-        for text in [
-            &properties.content_type,
-            &properties.content_encoding,
-            &properties.correlation_id,
-            &properties.reply_to,
-            &properties.expiration,
-            &properties.message_id,
-            &properties.kind,
-            &properties.user_id,
-            &properties.app_id,
-        ] {
-            self.optional(text.as_deref());
-        }
-        self.number(properties.delivery_mode.map_or(256, u64::from));
-        self.number(properties.priority.map_or(256, u64::from));
-        self.number(u64::from(properties.timestamp.is_some()));
-        self.number(properties.timestamp.unwrap_or_default());
+        hash.stable_properties(properties);
+        hash.optional_text(properties.expiration.as_deref());
+        hash.number(properties.delivery_mode.map_or(256, u64::from));
+        hash.number(u64::from(properties.timestamp.is_some()));
+        hash.number(properties.timestamp.unwrap_or_default());
         for (name, value) in &properties.headers {
             if !COUNTED_BY_BROKER.contains(&name.as_str()) {
-                self.text(name);
-                self.header(value);
+                hash.header(name, value);
             }
+        }
+        hash.bytes(&delivery.body);
+        let named = properties.message_id.is_some() || by_handler.is_some();
+        Self {
+            hash: hash.finish(),
+            named: named || received.copy.is_some(),
         }
     }
 
-    fn header(&mut self, value: &HeaderValue) {
-        match value {
-            HeaderValue::Bool(value) => self.number((*value).into()),
-            HeaderValue::U8(value) => self.number((*value).into()),
-            HeaderValue::U16(value) => self.number((*value).into()),
-            HeaderValue::U32(value) => self.number((*value).into()),
-            HeaderValue::Timestamp(value) => self.number(*value),
-            HeaderValue::I8(_)
-            | HeaderValue::I16(_)
-            | HeaderValue::I32(_)
-            | HeaderValue::I64(_) => {
-                let value = value.as_i64().expect("these are whole numbers");
-                self.0.update(&value.to_le_bytes());
-            }
-            HeaderValue::F32(value) => self.number(value.to_bits().into()),
-            HeaderValue::F64(value) => self.number(value.to_bits()),
-            HeaderValue::Decimal { scale, value } => {
-                self.number((*scale).into());
-                self.number((*value).into());
-            }
-            HeaderValue::Text(value) => self.text(value),
-            HeaderValue::LongString(value) | HeaderValue::Bytes(value) => self.bytes(value),
-            HeaderValue::List(values) => {
-                self.number(values.len() as u64);
-                for value in values {
-                    self.header(value);
-                }
-            }
-            HeaderValue::Table(values) => {
-                self.number(values.len() as u64);
-                for (name, value) in values {
-                    self.text(name);
-                    self.header(value);
-                }
-            }
-            HeaderValue::Void => self.number(0),
-        }
+    /// Whether the message carries an id of its own. Another message with the same identity is then the same message,
+    /// published twice. Without an id two different messages may look alike.
+    pub fn is_named(self) -> bool {
+        self.named
     }
 }
 
@@ -138,6 +67,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::delivery::{Delivery, HeaderValue, Properties};
+    use crate::retry::CopyMark;
 
     fn delivery() -> Delivery {
         Delivery {
@@ -154,6 +85,18 @@ mod tests {
         }
     }
 
+    fn identity(delivery: Delivery) -> Identity {
+        Identity::of(&received(delivery), None)
+    }
+
+    fn received(delivery: Delivery) -> Received {
+        Received {
+            delivery: delivery.into(),
+            copy: None,
+            expires_at: None,
+        }
+    }
+
     #[test]
     fn a_redelivery_is_the_same_message_whatever_the_broker_counts() {
         let first = delivery();
@@ -164,18 +107,20 @@ mod tests {
             let count = HeaderValue::I64(3);
             again.properties.headers.insert(header.to_owned(), count);
         }
-        assert_eq!(Identity::of(&first), Identity::of(&again));
+        assert_eq!(identity(first), identity(again));
     }
 
     #[test]
     fn whatever_else_differs_makes_another_message() {
-        let same = Identity::of(&delivery());
-        let changes: [fn(&mut Delivery); 8] = [
+        let same = identity(delivery());
+        let changes: [fn(&mut Delivery); 10] = [
             |it| it.queue = "other".into(),
             |it| it.exchange = "other".into(),
             |it| it.routing_key = "order.old".into(),
             |it| it.properties.priority = Some(0),
             |it| it.properties.timestamp = Some(0),
+            |it| it.properties.delivery_mode = Some(1),
+            |it| it.properties.expiration = Some("1".into()),
             |it| it.properties.message_id = Some(String::new()),
             |it| {
                 let other = HeaderValue::from("b");
@@ -186,25 +131,44 @@ mod tests {
         for (number, change) in changes.into_iter().enumerate() {
             let mut other = delivery();
             change(&mut other);
-            assert_ne!(Identity::of(&other), same, "change {number}");
+            assert_ne!(identity(other), same, "change {number}");
         }
     }
 
     #[test]
-    fn a_boundary_between_two_texts_counts() {
-        let (mut one, mut other) = (delivery(), delivery());
-        one.properties.kind = Some("ab".into());
-        one.properties.user_id = Some("c".into());
-        other.properties.kind = Some("a".into());
-        other.properties.user_id = Some("bc".into());
-        assert_ne!(Identity::of(&one), Identity::of(&other));
+    fn copies_are_one_message_if_id_and_attempt_and_content_are_the_same() {
+        let copy = |id: &str, attempt, body: &'static str| {
+            let mut delivery = delivery();
+            delivery.attempt = attempt;
+            delivery.body = body.into();
+            let mut received = received(delivery);
+            received.copy = Some(CopyMark {
+                id: id.to_owned(),
+                not_before: None,
+            });
+            Identity::of(&received, None)
+        };
+        let one = copy("01K", 2, "body");
+        assert!(one.is_named());
+        assert_eq!(copy("01K", 2, "body"), one);
+        for other in [
+            copy("01L", 2, "body"),
+            copy("01K", 3, "body"),
+            copy("01K", 2, "another"),
+            identity(delivery()),
+        ] {
+            assert_ne!(other, one);
+        }
     }
 
     #[test]
-    fn a_message_with_an_id_is_named() {
+    fn a_message_with_an_id_or_with_one_from_its_handler_is_named() {
         let mut named = delivery();
-        assert!(!Identity::of(&named).is_named());
+        assert!(!identity(named.clone()).is_named());
+        let by_handler = |id| Identity::of(&received(delivery()), Some(id));
+        assert!(by_handler("event 7").is_named());
+        assert_ne!(by_handler("event 7"), by_handler("event 8"));
         named.properties.message_id = Some("7".into());
-        assert!(Identity::of(&named).is_named());
+        assert!(identity(named).is_named());
     }
 }

@@ -29,12 +29,23 @@ pub enum Call {
     HandBack {
         /// The delivery.
         tag: u64,
+        /// Whether it covers every unsettled delivery up to `tag`.
+        multiple: bool,
     },
     /// `basic.reject`, requeue=true
     Return {
         /// The delivery.
         tag: u64,
     },
+}
+
+impl Call {
+    /// The delivery, or the last of those that the call covers.
+    pub(crate) const fn tag(self) -> u64 {
+        match self {
+            Self::Ack { tag, .. } | Self::HandBack { tag, .. } | Self::Return { tag } => tag,
+        }
+    }
 }
 
 /// A call that would break the ledger's rule: each delivery of this channel is settled exactly once.
@@ -132,21 +143,30 @@ impl Ledger {
     ///
     /// Appends to `calls`, so that a caller can keep its buffer.
     pub fn next_batch(&mut self, calls: &mut Vec<Call>) {
+        let begin = calls.len();
+        self.hand_back_prefix(calls);
         let mut decided = std::mem::take(&mut self.decided);
         decided.retain(|&tag| {
             let entry = self
                 .entry(tag)
                 .expect("a decided tag stays until it is called");
             let call = match *entry {
-                Entry::Decided(Settlement::HandBack) => Call::HandBack { tag },
+                Entry::Decided(Settlement::HandBack) => Call::HandBack {
+                    tag,
+                    multiple: false,
+                },
                 Entry::Decided(Settlement::Return) => Call::Return { tag },
                 Entry::Decided(Settlement::Ack) => return true,
-                Entry::Open | Entry::Called => unreachable!("only decided tags are listed"),
+                // The call for the prefix covers it.
+                Entry::Called => return false,
+                Entry::Open => unreachable!("only decided tags are listed"),
             };
             *entry = Entry::Called;
             calls.push(call);
             false
         });
+        // A quorum queue delivers what was returned in the order of the returns.
+        calls[begin..].sort_unstable_by_key(|call| call.tag());
         let mut acknowledged = 0_u64;
         let mut last = 0;
         while let Some(&entry) = self.entries.front() {
@@ -178,6 +198,32 @@ impl Ledger {
         }
         decided.clear();
         self.decided = decided;
+    }
+
+    /// One call for everything that goes back before the first delivery that does not.
+    fn hand_back_prefix(&mut self, calls: &mut Vec<Call>) {
+        let mut last = None;
+        let mut count = 0;
+        for (tag, entry) in (self.gone + 1..).zip(&mut self.entries) {
+            match entry {
+                Entry::Called => {}
+                Entry::Decided(Settlement::HandBack) => {
+                    count += 1;
+                    last = Some(tag);
+                }
+                Entry::Decided(_) | Entry::Open => break,
+            }
+        }
+        let Some(tag) = last.filter(|_| count > 1) else {
+            return;
+        };
+        for (_, entry) in (self.gone + 1..=tag).zip(&mut self.entries) {
+            *entry = Entry::Called;
+        }
+        calls.push(Call::HandBack {
+            tag,
+            multiple: true,
+        });
     }
 
     fn entry(&mut self, tag: u64) -> Option<&mut Entry> {
@@ -236,13 +282,32 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_back_goes_in_the_order_of_the_queue() {
+        let mut ledger = ledger(4);
+        for tag in [3, 1, 4, 2] {
+            ledger.decide(tag, Settlement::HandBack).expect("open");
+        }
+        let one = |tag, multiple| Call::HandBack { tag, multiple };
+        assert_eq!(batch(&mut ledger), [one(4, true)], "one call for all");
+        let mut ledger = self::ledger(4);
+        for tag in [4, 2, 3] {
+            ledger.decide(tag, Settlement::HandBack).expect("open");
+        }
+        let expected = [2, 3, 4].map(|tag| one(tag, false));
+        assert_eq!(batch(&mut ledger), expected, "the first is open");
+    }
+
+    #[test]
     fn a_prefix_reaches_across_what_was_handed_back_before_it() {
         let mut ledger = ledger(3);
         ledger.decide(1, Settlement::Ack).expect("open");
         ledger.decide(2, Settlement::HandBack).expect("open");
         ledger.decide(3, Settlement::Ack).expect("open");
         let expected = [
-            Call::HandBack { tag: 2 },
+            Call::HandBack {
+                tag: 2,
+                multiple: false,
+            },
             Call::Ack {
                 tag: 3,
                 multiple: true,
@@ -281,8 +346,14 @@ mod tests {
                 Call::Ack {
                     tag,
                     multiple: true,
+                }
+                | Call::HandBack {
+                    tag,
+                    multiple: true,
                 } => self.unsettled.range(..=tag).copied().collect(),
-                Call::Ack { tag, .. } | Call::HandBack { tag } | Call::Return { tag } => vec![tag],
+                Call::Ack { tag, .. } | Call::HandBack { tag, .. } | Call::Return { tag } => {
+                    vec![tag]
+                }
             };
             let settlement = match call {
                 Call::Ack { .. } => Settlement::Ack,

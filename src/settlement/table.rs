@@ -49,23 +49,21 @@ pub struct Case {
 /// | `done` | ack | the message leaves the broker |
 /// | `retry`, more runs are left | copy to a delay queue, then ack | the message comes back after the delay, counted; the delivery is free at once |
 /// | `retry`, more runs are left, no delay named, and the queue delays | reject, requeue | the broker delays it, and counts |
-/// | `retry` in the last run | copy to the dead letters, then ack | reason `attempts`, with the last error |
+/// | `retry` in the last run | copy to the dead letters, then ack | with the reason and the error of that run |
+/// | `hand_back` | nack, requeue | the message is in its place again; the run does not count |
 /// | `dead` | copy to the dead letters, then ack | the message waits there for somebody to look at it |
 ///
 /// A copy is confirmed by the broker before the acknowledgement: until then, the delivery is kept.
 pub fn decide(outcome: Outcome, case: Case) -> Decision {
     match outcome {
         Outcome::Done => Decision::Settle(Settlement::Ack),
+        Outcome::HandBack => Decision::Settle(Settlement::HandBack),
         Outcome::Retry { error, reason, .. } if case.attempt >= case.max_attempts => {
             let runs = case.attempt;
             Decision::Copy {
                 to: Way::Dead,
-                reason: Reason::Attempts,
-                error: format!(
-                    "run {runs} of {} failed ({}): {error}",
-                    case.max_attempts,
-                    reason.as_str()
-                ),
+                reason,
+                error: format!("run {runs} of {} failed: {error}", case.max_attempts),
             }
         }
         Outcome::Retry { delay: None, .. } if case.delayed_by_broker => {
@@ -118,6 +116,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_decided_goes_back_even_in_the_last_run() {
+        for attempt in [1, 3, 9] {
+            let case = Case { attempt, ..FIRST };
+            let expected = Decision::Settle(Settlement::HandBack);
+            assert_eq!(decide(Outcome::HandBack, case), expected);
+        }
+    }
+
+    #[test]
     fn a_retry_waits_in_a_delay_queue() {
         let expected = copy(Way::Retry(None), Reason::Handler, "no");
         assert_eq!(decide(Outcome::retry("no"), FIRST), expected);
@@ -148,8 +155,8 @@ mod tests {
                     delayed_by_broker,
                     ..FIRST
                 };
-                let error = format!("run {attempt} of 3 failed (handler): no");
-                let expected = copy(Way::Dead, Reason::Attempts, &error);
+                let error = format!("run {attempt} of 3 failed: no");
+                let expected = copy(Way::Dead, Reason::Handler, &error);
                 assert_eq!(decide(Outcome::retry("no"), case), expected);
             }
         }

@@ -68,19 +68,11 @@ impl Unproven {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::testing;
     use super::*;
-    use crate::delivery::{Delivery, Properties};
 
     fn identity(number: u64) -> Identity {
-        Identity::of(&Delivery {
-            queue: "q".into(),
-            exchange: String::new(),
-            routing_key: "q".into(),
-            redelivered: false,
-            attempt: 1,
-            properties: Properties::default(),
-            body: number.to_string().into(),
-        })
+        testing::identity(&number.to_string())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 use ulid::Ulid;
 
@@ -20,7 +20,7 @@ use crate::handler::{self, AnyHandler};
 use crate::http;
 use crate::lifecycle::{DrainTrigger, Phase};
 use crate::metrics::Metrics;
-use crate::node::{Node, NodeParts};
+use crate::node::{Node, NodeParts, SlotPool};
 use crate::status::{NodeInfo, Snapshot, Status, StatusParts};
 
 pub(super) async fn start(
@@ -221,18 +221,33 @@ fn slots_in_all(settings: &Settings) -> usize {
         Slots::Own(count) => count,
         Slots::Pool(_) => 0,
     });
-    let used = |name: &str| nodes().any(|node| node.slots == Slots::Pool(name.to_owned()));
+    let named = |name: &str| nodes().any(|node| node.slots == Slots::Pool(name.to_owned()));
+    let overflown_into = |name: &str| {
+        let mut pools = settings.pools.iter();
+        pools.any(|(other, pool)| named(other) && pool.overflow.as_deref() == Some(name))
+    };
+    let used = |name: &str| named(name) || overflown_into(name);
     let pools = settings.pools.iter().filter(|(name, _)| used(name));
     own.sum::<usize>() + pools.map(|(_, pool)| pool.slots).sum::<usize>()
 }
 
 /// The slots of each node, in their order, and how many they are.
-fn slots(settings: &Settings) -> Result<Vec<(Arc<Semaphore>, usize)>, WorkerError> {
-    let pools: HashMap<&str, (Arc<Semaphore>, usize)> = settings
+fn slots(settings: &Settings) -> Result<Vec<(SlotPool, usize)>, WorkerError> {
+    let named: HashMap<&str, SlotPool> = settings
+        .pools
+        .iter()
+        .map(|(name, pool)| (name.as_str(), SlotPool::new(pool.slots)))
+        .collect();
+    let pools: HashMap<&str, (SlotPool, usize)> = settings
         .pools
         .iter()
         .map(|(name, pool)| {
-            let slots = Arc::new(Semaphore::new(pool.slots));
+            let own = named[name.as_str()].clone();
+            let overflow = pool.overflow.as_deref();
+            let slots = match overflow.and_then(|other| named.get(other)) {
+                Some(other) => own.overflowing_into(other),
+                None => own,
+            };
             (name.as_str(), (slots, pool.slots))
         })
         .collect();
@@ -240,7 +255,7 @@ fn slots(settings: &Settings) -> Result<Vec<(Arc<Semaphore>, usize)>, WorkerErro
         .nodes
         .iter()
         .map(|node| match &node.slots {
-            Slots::Own(count) => Ok((Arc::new(Semaphore::new(*count)), *count)),
+            Slots::Own(count) => Ok((SlotPool::new(*count), *count)),
             Slots::Pool(pool) => {
                 pools
                     .get(pool.as_str())

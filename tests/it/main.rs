@@ -19,6 +19,7 @@ mod fleet_crash;
 mod fleet_doubt;
 mod fleet_forward;
 mod harness;
+mod hold;
 mod library;
 mod loss;
 mod permissions;

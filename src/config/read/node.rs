@@ -13,7 +13,7 @@ use super::super::tree::Tree;
 use super::super::value;
 use super::{DAY, handler, ordered};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "queue",
     "declare",
     "type",
@@ -24,6 +24,7 @@ const KEYS: [&str; 15] = [
     "pool",
     "prefetch",
     "timeout",
+    "hold_max",
     "max_body",
     "retry",
     "delayed_retry",
@@ -101,6 +102,8 @@ fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<
     section.set(&mut node.prefetch, "prefetch", value::integer(1, u16::MAX));
     let timeouts = value::duration(Duration::from_millis(10), DAY);
     section.set(&mut node.timeout, "timeout", timeouts);
+    let holds = value::duration(Duration::from_millis(10), DAY);
+    section.set(&mut node.hold_max, "hold_max", holds);
     section.set(&mut node.max_body, "max_body", value::size(1, 512 << 20));
     node.retry = retry(&section.table("retry", &["max_attempts", "min", "max"]));
     section.set(&mut node.delayed_retry, "delayed_retry", value::boolean);

@@ -48,7 +48,10 @@ fn a_pool_is_held_against_the_prefetch_of_all_its_nodes() {
     other.prefetch = 5;
     let mut settings = settings(vec![one, other]);
     for (slots, findings) in [(8, 0), (9, 1)] {
-        let pool = PoolSettings { slots };
+        let pool = PoolSettings {
+            slots,
+            overflow: None,
+        };
         settings.pools.insert("shared".to_owned(), pool);
         assert_eq!(levels_and_messages(&settings).len(), findings, "{slots}");
     }
