@@ -38,6 +38,8 @@ pub enum HandlersFrom {
     Program,
     /// Nobody, as in the fleet program: it reads no `[[node]]` and no `[pool]`, and there may be none.
     Nobody,
+    /// Nobody, and no secret of `[fleet]` is opened: as in commands that need the broker and the two exchanges.
+    Command,
 }
 
 /// Loads the file, sets the keys over it that `env` names, and validates all of it.

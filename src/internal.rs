@@ -19,7 +19,7 @@ pub mod handler {
 
 /// Metrics and their text form.
 pub mod metrics {
-    pub use crate::metrics::Metrics;
+    pub use crate::metrics::{Metrics, log_lines_lost};
 }
 
 /// Retry delays and copies.

@@ -3,7 +3,7 @@
 mod runs;
 mod settling;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -61,6 +61,14 @@ struct StepLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
     kind: &'static str,
+}
+
+/// Log lines that could not be written. A process has one log, so there is one counter.
+static LOG_LINES_LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
+
+/// The counter of log lines that could not be written: for the program that writes the log.
+pub fn log_lines_lost() -> &'static Counter {
+    &LOG_LINES_LOST
 }
 
 /// All metrics of one worker. Cheap to clone.
@@ -184,6 +192,11 @@ impl Metrics {
             "How long each step of the last drain took",
             Unit::Seconds,
             inner.drain_steps.clone(),
+        );
+        registry.register(
+            "log_lines_lost",
+            "Log lines that could not be written",
+            log_lines_lost().clone(),
         );
         Self(Arc::new(Inner { registry, ..inner }))
     }

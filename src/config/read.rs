@@ -48,8 +48,9 @@ pub(super) fn settings(
     let heartbeat = heartbeat(&root.table("heartbeat", &["busy", "idle"]));
     let status = status(&root.table("status", &["enabled", "exchange", "control"]));
     let fleet = fleet::read(&root.table("fleet", &fleet::KEYS), handlers);
-    // The fleet program works on no queue: nodes may name what only a worker's host has.
-    let (pools, nodes) = if handlers == HandlersFrom::Nobody {
+    // The fleet program and commands work on no queue: nodes may name what only a worker's host has.
+    let without_nodes = matches!(handlers, HandlersFrom::Nobody | HandlersFrom::Command);
+    let (pools, nodes) = if without_nodes {
         (BTreeMap::new(), Vec::new())
     } else {
         let pools = pools(&root);

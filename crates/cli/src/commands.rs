@@ -1,22 +1,24 @@
 //! The command line: arguments, and one module for each command.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::telemetry;
+use crate::output::{OutputError, note, print};
+use crate::telemetry::{Log, LogFilter};
 use tidegate::config::{ConfigErrors, HandlersFrom, Settings};
 
 mod check;
-pub(crate) mod command;
 mod connection;
 pub(crate) mod dead;
 mod fleet;
 mod health;
 pub(crate) mod publish;
+pub(crate) mod rollout;
 pub(crate) mod schema;
 mod signals;
 pub(crate) mod simulate;
@@ -34,14 +36,14 @@ pub(crate) struct Cli {
     command: Command,
 }
 
-/// How the program logs; on standard error.
+/// How the program logs, on standard error.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
-    /// What to log: a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `tidegate=debug`.
-    /// By default `info` where a program runs for long, and `warn` where a command does its work
+    /// What to log: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`) or directives such as `tidegate=debug`.
+    /// By default `info` for programs that run for long, and `warn` for other commands
     #[arg(long, global = true, env = "TIDEGATE_LOG")]
-    pub log: Option<String>,
-    /// How to write it
+    pub log: Option<LogFilter>,
+    /// The form of log lines
     #[arg(long, global = true, env = "TIDEGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
@@ -65,24 +67,24 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Work on the queues of a configuration until a signal ends it
+    /// Run a worker on the queues of a configuration, until a signal ends it
     Worker(ConfigArgs),
-    /// Show every worker's state, on a page and by an API, until a signal ends it
+    /// Show the state of every worker on a page and through an API, until a signal ends it
     Fleet(ConfigArgs),
-    /// Say what would go wrong: configuration, shutdown budget, broker, queues; starts nothing
+    /// Check the configuration, the shutdown budget, the broker and the queues; starts nothing
     Check(check::CheckArgs),
     /// Send messages to a queue, each confirmed by the broker
     Publish(publish::PublishArgs),
-    /// Look at dead letters, send them again, drop them
+    /// Look at dead letters, replay them, drop them
     #[command(subcommand)]
     Dead(dead::DeadCommand),
     Status(status::StatusArgs),
-    /// Have workers stop in order
-    Drain(command::DrainArgs),
-    /// Have workers consume nothing until they are told to resume
-    Pause(command::PauseArgs),
+    /// Have workers drain and stop
+    Drain(rollout::DrainArgs),
+    /// Have workers stop consuming until they are told to resume
+    Pause(rollout::PauseArgs),
     /// Have paused workers consume again
-    Resume(command::CommandArgs),
+    Resume(rollout::TargetArgs),
     Simulate(simulate::SimulateArgs),
     /// Print the JSON Schemas of status messages, commands and replies
     Schema(schema::SchemaArgs),
@@ -95,18 +97,18 @@ enum Command {
 }
 
 impl Command {
-    /// What is logged where nothing says so.
-    fn default_log(&self) -> &'static str {
-        match self {
+    /// What is logged by default.
+    fn default_log(&self) -> LogFilter {
+        LogFilter::level(match self {
             Self::Worker(_) | Self::Fleet(_) => "info",
-            // It would be written over what is drawn.
+            // Log lines would be written over what is drawn.
             Self::Status(args) if args.watch => "off",
             _ => "warn",
-        }
+        })
     }
 }
 
-/// What the process exits with.
+/// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Everything went well.
@@ -124,7 +126,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The exit status.
+    /// The exit code.
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Clean => 0,
@@ -139,52 +141,90 @@ impl Exit {
 
 /// Runs the command that the process's arguments name.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let exit = match run(cli) {
-        Ok(exit) => exit,
-        Err(error) => {
-            eprintln!("tidegate: {error:#}");
-            if error.is::<ConfigErrors>() {
-                Exit::Config
-            } else {
-                Exit::Failure
-            }
-        }
+    let exit = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(message) => refused(&message),
     };
     ExitCode::from(exit.code())
 }
 
-fn run(cli: Cli) -> anyhow::Result<Exit> {
-    let log = cli.log.log.as_deref().unwrap_or(cli.command.default_log());
-    telemetry::init(log, cli.log.log_format)?;
+/// Prints a usage error, or the help or version that was asked for.
+fn refused(message: &clap::Error) -> Exit {
+    let exit = if message.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Clean
+    };
+    match message.print() {
+        Err(error) if exit == Exit::Clean && error.kind() != ErrorKind::BrokenPipe => {
+            note(OutputError::from(error));
+            Exit::Failure
+        }
+        _ => exit,
+    }
+}
+
+fn run(cli: Cli) -> Exit {
+    let filter = cli.log.log.filter(|filter| !filter.is_empty());
+    let filter = filter.unwrap_or_else(|| cli.command.default_log());
+    let log = match Log::start(&filter, cli.log.log_format) {
+        Ok(log) => log,
+        Err(error) => {
+            note(error);
+            return Exit::Failure;
+        }
+    };
+    let exit = run_logged(cli.command).unwrap_or_else(|error| {
+        // Whoever does not read any more asks for no more.
+        let output = error.downcast_ref::<OutputError>();
+        if output.is_some_and(OutputError::is_closed) {
+            return Exit::Clean;
+        }
+        log.fail(&error);
+        if error.is::<ConfigErrors>() {
+            Exit::Config
+        } else {
+            Exit::Failure
+        }
+    });
+    log.flush();
+    exit
+}
+
+fn run_logged(command: Command) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let exit = runtime.block_on(async {
-        match cli.command {
+        match command {
             Command::Worker(args) => worker::run(args).await,
             Command::Fleet(args) => fleet::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Dead(command) => dead::run(command).await,
             Command::Status(args) => status::run(args).await,
-            Command::Drain(args) => command::drain(args).await,
-            Command::Pause(args) => command::pause(args).await,
-            Command::Resume(args) => command::resume(args).await,
+            Command::Drain(args) => rollout::drain(args).await,
+            Command::Pause(args) => rollout::pause(args).await,
+            Command::Resume(args) => rollout::resume(args).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Health(args) => health::run(&args),
             Command::Check(args) => check::run(args).await,
             Command::Schema(args) => schema::run(&args),
-            Command::Completions { shell } => {
-                let mut command = <Cli as clap::CommandFactory>::command();
-                clap_complete::generate(shell, &mut command, "tidegate", &mut std::io::stdout());
-                Ok(Exit::Clean)
-            }
+            Command::Completions { shell } => completions(shell),
         }
     });
     // A handler that ignores its cancellation must not keep the process.
     runtime.shutdown_background();
     exit
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
+    let mut command = <Cli as clap::CommandFactory>::command();
+    // Into memory first: the generator panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "tidegate", &mut script);
+    print(script)?;
+    Ok(Exit::Clean)
 }
 
 /// Reads the configuration that `args` names, and what the environment says beside it.

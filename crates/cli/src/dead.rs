@@ -29,7 +29,7 @@ mod report;
 mod sender;
 mod since;
 
-pub(crate) use destination::{Again, Destination};
+pub(crate) use destination::{Destination, Republish};
 pub(crate) use export::Export;
 pub(crate) use filter::Filter;
 pub(crate) use identity::identity;
@@ -37,8 +37,8 @@ pub(crate) use journal::{Entry, Journal};
 pub(crate) use letter::Letter;
 pub(crate) use pass::{Pass, Picking, drop_letters, list};
 pub(crate) use record::{BODY_SHOWN, Record};
-pub(crate) use replay::{InDoubt, Replay, replay};
-pub(crate) use report::{Command, Outcome, QueueReport, Report};
+pub(crate) use replay::{InDoubt, ReplayOptions, replay};
+pub(crate) use report::{DeadAction, DeadOutcome, DeadReport, QueueReport};
 pub(crate) use since::since;
 
 /// The queue that the dead letters of `queue` wait in.

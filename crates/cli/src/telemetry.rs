@@ -1,51 +1,155 @@
-//! Logging to standard error.
+//! The log, on standard error. Writing a line never blocks, panics or stops anything: see [`queue`].
 
-use std::io::IsTerminal as _;
+mod filter;
+mod panics;
+mod queue;
 
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+pub(crate) use filter::LogFilter;
+use queue::LogQueue;
 
 use crate::commands::LogFormat;
+use tidegate::config::ConfigErrors;
 use tidegate::internal::broker::LIBRARY_LOG;
+use tidegate::internal::status::wire::rfc3339;
 
-/// Starts logging for the whole process: `filter` is a level or directives, as [`EnvFilter`] reads them.
-///
-/// # Errors
-/// Where `filter` cannot be read, or logging has been started before.
-pub(crate) fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|cause| TelemetryError::Filter {
-            filter: filter.to_owned(),
-            cause,
-        })?
-        .add_directive(LIBRARY_LOG.parse().expect("the directive is well formed"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let builder = builder.with_target(false);
-    match format {
-        LogFormat::Text => tracing_subscriber::util::SubscriberInitExt::try_init(builder.finish())?,
-        LogFormat::Json => {
-            let json = builder.json().flatten_event(true).with_current_span(false);
-            tracing_subscriber::util::SubscriberInitExt::try_init(json.finish())?;
+/// How long the end of the program waits until the last lines are written.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// The log of this process.
+#[derive(Debug)]
+pub(crate) struct Log {
+    queue: LogQueue,
+    format: LogFormat,
+}
+
+impl Log {
+    /// Starts logging for the whole process, panics included.
+    ///
+    /// # Errors
+    /// Where no thread can be started, or logging has been started before.
+    pub(crate) fn start(filter: &LogFilter, format: LogFormat) -> Result<Self, TelemetryError> {
+        let filter = filter
+            .directives()
+            .add_directive(LIBRARY_LOG.parse().expect("the directive is well formed"));
+        let queue = LogQueue::start(queue::standard_error(), notice(format))
+            .map_err(TelemetryError::Thread)?;
+        subscribe(filter, format, queue.clone())?;
+        panics::log_them();
+        Ok(Self { queue, format })
+    }
+
+    /// Says in the log what ended the program: whatever the filter, so that no failure is silent.
+    pub(crate) fn fail(&self, error: &anyhow::Error) {
+        for line in failure(error, self.format, Timestamp::now()) {
+            self.queue.push(line.as_bytes());
         }
     }
-    Ok(())
+
+    /// Waits until what has been logged is written, for at most [`FLUSH_LIMIT`]. A reader that has stalled must not
+    /// keep the process.
+    pub(crate) fn flush(&self) {
+        self.queue.flush(FLUSH_LIMIT);
+    }
+}
+
+fn subscribe(filter: EnvFilter, format: LogFormat, queue: LogQueue) -> Result<(), TryInitError> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(queue)
+        .with_ansi(format == LogFormat::Text && io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .with_target(false);
+    match format {
+        LogFormat::Text => builder.finish().try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .finish()
+            .try_init(),
+    }
+}
+
+/// The line that says how many were lost, in the form of the others.
+fn notice(format: LogFormat) -> impl Fn(u64) -> String {
+    move |lost| {
+        let at = rfc3339(Timestamp::now());
+        match format {
+            LogFormat::Text => {
+                format!("{at}  WARN log lines were lost: they could not be written lost={lost}\n")
+            }
+            LogFormat::Json => {
+                let line = serde_json::json!({
+                    "timestamp": at, "level": "WARN",
+                    "message": "log lines were lost: they could not be written", "lost": lost,
+                });
+                format!("{line}\n")
+            }
+        }
+    }
+}
+
+/// The lines that say what ended the program: in JSON one for each error of a configuration.
+fn failure(error: &anyhow::Error, format: LogFormat, at: Timestamp) -> Vec<String> {
+    if format == LogFormat::Text {
+        return vec![format!("tidegate: {error:#}\n")];
+    }
+    let line = |message: String| {
+        let at = rfc3339(at);
+        let line = serde_json::json!({"timestamp": at, "level": "ERROR", "message": message});
+        format!("{line}\n")
+    };
+    match error.downcast_ref::<ConfigErrors>() {
+        Some(errors) => {
+            let errors = errors.errors().iter();
+            errors.map(|error| line(error.to_string())).collect()
+        }
+        None => vec![line(format!("{error:#}"))],
+    }
 }
 
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TelemetryError {
-    /// The filter cannot be read.
-    #[error("--log {filter:?}: {cause}")]
-    Filter {
-        /// The filter.
-        filter: String,
-        /// Why.
-        cause: tracing_subscriber::filter::ParseError,
-    },
+    /// The operating system gives no thread.
+    #[error("cannot start the thread that writes the log: {0}")]
+    Thread(io::Error),
     /// Logging has been started before.
     #[error(transparent)]
     Init(#[from] TryInitError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_text_or_a_line_of_json() {
+        let error = anyhow::anyhow!("no broker").context("cannot start\nat all");
+        let lines = |format| failure(&error, format, Timestamp::UNIX_EPOCH);
+        let text = "tidegate: cannot start\nat all: no broker\n";
+        assert_eq!(lines(LogFormat::Text), [text]);
+        let json = lines(LogFormat::Json);
+        assert_eq!(json.len(), 1);
+        assert_eq!(json[0].lines().count(), 1, "{json:?}");
+        let json: serde_json::Value = serde_json::from_str(&json[0]).unwrap();
+        assert_eq!(json["level"], "ERROR");
+        assert_eq!(json["message"], "cannot start\nat all: no broker");
+        assert_eq!(json["timestamp"], "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn the_notice_of_lost_lines_says_how_many() {
+        let text = notice(LogFormat::Text)(3);
+        assert!(text.ends_with("lost=3\n"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&notice(LogFormat::Json)(3)).unwrap();
+        assert_eq!(json["lost"], 3);
+    }
 }

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 
 use super::api::{Broker, Counts, Overview, WorkerState};
 use super::state::Message;
+use tidegate::internal::metrics::log_lines_lost;
 use tidegate::internal::status::wire::Kind;
 
 /// Upper bounds of the number of messages in a batch.
@@ -117,6 +118,8 @@ impl FleetMetrics {
         registry.register("batch_size", "Status messages in one batch", batches);
         let clients = "Clients of server-sent events";
         registry.register("event_clients", clients, inner.clients.clone());
+        let lost = "Log lines that could not be written";
+        registry.register("log_lines_lost", lost, log_lines_lost().clone());
         inner.registry = registry;
         Self(Arc::new(inner))
     }

@@ -1,16 +1,15 @@
 //! `tidegate check`: says what would go wrong, before a worker is started.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::{ConfigArgs, Exit};
 use crate::check::broker::broker_findings;
 use crate::check::platform::{self, Allowed, Hook, Limit, Platform};
 use crate::check::{Finding, Level, Section, budget, nodes, render};
+use crate::output::{conclude, print_aside};
 use tidegate::config::{ConfigErrors, Settings};
 
 /// What to check, and against what.
@@ -64,10 +63,7 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     } else {
         render::text(&findings, console::colors_enabled())
     };
-    std::io::stdout()
-        .write_all(output.as_bytes())
-        .context("cannot write what was found")?;
-    Ok(exit)
+    Ok(conclude(print_aside(output).await, exit)?)
 }
 
 fn valid(file: &Path, settings: &Settings) -> Finding {

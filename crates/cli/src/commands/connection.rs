@@ -1,17 +1,29 @@
 //! Which broker a command talks to.
 
+mod misspelt;
+
 use std::path::PathBuf;
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{ConfigArgs, Exit};
+use crate::output::usage_error;
 use tidegate::config::{BrokerSettings, HandlersFrom, Settings};
+use tidegate::internal::broker::{self, AmqpRuntime, BrokerError, Link};
 
-/// Where the broker is when nothing says so: RabbitMQ's own defaults.
+pub(super) use misspelt::misspelt_variables;
+
+/// The broker's address by default: that of a RabbitMQ as it is installed.
 const DEFAULT_URL: &str = "amqp://guest:guest@localhost:5672/%2f";
-/// The variable that names it.
-const VARIABLE: &str = "TIDEGATE__BROKER__URL";
+/// The variable that holds the URL.
+const URL_VARIABLE: &str = "TIDEGATE__BROKER__URL";
+/// The variable that names the file of certificate authorities.
+const CA_VARIABLE: &str = "TIDEGATE__BROKER__CA";
+
+/// Where the broker's address comes from, for the help of commands.
+pub(super) const BROKER_HELP: &str = "The broker is that of --url, else of --config, else of the environment variable \
+    TIDEGATE__BROKER__URL (with TIDEGATE__BROKER__CA), else amqp://guest:guest@localhost:5672/%2f.";
 
 /// The broker, for commands that need no whole configuration.
 #[derive(Debug, Args)]
@@ -19,78 +31,149 @@ pub(super) struct BrokerArgs {
     /// The broker's URL, such as <amqps://user:password@host:5671/vhost>
     #[arg(long, conflicts_with = "config")]
     url: Option<SecretString>,
-    /// Take the broker from this configuration file
+    /// A PEM file with the certificate authorities that the broker's certificate may be signed by
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    ca: Option<PathBuf>,
+    /// Take the broker from this configuration file; it needs no more than `[broker]`
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// What is known of the broker, and of the workers.
-#[derive(Debug)]
-pub(super) enum Source {
-    /// Everything, from a configuration.
-    Config(Box<Settings>),
-    /// The broker alone.
-    Url(BrokerSettings),
-}
-
 /// A wrong command line, in words.
 #[derive(Debug)]
-pub(super) struct Usage(pub(super) String);
+pub(super) struct UsageError(pub(super) String);
 
-impl Usage {
-    /// Says so, as wrong arguments are said.
-    pub(super) fn told(&self) -> Exit {
-        eprintln!("error: {}", self.0);
-        Exit::Usage
-    }
-}
-
-impl Source {
-    /// The broker.
-    pub(super) fn into_broker(self) -> BrokerSettings {
-        match self {
-            Self::Config(settings) => settings.broker,
-            Self::Url(broker) => broker,
-        }
+impl UsageError {
+    /// Says so in the form of clap's own errors.
+    pub(super) fn report(&self) -> Exit {
+        usage_error(&self.0)
     }
 }
 
 impl BrokerArgs {
-    /// The broker of `--url`, else of `--config`, else of the environment, else the default.
+    /// The broker of `--url`, else of `--config`, else of the environment, else the default. Nodes are not read.
     ///
     /// # Errors
-    /// The outer error is a wrong configuration, the inner one a wrong URL.
-    pub(super) fn settings(&self) -> anyhow::Result<Result<Source, Usage>> {
-        self.source(HandlersFrom::Configuration)
+    /// The outer error is a wrong configuration, the inner one a wrong command line or environment.
+    pub(super) fn settings(&self) -> anyhow::Result<Result<Settings, UsageError>> {
+        self.settings_for(HandlersFrom::Command)
     }
 
-    /// As [`settings`](Self::settings), of a configuration that need not have nodes.
+    /// As [`settings`](Self::settings). A configuration file must have nodes.
     ///
     /// # Errors
     /// As there.
-    pub(super) fn fleet_settings(&self) -> anyhow::Result<Result<Settings, Usage>> {
-        let source = self.source(HandlersFrom::Nobody)?;
-        Ok(source.map(|source| match source {
-            Source::Config(settings) => *settings,
-            Source::Url(broker) => Settings::new(broker),
-        }))
+    pub(super) fn settings_with_nodes(&self) -> anyhow::Result<Result<Settings, UsageError>> {
+        self.settings_for(HandlersFrom::Program)
     }
 
-    fn source(&self, handlers: HandlersFrom) -> anyhow::Result<Result<Source, Usage>> {
-        let (origin, url) = match (&self.url, &self.config, std::env::var(VARIABLE)) {
-            (Some(url), _, _) => ("--url", url.clone()),
-            (None, Some(config), _) => {
-                let config = config.clone();
-                let settings = super::load_for(&ConfigArgs { config }, handlers)?;
-                return Ok(Ok(Source::Config(Box::new(settings))));
+    /// Whether there is a configuration file.
+    pub(super) fn has_config(&self) -> bool {
+        self.config.is_some()
+    }
+
+    fn settings_for(&self, handlers: HandlersFrom) -> anyhow::Result<Result<Settings, UsageError>> {
+        if let Some(config) = self.config.clone() {
+            let settings = super::load_for(&ConfigArgs { config }, handlers)?;
+            return Ok(Ok(settings));
+        }
+        Ok(self.from_url())
+    }
+
+    fn from_url(&self) -> Result<Settings, UsageError> {
+        let variable = |name| std::env::var(name).ok();
+        let (origin, url) = match (&self.url, variable(URL_VARIABLE)) {
+            (Some(url), _) => ("--url", url.clone()),
+            (None, Some(url)) => (URL_VARIABLE, url.into()),
+            (None, None) => {
+                // The default broker would be the wrong one.
+                if let Some(misspelt) = misspelt_variables(variable_names()).into_iter().next() {
+                    return Err(UsageError(misspelt));
+                }
+                ("the default", DEFAULT_URL.into())
             }
-            (None, None, Ok(url)) => (VARIABLE, url.into()),
-            (None, None, Err(_)) => ("the default", DEFAULT_URL.into()),
         };
         // The error holds nothing of the URL, which holds a password.
-        let settings = BrokerSettings::from_url(url.expose_secret());
-        Ok(settings
-            .map(Source::Url)
-            .map_err(|error| Usage(format!("the broker's URL ({origin}) {error}"))))
+        let mut broker = BrokerSettings::from_url(url.expose_secret())
+            .map_err(|error| UsageError(format!("the broker's URL ({origin}) {error}")))?;
+        let from_variable = || {
+            variable(CA_VARIABLE)
+                .filter(|_| broker.tls)
+                .map(PathBuf::from)
+        };
+        let ca = self.ca.clone().or_else(from_variable);
+        if let Some(ca) = &ca {
+            if !broker.tls {
+                let text =
+                    format!("--ca is for TLS, but the broker's URL ({origin}) begins with amqp://");
+                return Err(UsageError(text));
+            }
+            if let Err(error) = std::fs::File::open(ca) {
+                let text = format!("--ca {}: cannot be read: {error}", ca.display());
+                return Err(UsageError(text));
+            }
+        }
+        broker.ca = ca;
+        Ok(Settings::new(broker))
+    }
+}
+
+/// The names of all environment variables.
+pub(super) fn variable_names() -> impl Iterator<Item = String> {
+    std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned())
+}
+
+/// Connects for a command.
+///
+/// # Errors
+/// Says what is wrong as [`explain`] does.
+pub(super) async fn connect(
+    broker: &BrokerSettings,
+    name: &str,
+    runtime: &AmqpRuntime,
+) -> anyhow::Result<Link> {
+    match broker::connect(broker, name, runtime).await {
+        Ok(link) => Ok(link),
+        Err(error) => Err(explain(error, broker, runtime).await),
+    }
+}
+
+/// Why a connection could not be made, with what it likely means.
+pub(super) async fn explain(
+    error: BrokerError,
+    settings: &BrokerSettings,
+    runtime: &AmqpRuntime,
+) -> anyhow::Error {
+    if error.code() == Some(403) {
+        return anyhow::anyhow!("wrong user or password: {error}");
+    }
+    // A broker that expects TLS hangs up; asking it for its name tells that from other failures.
+    if error.code().is_none()
+        && !settings.tls
+        && let Err(greeting) = broker::server(settings, runtime).await
+    {
+        return greeting.into();
+    }
+    error.into()
+}
+
+/// As [`explain`], for a first look at the fleet.
+pub(super) async fn explain_client_error(
+    error: BrokerError,
+    settings: &BrokerSettings,
+    runtime: &AmqpRuntime,
+) -> anyhow::Error {
+    match error {
+        BrokerError::Refused { code: 404, .. } => {
+            anyhow::anyhow!("no worker has ever said anything on this virtual host: {error}")
+        }
+        BrokerError::Refused {
+            what, code: 403, ..
+        } if what != "connecting" => {
+            anyhow::anyhow!(
+                "the user lacks a permission; see \"Permissions\" in docs/status-protocol.md: {error}"
+            )
+        }
+        _ => explain(error, settings, runtime).await,
     }
 }

@@ -1,10 +1,11 @@
-//! `tidegate dead`: looks at dead letters, sends them again, drops them.
+//! `tidegate dead`: looks at dead letters, replays them, drops them.
 
 mod arguments;
 mod progress;
+mod prompt;
 mod render;
+mod show;
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,24 +15,26 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use arguments::DeadCommand;
 
+use super::connection::connect;
 use super::{Exit, signals};
 use crate::dead::{
-    self, BODY_SHOWN, Command, Export, Filter, Letter, Outcome, Picking, QueueReport, Record,
-    Report,
+    self, DeadAction, DeadOutcome, DeadReport, Export, Filter, Letter, Picking, QueueReport, Record,
 };
+use crate::output::{OutputError, conclude, note, print_aside, usage_error};
 use arguments::{DropArgs, ListArgs, PickArgs, ReplayArgs};
 use progress::Progress;
 use render::List;
+use show::Shown;
 use tidegate::config::BrokerSettings;
-use tidegate::internal::broker::{self, AmqpRuntime, Link};
+use tidegate::internal::broker::{AmqpRuntime, Link};
 
-/// How long the broker has to answer the last goodbye.
+/// How long the broker may take to answer the last close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Runs the command. Exit 0 only where everything that was picked is dealt with.
+/// Runs the command. It exits with 0 only if everything that was picked is dealt with.
 ///
-/// The first SIGINT or SIGTERM ends the pass after the letter at hand and puts the rest back, a second one ends at
-/// once; nothing is lost or doubled by either.
+/// The first SIGINT or SIGTERM ends the pass after the current letter and puts the rest back. A second one ends it at
+/// once. Neither loses a letter, and neither sends one twice.
 pub(crate) async fn run(command: DeadCommand) -> anyhow::Result<Exit> {
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     signals::listen([stop.clone(), abort.clone()])?;
@@ -39,7 +42,7 @@ pub(crate) async fn run(command: DeadCommand) -> anyhow::Result<Exit> {
         biased;
         exit = run_until(command, stop) => exit,
         () = abort.cancelled() => {
-            eprintln!("tidegate: ended by a second signal; what was held is the broker's again");
+            note("ended by a second signal; the broker has back what was held");
             Ok(Exit::Failure)
         }
     }
@@ -51,22 +54,19 @@ async fn run_until(command: DeadCommand, stop: CancellationToken) -> anyhow::Res
         DeadCommand::Replay(args) => &args.pick,
         DeadCommand::Drop(args) => &args.pick,
     };
-    let source = match pick.broker.settings()? {
-        Ok(source) => source,
-        Err(usage) => return Ok(usage.told()),
-    };
-    let queues = match pick.queues(&source) {
-        Ok(queues) => queues,
-        Err(usage) => return Ok(usage.told()),
+    let (broker, queues) = match pick.broker_and_queues()? {
+        Ok(found) => found,
+        Err(usage) => return Ok(usage.report()),
     };
     if let DeadCommand::Drop(args) = &command
         && !args.may_ask()
     {
-        eprintln!("error: dropping for good needs --yes where nobody can be asked");
-        return Ok(Exit::Usage);
+        return Ok(usage_error(
+            "drop needs --yes: there is no terminal to ask on",
+        ));
     }
     let runtime = AmqpRuntime::start().context("cannot start the AMQP thread")?;
-    let link = connect(&source.into_broker(), &runtime, &stop).await?;
+    let link = connect_until(&broker, &runtime, &stop).await?;
     let work = Work {
         link: &link,
         queues,
@@ -79,23 +79,23 @@ async fn run_until(command: DeadCommand, stop: CancellationToken) -> anyhow::Res
         DeadCommand::Replay(args) => work.replay(args).await,
         DeadCommand::Drop(args) => work.drop(args).await,
     };
-    // What was held is back, and what was removed is: a goodbye that fails changes nothing.
+    // Every letter is settled or back by now, so that a failing close changes nothing.
     let _ = link.close(CLOSE_LIMIT).await;
     exit
 }
 
-async fn connect(
-    settings: &BrokerSettings,
+async fn connect_until(
+    broker: &BrokerSettings,
     runtime: &AmqpRuntime,
     stop: &CancellationToken,
 ) -> anyhow::Result<Link> {
     tokio::select! {
-        link = broker::connect(settings, "tidegate dead", runtime) => Ok(link?),
+        link = connect(broker, "tidegate dead", runtime) => link,
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
     }
 }
 
-/// What every command has.
+/// What every subcommand needs.
 struct Work<'a> {
     link: &'a Link,
     queues: Vec<String>,
@@ -114,63 +114,52 @@ impl Work<'_> {
     async fn list(&self, args: &ListArgs) -> anyhow::Result<Exit> {
         let json = args.pick.json;
         let mut list = List::new(Timestamp::now());
-        let mut records = Vec::new();
+        let mut shown = Shown::default();
         let limit = args.pick.list_limit();
         let report = self
-            .look(Command::List, limit, &mut |letter| {
+            .look(DeadAction::List, limit, &mut |letter| {
                 if json {
-                    records.push(Record::summary(letter));
+                    shown.add_json(&Record::summary(letter));
                 } else {
                     list.add(letter);
                 }
             })
             .await;
-        for record in &records {
-            println!("{}", serde_json::to_string(record)?);
-        }
         if !json && report.queues.iter().any(|queue| queue.matched > 0) {
             let terminal = Term::stdout();
             let width = terminal.is_term().then(|| usize::from(terminal.size().1));
             for line in list.lines(width, console::colors_enabled()) {
-                println!("{line}");
+                shown.add(&line);
             }
-            println!();
+            shown.add("");
         }
-        Self::conclude(&report, json, limit);
-        Ok(exit(&report))
+        Self::conclude_look(shown, &report, json, limit).await
     }
 
     async fn show(&self, args: &ListArgs) -> anyhow::Result<Exit> {
         let json = args.pick.json;
         let limit = args.pick.show_limit();
         let colours = console::colors_enabled();
-        let mut failed = None;
+        // Printed after the pass: a reader that stalls or goes must not keep letters out of their place.
+        let mut shown = Shown::default();
         let report = self
-            .look(Command::Show, limit, &mut |letter| {
-                let text = if json {
-                    serde_json::to_string(&Record::full(letter, BODY_SHOWN))
+            .look(DeadAction::Show, limit, &mut |letter| {
+                if json {
+                    shown.add_json(&Record::full(letter, dead::BODY_SHOWN));
                 } else {
-                    Ok(render::whole(letter, colours))
-                };
-                match text {
-                    Ok(text) => println!("{text}"),
-                    Err(error) => failed = Some(error),
+                    shown.add(&render::whole(letter, colours));
                 }
             })
             .await;
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
-        Self::conclude(&report, json, limit);
-        Ok(exit(&report))
+        Self::conclude_look(shown, &report, json, limit).await
     }
 
     async fn look(
         &self,
-        command: Command,
+        action: DeadAction,
         limit: u64,
         each: &mut (dyn FnMut(&Letter) + Send),
-    ) -> Report {
+    ) -> DeadReport {
         let mut picking = self.picking(Some(limit));
         let mut queues = Vec::new();
         for queue in &self.queues {
@@ -178,27 +167,35 @@ impl Work<'_> {
                 queues.push(dead::list(self.link, queue, &mut picking, &self.stop, each).await);
             }
         }
-        Report::new(command, false, self.stop.is_cancelled(), queues)
+        DeadReport::new(action, false, self.stop.is_cancelled(), queues)
     }
 
-    /// Says at the end of a list what is not in it.
-    fn conclude(report: &Report, json: bool, limit: u64) {
+    /// Prints what was found, and says what is not among it.
+    async fn conclude_look(
+        mut shown: Shown,
+        report: &DeadReport,
+        json: bool,
+        limit: u64,
+    ) -> anyhow::Result<Exit> {
+        if !json {
+            shown.add(&report.to_string());
+        }
+        let printed = shown.print().await?;
         if json {
             for queue in &report.queues {
                 for text in queue.warnings.iter().chain(&queue.error) {
-                    eprintln!("tidegate: {}: {text}", queue.dead_queue);
+                    note(format_args!("{}: {text}", queue.dead_queue));
                 }
             }
-        } else {
-            println!("{report}");
         }
         let picked: u64 = report.queues.iter().map(|queue| queue.matched).sum();
         if picked >= limit {
-            eprintln!("tidegate: the first {limit}; --limit N for more");
+            note(format_args!("the first {limit}; --limit N for more"));
         }
-        if report.outcome == Outcome::Stopped {
-            eprintln!("tidegate: stopped by a signal");
+        if report.outcome == DeadOutcome::Stopped {
+            note("stopped by a signal");
         }
+        Ok(conclude(printed, exit(report))?)
     }
 
     fn goes_on(&self, picking: &Picking<'_>) -> bool {
@@ -216,7 +213,7 @@ impl Work<'_> {
                     self.link,
                     queue,
                     &mut picking,
-                    args.how(),
+                    args.options(),
                     &self.stop,
                     &mut observe,
                 );
@@ -225,8 +222,8 @@ impl Work<'_> {
         }
         progress.finish();
         let stopped = self.stop.is_cancelled();
-        let report = Report::new(Command::Replay, args.dry_run, stopped, queues);
-        told(&report, args.pick.json)
+        let report = DeadReport::new(DeadAction::Replay, args.dry_run, stopped, queues);
+        print_report(&report, args.pick.json).await
     }
 
     async fn drop(&self, args: &DropArgs) -> anyhow::Result<Exit> {
@@ -234,14 +231,14 @@ impl Work<'_> {
         if !args.yes && !args.dry_run {
             let rehearsal = self.drop_pass(&args.pick, limit, true, None).await;
             let count: u64 = rehearsal.queues.iter().map(|queue| queue.dropped).sum();
-            if count == 0 || rehearsal.outcome != Outcome::Complete {
-                return told(&rehearsal, args.pick.json);
+            if count == 0 || rehearsal.outcome != DeadOutcome::Complete {
+                return print_report(&rehearsal, args.pick.json).await;
             }
-            if !asked(count, &self.queues)? {
-                eprintln!("tidegate: nothing was dropped");
+            if !prompt::agrees_to_drop(count, &self.queues, &self.stop).await? {
+                note("nothing was dropped");
                 return Ok(Exit::Failure);
             }
-            // No more than were agreed to.
+            // Drop no more letters than the user has agreed to.
             limit = Some(count);
         }
         let export = args.to.as_deref().filter(|_| !args.dry_run);
@@ -249,7 +246,7 @@ impl Work<'_> {
         let report = self
             .drop_pass(&args.pick, limit, args.dry_run, export.as_mut())
             .await;
-        told(&report, args.pick.json)
+        print_report(&report, args.pick.json).await
     }
 
     async fn drop_pass(
@@ -258,7 +255,7 @@ impl Work<'_> {
         limit: Option<u64>,
         dry_run: bool,
         mut export: Option<&mut Export>,
-    ) -> Report {
+    ) -> DeadReport {
         let mut picking = self.picking(limit);
         let mut progress = Progress::new(pick.json);
         let mut queues = Vec::new();
@@ -278,48 +275,27 @@ impl Work<'_> {
             }
         }
         progress.finish();
-        Report::new(Command::Drop, dry_run, self.stop.is_cancelled(), queues)
+        let stopped = self.stop.is_cancelled();
+        DeadReport::new(DeadAction::Drop, dry_run, stopped, queues)
     }
 }
 
-impl DropArgs {
-    /// Whether the command may run: nothing need be asked, or there is somebody to ask.
-    fn may_ask(&self) -> bool {
-        let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        self.yes || self.dry_run || (somebody && !self.pick.json)
-    }
-}
-
-/// Asks whether to drop `count` letters.
-fn asked(count: u64, queues: &[String]) -> anyhow::Result<bool> {
-    let noun = if count == 1 {
-        "dead letter"
+async fn print_report(report: &DeadReport, json: bool) -> anyhow::Result<Exit> {
+    let text = if json {
+        serde_json::to_string(report)?
     } else {
-        "dead letters"
+        report.to_string()
     };
-    let queues = queues.join(", ");
-    eprint!("drop {count} {noun} of {queues} for good? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let printed: Result<(), OutputError> = print_aside(text + "\n").await;
+    if report.outcome == DeadOutcome::Stopped {
+        note("stopped by a signal; the other letters are where they were");
+    }
+    Ok(conclude(printed, exit(report))?)
 }
 
-fn told(report: &Report, json: bool) -> anyhow::Result<Exit> {
-    if json {
-        println!("{}", serde_json::to_string(report)?);
-    } else {
-        println!("{report}");
-    }
-    if report.outcome == Outcome::Stopped {
-        eprintln!("tidegate: stopped by a signal; the rest is where it was");
-    }
-    Ok(exit(report))
-}
-
-fn exit(report: &Report) -> Exit {
+fn exit(report: &DeadReport) -> Exit {
     match report.outcome {
-        Outcome::Complete => Exit::Clean,
-        Outcome::Stopped | Outcome::Failed => Exit::Failure,
+        DeadOutcome::Complete => Exit::Clean,
+        DeadOutcome::Stopped | DeadOutcome::Failed => Exit::Failure,
     }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use url::Url;
 
 use super::Exit;
+use crate::output::{conclude, print};
 
 /// How long the answer's status line may be, in bytes.
 const ANSWER_LIMIT: u64 = 1024;
@@ -37,12 +38,12 @@ pub(super) fn run(args: &HealthArgs) -> anyhow::Result<Exit> {
     );
     let status =
         ask(&args.url, args.timeout).with_context(|| format!("no answer from {}", args.url))?;
-    println!("{status}");
-    Ok(if (200..300).contains(&status) {
+    let exit = if (200..300).contains(&status) {
         Exit::Clean
     } else {
         Exit::Failure
-    })
+    };
+    Ok(conclude(print(format!("{status}\n")), exit)?)
 }
 
 fn ask(url: &Url, timeout: Duration) -> anyhow::Result<u16> {

@@ -9,11 +9,12 @@ use anyhow::Context as _;
 
 pub(crate) use arguments::PublishArgs;
 
-use super::{Exit, signals};
+use super::{Exit, connection, signals};
+use crate::output::{conclude, note, print_aside};
 use crate::publish::{Outcome, Plan, Report, Source, Stop, check_destination, send};
 use progress::Progress;
 use tidegate::config::BrokerSettings;
-use tidegate::internal::broker::{self, AmqpRuntime, Link};
+use tidegate::internal::broker::{AmqpRuntime, Link};
 
 /// How long the broker has to answer the last goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -25,8 +26,8 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Exit> {
     let stop = Stop::default();
     signals::listen([stop.sending.clone(), stop.waiting.clone()])?;
     let settings = match args.broker.settings()? {
-        Ok(source) => source.into_broker(),
-        Err(usage) => return Ok(usage.told()),
+        Ok(settings) => settings.broker,
+        Err(usage) => return Ok(usage.report()),
     };
     let plan = args.plan();
     let report = match publish(&args, &settings, &plan, &stop).await {
@@ -34,22 +35,25 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Exit> {
         Err(error) => Report::before_the_first(&plan, format!("{error:#}")),
     };
     let complete = report.outcome == Outcome::Complete;
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+    let printed = if args.json {
+        print_aside(serde_json::to_string(&report)? + "\n").await
     } else if complete {
-        println!("{report}");
-    }
+        print_aside(format!("{report}\n")).await
+    } else {
+        Ok(())
+    };
     if !complete {
         let error = report.error.as_deref().unwrap_or("stopped by a signal");
         if args.json {
-            eprintln!("tidegate: {error}");
+            note(error);
         } else if report.error.is_some() {
-            eprintln!("tidegate: {report}");
+            note(report);
         } else {
-            eprintln!("tidegate: {error}\n{report}");
+            note(format_args!("{error}\n{report}"));
         }
     }
-    Ok(if complete { Exit::Clean } else { Exit::Failure })
+    let exit = if complete { Exit::Clean } else { Exit::Failure };
+    Ok(conclude(printed, exit)?)
 }
 
 async fn publish(
@@ -80,7 +84,7 @@ async fn connect(
     plan: &Plan,
     runtime: &AmqpRuntime,
 ) -> anyhow::Result<Link> {
-    let link = broker::connect(settings, "tidegate publish", runtime).await?;
+    let link = connection::connect(settings, "tidegate publish", runtime).await?;
     if let Err(cause) = check_destination(&link, plan).await {
         let _ = link.close(CLOSE_LIMIT).await;
         anyhow::bail!(cause);

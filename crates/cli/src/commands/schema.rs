@@ -8,6 +8,7 @@ use clap::Args;
 use tidegate_fleet::openapi::sorted;
 
 use super::Exit;
+use crate::output::print;
 use tidegate::internal::status::control::{Command, Reply};
 use tidegate::internal::status::wire::Kind;
 
@@ -64,7 +65,7 @@ impl Document {
 /// Prints or writes the schemas.
 pub(crate) fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
     if args.openapi {
-        print!("{}", tidegate_fleet::openapi::text());
+        print(&tidegate_fleet::openapi::text())?;
         return Ok(Exit::Clean);
     }
     for document in documents() {
@@ -74,9 +75,9 @@ pub(crate) fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
                 let path = dir.join(document.file_name());
                 std::fs::write(&path, schema)
                     .with_context(|| format!("cannot write {}", path.display()))?;
-                println!("{}", path.display());
+                print(&format!("{}\n", path.display()))?;
             }
-            None => print!("{schema}"),
+            None => print(&schema)?,
         }
     }
     Ok(Exit::Clean)

@@ -9,26 +9,30 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{BrokerArgs, Source};
+use super::connection::{self, BROKER_HELP, BrokerArgs};
 use super::{Exit, signals};
+use crate::output::{conclude, print_aside, usage_error};
 use crate::simulate::{Plan, Report, Shape, Stop, WORKERS_PER_CONNECTION, run as simulate};
-use tidegate::config::{BrokerSettings, HeartbeatSettings, StatusSettings};
-use tidegate::internal::broker::{self, AmqpRuntime, Link};
+use tidegate::config::BrokerSettings;
+use tidegate::internal::broker::{AmqpRuntime, Link};
 
 /// How long the broker has to answer the last goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// The most workers that one process simulates.
 const WORKERS_LIMIT: usize = 20_000;
 
-/// Publish what a fleet of workers would, made up, on a broker
+fn after_help() -> String {
+    format!(
+        "States, beats, drain reports and control queues are real; no queue is consumed and no handler runs. The \
+         workers are named sim-0, sim-1, …; at the end they drain.\n\
+         {BROKER_HELP}\n\
+         Exit code: 0 every message is confirmed, 1 not every one, 2 wrong usage, 78 bad configuration."
+    )
+}
+
+/// Publish the status messages of a simulated fleet of workers
 #[derive(Debug, Args)]
-#[command(
-    after_help = "States, beats, drain reports and control queues are real; no queue is consumed and nothing is worked \
-                  on. Workers are called sim-0, sim-1, …; at the end they drain.\n\
-                  The broker is the one of --url, else of --config, else of the environment variable \
-                  TIDEGATE__BROKER__URL, else amqp://guest:guest@localhost:5672/%2f.\n\
-                  Exit status: 0 all messages are confirmed, 1 not so, 2 wrong usage, 78 bad configuration."
-)]
+#[command(after_help = after_help())]
 pub(crate) struct SimulateArgs {
     #[command(flatten)]
     broker: BrokerArgs,
@@ -69,21 +73,15 @@ pub(crate) async fn run(args: SimulateArgs) -> anyhow::Result<Exit> {
     let (stop, abort) = (Stop::default(), CancellationToken::new());
     signals::listen([stop.draining.clone(), abort.clone()])?;
     let (settings, heartbeat, status) = match args.broker.settings()? {
-        Ok(Source::Config(settings)) => (settings.broker, settings.heartbeat, settings.status),
-        Ok(Source::Url(broker)) => (
-            broker,
-            HeartbeatSettings::default(),
-            StatusSettings::default(),
-        ),
-        Err(usage) => return Ok(usage.told()),
+        Ok(settings) => (settings.broker, settings.heartbeat, settings.status),
+        Err(usage) => return Ok(usage.report()),
     };
     if !args.not_only_here && !is_here(&settings.host) {
-        eprintln!(
-            "error: {:?} is not this machine: a made-up fleet would appear among real workers. If that is wanted, say \
+        return Ok(usage_error(format_args!(
+            "{:?} is not this machine: a made-up fleet would appear among real workers. If that is wanted, say \
              --not-only-here",
             settings.host
-        );
-        return Ok(Exit::Usage);
+        )));
     }
     let plan = Plan {
         shape: Shape {
@@ -107,16 +105,17 @@ pub(crate) async fn run(args: SimulateArgs) -> anyhow::Result<Exit> {
         report = simulated(&args, &settings, &plan, &stop) => report?,
         () = abort.cancelled() => bail!("ended by a second signal; the simulated workers are gone without a word"),
     };
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+    let text = if args.json {
+        serde_json::to_string(&report)?
     } else {
-        println!("{report}");
-    }
-    Ok(if report.unconfirmed == 0 {
+        report.to_string()
+    };
+    let exit = if report.unconfirmed == 0 {
         Exit::Clean
     } else {
         Exit::Failure
-    })
+    };
+    Ok(conclude(print_aside(text + "\n").await, exit)?)
 }
 
 async fn simulated(
@@ -126,11 +125,11 @@ async fn simulated(
     stop: &Stop,
 ) -> anyhow::Result<Report> {
     let runtime = AmqpRuntime::start().context("cannot start the AMQP thread")?;
-    let link = broker::connect(settings, "tidegate simulate", &runtime).await?;
+    let link = connection::connect(settings, "tidegate simulate", &runtime).await?;
     let mut links: Vec<Link> = Vec::new();
     for number in 0..plan.control_queues.div_ceil(WORKERS_PER_CONNECTION) {
         let name = format!("tidegate simulate control {number}");
-        links.push(broker::connect(settings, &name, &runtime).await?);
+        links.push(connection::connect(settings, &name, &runtime).await?);
     }
     let bar = bar(args);
     let all = links.clone();

@@ -13,9 +13,10 @@ use console::Term;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::BrokerArgs;
+use super::connection::{BROKER_HELP, BrokerArgs, explain_client_error};
 use super::{Exit, signals};
-use tidegate::internal::broker::{AmqpRuntime, BrokerError};
+use crate::output::{print_aside, usage_error};
+use tidegate::internal::broker::AmqpRuntime;
 use tidegate_fleet::api::{Overview, Worker};
 use tidegate_fleet::clock::Moment;
 use tidegate_fleet::{Guest, Stay};
@@ -25,25 +26,28 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a worker that has ended is shown.
 const ENDED_SHOWN: Duration = Duration::from_mins(10);
 
-/// Show the workers on a broker, and how they are
+fn after_help() -> String {
+    format!(
+        "Everything comes from the broker: the log of states, beats, and the workers' answers. No fleet program need \
+         run. But without the log, which a fleet program declares, only live workers are known.\n\
+         {BROKER_HELP}\n\
+         Exit code: 0, 1 if the broker cannot be asked, 2 wrong usage, 78 bad configuration."
+    )
+}
+
+/// Show the workers on a broker, and their states
 #[derive(Debug, Args)]
-#[command(
-    after_help = "What is shown comes from the broker: the log of states, beats, and the workers' answers. No fleet \
-                  program is needed, but the log is one's: without it only workers that live are known.\n\
-                  The broker is the one of --url, else of --config, else of the environment variable \
-                  TIDEGATE__BROKER__URL, else amqp://guest:guest@localhost:5672/%2f.\n\
-                  Exit status: 0, 1 where the broker cannot be asked, 2 wrong usage, 78 bad configuration."
-)]
+#[command(after_help = after_help())]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Go on showing it, as it changes, until Ctrl-C
+    /// Keep showing the workers as they change, until Ctrl-C
     #[arg(long)]
     pub(super) watch: bool,
-    /// Show all workers that have ended, too; otherwise those of the last 10 minutes
+    /// Show every worker that has ended; by default only those that ended in the last 10 minutes
     #[arg(long)]
     all: bool,
-    /// Print JSON: one document, or with --watch one a line whenever something has changed
+    /// Print JSON: one document, or with --watch one line at each change
     #[arg(long)]
     json: bool,
 }
@@ -66,21 +70,26 @@ struct Picture {
 pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     signals::listen([stop.clone(), abort])?;
-    let settings = match args.broker.fleet_settings()? {
+    let settings = match args.broker.settings()? {
         Ok(settings) => settings,
-        Err(usage) => return Ok(usage.told()),
+        Err(usage) => return Ok(usage.report()),
     };
     if args.watch && !args.json && !std::io::stdout().is_terminal() {
-        eprintln!("error: --watch draws on a terminal; elsewhere add --json");
-        return Ok(Exit::Usage);
+        return Ok(usage_error(
+            "--watch draws on a terminal; elsewhere add --json",
+        ));
     }
     let runtime = Arc::new(AmqpRuntime::start().context("cannot start the AMQP thread")?);
+    let broker = settings.broker.clone();
     let stay = if args.watch { Stay::Long } else { Stay::Look };
     let started = tokio::select! {
-        started = Guest::start(settings, stay, runtime) => started,
+        started = Guest::start(settings, stay, Arc::clone(&runtime)) => started,
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
     };
-    let mut guest = started.map_err(explained)?;
+    let mut guest = match started {
+        Ok(guest) => guest,
+        Err(error) => return Err(explain_client_error(error, &broker, &runtime).await),
+    };
     tokio::select! {
         settled = guest.settled(SETTLE_LIMIT) => settled?,
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
@@ -93,13 +102,12 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
     } else {
         let picture = picture(&guest, all);
         if args.json {
-            println!("{}", serde_json::to_string(&picture)?);
+            print_aside(serde_json::to_string(&picture)? + "\n").await?;
         } else {
             let terminal = Term::stdout();
             let width = terminal.is_term().then(|| usize::from(terminal.size().1));
-            for line in render::lines(&picture, width, console::colors_enabled()) {
-                println!("{line}");
-            }
+            let lines = render::lines(&picture, width, console::colors_enabled());
+            print_aside(lines.join("\n") + "\n").await?;
         }
     }
     guest.leave().await;
@@ -127,12 +135,4 @@ fn picture(guest: &Guest, all: bool) -> Picture {
         left_out: known - workers.len(),
         workers,
     }
-}
-
-/// An error of the first look, in words.
-pub(super) fn explained(error: BrokerError) -> anyhow::Error {
-    if error.code() == Some(404) {
-        return anyhow::anyhow!("no worker has ever said anything on this virtual host: {error}");
-    }
-    error.into()
 }

@@ -46,7 +46,7 @@ impl fmt::Display for Destination {
 
 /// A dead letter made ready to be sent again.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Again {
+pub(crate) struct Republish {
     /// Where to.
     pub destination: Destination,
     /// The message.
@@ -80,7 +80,7 @@ impl Letter {
     ///
     /// Not restored: `user_id`, which the broker takes only from that user, and header `CC`, for the queues that it
     /// names have had the message.
-    pub(crate) fn again(&self, destination: Destination) -> Again {
+    pub(crate) fn again(&self, destination: Destination) -> Republish {
         let mut properties = self.delivery.properties.clone();
         let noted = self.text(header::EXPIRATION);
         let expiration = noted.or_else(|| self.death()?.expiration());
@@ -105,14 +105,14 @@ impl Letter {
             properties,
             body: self.delivery.body.clone(),
         };
-        Again {
+        Republish {
             destination,
             message,
         }
     }
 }
 
-impl Again {
+impl Republish {
     /// Lets the broker route the message to queue `journal`, too, in the same step; `mark` is how it is known there.
     /// For destinations that are queues.
     #[must_use]

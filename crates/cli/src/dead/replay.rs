@@ -8,8 +8,8 @@ use tracing::debug;
 
 use super::sender::Sender;
 use super::{
-    Again, Destination, Entry, Letter, Pass, Picking, QueueReport, dead_queue, identity, journal,
-    journal_queue,
+    Destination, Entry, Letter, Pass, Picking, QueueReport, Republish, dead_queue, identity,
+    journal, journal_queue,
 };
 use tidegate::internal::broker::{BrokerError, Link, PullChannel, find_exchange, find_queue};
 
@@ -30,7 +30,7 @@ pub(crate) enum InDoubt {
 
 /// How to replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Replay {
+pub(crate) struct ReplayOptions {
     /// Straight to its queue, whatever exchange it came from.
     pub to_queue: bool,
     /// Only say what would be done.
@@ -47,24 +47,24 @@ pub(crate) async fn replay(
     link: &Link,
     queue: &str,
     picking: &mut Picking<'_>,
-    how: Replay,
+    options: ReplayOptions,
     stop: &CancellationToken,
     observe: &mut (dyn FnMut(&QueueReport) + Send),
 ) -> QueueReport {
     let mut report = QueueReport::new(queue);
     let mut returns = None;
     let replayed = async {
-        let mut run = Run::begin(link, queue, how).await?;
-        report.waiting = run.pass.waiting();
+        let mut pass = ReplayPass::begin(link, queue, options).await?;
+        report.waiting = pass.letters.waiting();
         while !stop.is_cancelled() && !picking.is_over() {
-            let Some((tag, letter)) = run.pass.next().await? else {
+            let Some((tag, letter)) = pass.letters.next().await? else {
                 break;
             };
             returns = returns.max(letter.returns());
-            run.deal_with(tag, &letter, picking, &mut report).await?;
+            pass.deal_with(tag, &letter, picking, &mut report).await?;
             observe(&report);
         }
-        run.end(stop).await
+        pass.end(stop).await
     };
     let replayed = replayed.await;
     report.ended(replayed);
@@ -73,10 +73,10 @@ pub(crate) async fn replay(
 }
 
 /// A pass that sends.
-struct Run<'a> {
+struct ReplayPass<'a> {
     link: &'a Link,
-    how: Replay,
-    pass: Pass,
+    options: ReplayOptions,
+    letters: Pass,
     /// What sends; nothing in a rehearsal.
     sender: Option<Sender>,
     /// Copies sent in this pass.
@@ -87,22 +87,26 @@ struct Run<'a> {
     refused: HashSet<Destination>,
 }
 
-impl<'a> Run<'a> {
-    async fn begin(link: &'a Link, queue: &str, how: Replay) -> Result<Self, BrokerError> {
+impl<'a> ReplayPass<'a> {
+    async fn begin(
+        link: &'a Link,
+        queue: &str,
+        options: ReplayOptions,
+    ) -> Result<Self, BrokerError> {
         // Before anything is declared: a queue that is not there needs no journal.
         find_queue(link, &dead_queue(queue)).await?;
         // A letter and its entries are settled at once: an entry that outlived its letter would be taken for that of
         // another one that is the same in every byte.
         let channel = PullChannel::open_transactional(link).await?;
-        let sender = if how.dry_run {
+        let sender = if options.dry_run {
             None
         } else {
             Some(Sender::begin(link, &journal_queue(queue), &channel).await?)
         };
         Ok(Self {
             link,
-            how,
-            pass: Pass::begin_on(channel, link, queue).await?,
+            options,
+            letters: Pass::begin_on(channel, link, queue).await?,
             sender,
             sent: HashSet::new(),
             there: HashSet::new(),
@@ -125,7 +129,7 @@ impl<'a> Run<'a> {
         if let Some((used, Entry::Receipt)) = entry {
             // An earlier pass has sent it, whatever this one picks.
             report.seen += 1;
-            self.pass.finish(tag, &[used]).await?;
+            self.letters.finish(tag, &[used]).await?;
             report.finished += 1;
             self.remember(letter);
             return Ok(());
@@ -135,13 +139,13 @@ impl<'a> Run<'a> {
         }
         let mut used = Vec::new();
         if let Some((intent, Entry::Intent)) = entry {
-            match self.how.in_doubt {
+            match self.options.in_doubt {
                 InDoubt::Leave => {
                     report.doubt(letter.id());
                     return Ok(());
                 }
                 InDoubt::Drop => {
-                    self.pass.finish(tag, &[intent]).await?;
+                    self.letters.finish(tag, &[intent]).await?;
                     report.dropped += 1;
                     return Ok(());
                 }
@@ -151,12 +155,12 @@ impl<'a> Run<'a> {
         if letter.copy().is_some_and(|copy| self.sent.contains(copy)) {
             debug!(id = letter.id(), "a second copy is not sent again");
             if self.sender.is_some() {
-                self.pass.finish(tag, &used).await?;
+                self.letters.finish(tag, &used).await?;
             }
             report.twins += 1;
             return Ok(());
         }
-        let destination = if self.how.to_queue {
+        let destination = if self.options.to_queue {
             Destination::Queue(letter.queue.clone())
         } else {
             letter.origin()
@@ -228,7 +232,7 @@ impl<'a> Run<'a> {
     async fn send(
         &mut self,
         tag: u64,
-        again: &Again,
+        again: &Republish,
         identity: &str,
         mut used: Vec<u64>,
         letter: &Letter,
@@ -240,17 +244,17 @@ impl<'a> Run<'a> {
         if !matches!(sent, Ok(()) | Err(BrokerError::NotAccepted { .. })) {
             return sent.map(|()| false);
         }
-        let entry = sender.entry(&mark, &self.pass.channel).await?;
+        let entry = sender.entry(&mark, &self.letters.channel).await?;
         match sent {
             Ok(()) => {
                 used.push(entry);
-                self.pass.finish(tag, &used).await?;
+                self.letters.finish(tag, &used).await?;
                 report.replayed += 1;
                 Ok(true)
             }
             Err(error) => {
                 // Before the letter goes back: an entry that outlived this would have a later pass remove it.
-                self.pass.take_entries(&[entry]).await?;
+                self.letters.take_entries(&[entry]).await?;
                 self.refuse(&again.destination);
                 let cause = format!("{}: {error}", again.destination);
                 report.fail(letter.id(), cause);
@@ -262,8 +266,8 @@ impl<'a> Run<'a> {
     async fn end(self, stop: &CancellationToken) -> Result<(), BrokerError> {
         if let Some(sender) = &self.sender {
             let outdated = sender.journal.outdated(SystemTime::now());
-            self.pass.take_entries(&outdated).await?;
+            self.letters.take_entries(&outdated).await?;
         }
-        self.pass.end(stop).await
+        self.letters.end(stop).await
     }
 }

@@ -10,7 +10,7 @@ const FAULTS_LIMIT: usize = 20;
 /// The command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Command {
+pub(crate) enum DeadAction {
     /// Looking, briefly.
     List,
     /// Looking, at everything.
@@ -24,7 +24,7 @@ pub(crate) enum Command {
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
+pub(crate) enum DeadOutcome {
     /// Everything that was picked has been dealt with.
     Complete,
     /// A signal ended it early; everything is in a known place.
@@ -80,11 +80,11 @@ pub(crate) struct QueueReport {
 
 /// The account of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct DeadReport {
     /// The command.
-    pub command: Command,
+    pub command: DeadAction,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: DeadOutcome,
     /// Whether it only said what it would do.
     pub dry_run: bool,
     /// The queues, in the order they were asked for.
@@ -127,20 +127,20 @@ impl QueueReport {
     }
 }
 
-impl Report {
+impl DeadReport {
     /// The account of `command` over `queues`; `stopped` where a signal ended it.
     pub(crate) fn new(
-        command: Command,
+        command: DeadAction,
         dry_run: bool,
         stopped: bool,
         queues: Vec<QueueReport>,
     ) -> Self {
         let outcome = if !queues.iter().all(QueueReport::is_complete) {
-            Outcome::Failed
+            DeadOutcome::Failed
         } else if stopped {
-            Outcome::Stopped
+            DeadOutcome::Stopped
         } else {
-            Outcome::Complete
+            DeadOutcome::Complete
         };
         Self {
             command,
@@ -158,7 +158,7 @@ fn letters(count: u64) -> String {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DeadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, queue) in self.queues.iter().enumerate() {
             if index > 0 {
@@ -172,11 +172,11 @@ impl fmt::Display for Report {
             } = queue;
             write!(f, "{dead_queue}: {} seen, {matched} picked", letters(*seen))?;
             let done = match (self.command, self.dry_run) {
-                (Command::Replay, false) => Some((queue.replayed, "replayed")),
-                (Command::Replay, true) => Some((queue.replayed, "to be replayed")),
-                (Command::Drop, false) => Some((queue.dropped, "dropped")),
-                (Command::Drop, true) => Some((queue.dropped, "to be dropped")),
-                (Command::List | Command::Show, _) => None,
+                (DeadAction::Replay, false) => Some((queue.replayed, "replayed")),
+                (DeadAction::Replay, true) => Some((queue.replayed, "to be replayed")),
+                (DeadAction::Drop, false) => Some((queue.dropped, "dropped")),
+                (DeadAction::Drop, true) => Some((queue.dropped, "to be dropped")),
+                (DeadAction::List | DeadAction::Show, _) => None,
             };
             let parts = [
                 done,
@@ -222,8 +222,8 @@ mod tests {
         (queue.waiting, queue.seen, queue.matched) = (9, 9, 7);
         (queue.replayed, queue.twins) = (5, 1);
         queue.fail(Some("m-1"), "the queue is full".to_owned());
-        let report = Report::new(Command::Replay, false, false, vec![queue]);
-        assert_eq!(report.outcome, Outcome::Failed);
+        let report = DeadReport::new(DeadAction::Replay, false, false, vec![queue]);
+        assert_eq!(report.outcome, DeadOutcome::Failed);
         assert_eq!(
             report.to_string(),
             "orders.dead: 9 dead letters seen, 7 picked, 5 replayed, 1 removed as second copies, \
@@ -237,20 +237,20 @@ mod tests {
         for _ in 0..FAULTS_LIMIT + 2 {
             queue.fail(None, "no".to_owned());
         }
-        let report = Report::new(Command::Drop, false, true, vec![queue]);
+        let report = DeadReport::new(DeadAction::Drop, false, true, vec![queue]);
         assert!(report.to_string().ends_with("\n  … and 2 more"));
-        assert_eq!(report.outcome, Outcome::Failed, "worse than stopped");
+        assert_eq!(report.outcome, DeadOutcome::Failed, "worse than stopped");
     }
 
     #[test]
     fn a_rehearsal_says_what_would_be_done() {
         let mut queue = QueueReport::new("orders");
         (queue.seen, queue.matched, queue.dropped) = (1, 1, 1);
-        let report = Report::new(Command::Drop, true, false, vec![queue]);
+        let report = DeadReport::new(DeadAction::Drop, true, false, vec![queue]);
         assert_eq!(
             report.to_string(),
             "orders.dead: 1 dead letter seen, 1 picked, 1 to be dropped"
         );
-        assert_eq!(report.outcome, Outcome::Complete);
+        assert_eq!(report.outcome, DeadOutcome::Complete);
     }
 }

@@ -8,7 +8,7 @@ use tracing::warn;
 use ulid::Ulid;
 
 use super::journal::{INTENT_TYPE, MARK};
-use super::{Again, Destination, Journal};
+use super::{Destination, Journal, Republish};
 use tidegate::delivery::Properties;
 use tidegate::internal::broker::{
     BrokerError, Confirm, Link, Message, Publisher, PullChannel, declare_kept_for, lock,
@@ -70,7 +70,7 @@ impl Sender {
     /// Publishes `again`, with an entry in the journal under `mark`, and awaits the confirm.
     ///
     /// A message with a time to live gets an intent, for its receipt would expire, too.
-    pub(super) async fn send(&self, again: &Again, mark: &str) -> Result<(), BrokerError> {
+    pub(super) async fn send(&self, again: &Republish, mark: &str) -> Result<(), BrokerError> {
         let publisher = &self.publisher;
         match &again.destination {
             Destination::Queue(queue) if again.message.properties.expiration.is_none() => {

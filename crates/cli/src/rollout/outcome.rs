@@ -1,4 +1,4 @@
-//! What came of a command, for people and for scripts.
+//! The results of a command, for people and for scripts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,78 +10,107 @@ use tidegate::internal::status::wire::DrainOutcome;
 use tidegate::lifecycle::Phase;
 use tidegate_fleet::api::Drain;
 
-/// What came of a command to one worker.
+/// The result of a command for one worker, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
-    /// The worker obeys. A drain was not waited for.
+pub(crate) enum WorkerOutcome {
+    /// The worker obeys. If the command was a drain, nobody waited for its end.
     Obeyed,
-    /// It has drained, and interrupted nothing.
+    /// The worker drained. Nothing was interrupted, and every settlement is known to have arrived.
     Stopped,
-    /// It has drained, but its deadline cut something off.
+    /// The worker drained, but some settlements or copies are not known to have arrived.
+    Unconfirmed,
+    /// The worker drained, but its deadline interrupted deliveries.
     Interrupted,
-    /// A second signal ended its drain.
+    /// A second signal ended the drain.
     Aborted,
-    /// It does not obey; it says why.
+    /// A task of the worker ended early, so the worker drained and failed.
+    WorkerFailed,
+    /// `--all` named the worker, but it had already ended.
+    Absent,
+    /// The worker does not obey, and says why.
     Refused,
-    /// Its control queue is gone: it has ended, or its connection is lost.
+    /// The worker's control queue is gone: it has ended, or its connection is lost.
     Gone,
-    /// Its control queue is there, but it did not answer.
+    /// The worker's control queue exists, but the worker did not answer.
     NoAnswer,
-    /// It obeyed, but had not stopped in time.
+    /// The worker obeyed, but had not stopped in time.
     TimedOut,
-    /// No worker is meant.
+    /// The argument names no worker.
     Unknown,
-    /// Several workers could be meant.
+    /// The argument could mean several workers.
     Ambiguous,
-    /// It was not asked, for one before it did not do as it should, or a signal came.
+    /// The worker was not asked, because an earlier one did not do as told, or a signal came.
     NotTried,
-    /// The broker failed: nobody knows.
+    /// The broker failed. Whether the worker got the command is not known.
     Failed,
 }
 
-impl Outcome {
-    /// Whether it is what was wanted.
+impl WorkerOutcome {
+    /// Whether the worker did as told.
     pub(crate) const fn is_success(self) -> bool {
-        matches!(self, Self::Obeyed | Self::Stopped)
+        matches!(
+            self,
+            Self::Obeyed | Self::Stopped | Self::Unconfirmed | Self::Absent
+        )
+    }
+
+    /// Whether the worker drained, well or not.
+    const fn is_drained(self) -> bool {
+        self.is_success() || matches!(self, Self::Interrupted | Self::Aborted)
     }
 
     const fn words(self) -> &'static str {
         match self {
             Self::Obeyed => "obeys",
             Self::Stopped => "has drained",
+            Self::Unconfirmed => "has drained, but not everything is confirmed",
             Self::Interrupted => "has drained, but was interrupted",
-            Self::Aborted => "was aborted as it drained",
+            Self::Aborted => "was aborted while it drained",
+            Self::WorkerFailed => "has drained and failed",
+            Self::Absent => "had already ended",
             Self::Refused => "refuses",
             Self::Gone => "is gone",
             Self::NoAnswer => "does not answer",
             Self::TimedOut => "has not stopped in time",
             Self::Unknown => "is unknown",
             Self::Ambiguous => "is ambiguous",
-            Self::NotTried => "was left alone",
+            Self::NotTried => "was not asked",
             Self::Failed => "could not be commanded",
+        }
+    }
+}
+
+impl From<DrainOutcome> for WorkerOutcome {
+    fn from(outcome: DrainOutcome) -> Self {
+        match outcome {
+            DrainOutcome::Clean => Self::Stopped,
+            DrainOutcome::Unconfirmed => Self::Unconfirmed,
+            DrainOutcome::Interrupted => Self::Interrupted,
+            DrainOutcome::Aborted => Self::Aborted,
+            DrainOutcome::Failed => Self::WorkerFailed,
         }
     }
 }
 
 /// How a drain ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Ended {
+pub(crate) struct DrainSummary {
     /// How it ended.
     pub outcome: DrainOutcome,
-    /// How long it took.
+    /// How long the drain took.
     pub duration_ms: u64,
-    /// Deliveries that ran when it began and finished.
+    /// Deliveries that ran when the drain began, and finished.
     pub finished: u64,
-    /// Deliveries handed back untouched.
+    /// Deliveries handed back before they started.
     pub handed_back: u64,
-    /// Deliveries cut off.
+    /// Deliveries that the deadline interrupted.
     pub interrupted: u64,
-    /// Finished deliveries whose settlement is not known to have arrived.
+    /// Finished deliveries without a proof that their settlement arrived.
     pub unconfirmed: u64,
 }
 
-impl From<&Drain> for Ended {
+impl From<&Drain> for DrainSummary {
     fn from(drain: &Drain) -> Self {
         Self {
             outcome: drain.outcome,
@@ -94,45 +123,45 @@ impl From<&Drain> for Ended {
     }
 }
 
-/// What came of a command to one worker.
+/// The result of a command for one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Result {
-    /// The worker's id, or what was given for one.
+pub(crate) struct WorkerResult {
+    /// The worker's id, or the argument if it names no worker.
     pub worker: Arc<str>,
-    /// Its name, where the worker is known.
+    /// The worker's name, if the worker is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// The worker's phase by its own answer.
+    /// The result in a word.
+    pub outcome: WorkerOutcome,
+    /// The phase that the worker answered with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// How its drain ended.
+    /// How the drain ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub drain: Option<Ended>,
+    pub drain: Option<DrainSummary>,
 }
 
-impl Result {
-    /// What came of a command to `target`.
-    pub(crate) fn of(target: &Target, outcome: Outcome) -> Self {
+impl WorkerResult {
+    /// The result of a command for `target`.
+    pub(crate) fn of(target: &Target, outcome: WorkerOutcome) -> Self {
         Self {
             name: Some(Arc::clone(&target.name)),
             ..Self::new(&target.id, outcome)
         }
     }
 
-    /// What is wrong with `word`, which was given for a worker.
-    pub(crate) fn failed(word: &str, outcome: Outcome, error: String) -> Self {
+    /// The result for the argument `word`, which names no single worker.
+    pub(crate) fn failed(word: &str, outcome: WorkerOutcome, error: String) -> Self {
         Self {
             error: Some(error),
             ..Self::new(word, outcome)
         }
     }
 
-    fn new(worker: &str, outcome: Outcome) -> Self {
+    fn new(worker: &str, outcome: WorkerOutcome) -> Self {
         Self {
             worker: worker.into(),
             name: None,
@@ -144,11 +173,11 @@ impl Result {
     }
 }
 
-impl fmt::Display for Result {
+impl fmt::Display for WorkerResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.worker)?;
         match (self.outcome, self.phase) {
-            (Outcome::Obeyed, Some(phase)) => write!(f, "{phase}")?,
+            (WorkerOutcome::Obeyed, Some(phase)) => write!(f, "{phase}")?,
             (outcome, _) => f.write_str(outcome.words())?,
         }
         if let Some(drain) = &self.drain {
@@ -168,20 +197,20 @@ impl fmt::Display for Result {
     }
 }
 
-/// What came of a command to all workers that were meant.
+/// The results of a command for all workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Report {
-    /// The command's word.
+pub(crate) struct RolloutReport {
+    /// The name of the command.
     pub command: &'static str,
-    /// Whether it came out as wanted for all of them.
+    /// Whether every worker did as told.
     pub ok: bool,
-    /// Each of them.
-    pub workers: Vec<Result>,
+    /// The result for each worker.
+    pub workers: Vec<WorkerResult>,
 }
 
-impl Report {
-    /// What came of `command`.
-    pub(crate) fn new(command: &'static str, workers: Vec<Result>) -> Self {
+impl RolloutReport {
+    /// The results of `command`.
+    pub(crate) fn new(command: &'static str, workers: Vec<WorkerResult>) -> Self {
         Self {
             command,
             ok: workers.iter().all(|worker| worker.outcome.is_success()),
@@ -189,12 +218,10 @@ impl Report {
         }
     }
 
-    /// Whether all have drained, and the worst is that something was interrupted.
+    /// Whether every worker drained, but something was interrupted.
     pub(crate) fn only_interrupted(&self) -> bool {
-        let ended = |outcome: Outcome| {
-            outcome.is_success() || matches!(outcome, Outcome::Interrupted | Outcome::Aborted)
-        };
-        !self.ok && self.workers.iter().all(|worker| ended(worker.outcome))
+        let mut outcomes = self.workers.iter().map(|worker| worker.outcome);
+        !self.ok && outcomes.all(WorkerOutcome::is_drained)
     }
 }
 
@@ -211,8 +238,8 @@ mod tests {
 
     #[test]
     fn a_result_says_what_happened_in_a_line() {
-        let mut result = Result::of(&target(), Outcome::Stopped);
-        result.drain = Some(Ended {
+        let mut result = WorkerResult::of(&target(), WorkerOutcome::Stopped);
+        result.drain = Some(DrainSummary {
             outcome: DrainOutcome::Clean,
             duration_ms: 34,
             finished: 3,
@@ -224,26 +251,30 @@ mod tests {
             result.to_string(),
             "web-01A: has drained in 34 ms; 3 finished, 5 handed back, 0 interrupted"
         );
-        let mut result = Result::of(&target(), Outcome::Obeyed);
+        let mut result = WorkerResult::of(&target(), WorkerOutcome::Obeyed);
         result.phase = Some(Phase::Paused);
         assert_eq!(result.to_string(), "web-01A: paused");
-        let result = Result::failed("x", Outcome::Unknown, "no such worker".into());
+        let result = WorkerResult::failed("x", WorkerOutcome::Unknown, "no such worker".into());
         assert_eq!(result.to_string(), "x: is unknown: no such worker");
     }
 
     #[test]
     fn a_report_is_as_good_as_its_worst() {
-        let with = |outcomes: &[Outcome]| {
+        let with = |outcomes: &[WorkerOutcome]| {
             let results = outcomes
                 .iter()
-                .map(|outcome| Result::of(&target(), *outcome));
-            Report::new("drain", results.collect())
+                .map(|outcome| WorkerResult::of(&target(), *outcome));
+            RolloutReport::new("drain", results.collect())
         };
-        assert!(with(&[Outcome::Stopped, Outcome::Obeyed]).ok);
+        assert!(with(&[WorkerOutcome::Stopped, WorkerOutcome::Obeyed]).ok);
         assert!(with(&[]).ok, "nobody is there");
-        let interrupted = with(&[Outcome::Stopped, Outcome::Interrupted]);
+        let interrupted = with(&[WorkerOutcome::Stopped, WorkerOutcome::Interrupted]);
         assert!(!interrupted.ok && interrupted.only_interrupted());
-        let worse = with(&[Outcome::Interrupted, Outcome::TimedOut]);
+        assert!(
+            with(&[WorkerOutcome::Absent, WorkerOutcome::Obeyed]).ok,
+            "all who live"
+        );
+        let worse = with(&[WorkerOutcome::Interrupted, WorkerOutcome::TimedOut]);
         assert!(!worse.ok && !worse.only_interrupted());
     }
 }

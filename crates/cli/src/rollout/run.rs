@@ -1,4 +1,4 @@
-//! Commands workers, so many at a time, and waits for drains.
+//! Commands workers, a number of them at a time, and waits for drains.
 
 use std::time::Duration;
 
@@ -7,50 +7,56 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, Result, Target};
+use super::{Target, WorkerOutcome, WorkerResult};
 use tidegate::internal::status::control::Command;
-use tidegate::internal::status::wire::DrainOutcome;
 use tidegate_fleet::api::WorkerState;
 use tidegate_fleet::{CommandError, Guest};
 
-/// How often it is looked whether a worker has stopped.
-const LOOK: Duration = Duration::from_millis(50);
-/// How often a worker that drains is asked whether it is there.
-const ASK: Duration = Duration::from_secs(1);
-/// How long a drain report may take once the control queue is gone.
+/// How often we check whether a worker has stopped.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often we ping a worker that drains.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a drain report may take after the control queue is gone.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
 
-/// How to command.
+/// How to command a number of workers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct How {
-    /// Whether to wait until a worker that drains has stopped.
+pub(crate) struct RolloutOptions {
+    /// Whether to wait until a draining worker has stopped.
     pub wait: bool,
-    /// How long for each.
+    /// How long to wait for each worker.
     pub timeout: Duration,
-    /// How many at a time; after one that does not do as it should no other is begun.
-    pub at_once: usize,
+    /// How many workers at a time. After a worker that does not do as told, no other is begun.
+    pub max_at_once: usize,
+    /// Whether the command is for all live workers: then a worker that turns out to have ended is no failure.
+    pub all: bool,
 }
 
-/// Says `command` to each of `targets`, and what came of it, in their order. `observe` is told of each as it ends, and
-/// of how many are under way. Once `stop` is cancelled no other is begun, and none is waited for.
-pub(crate) async fn run(
+/// Sends `command` to each of `targets`, and returns the results in the same order.
+///
+/// `observe` is called with each result, and with the number of workers under way. Once `stop` is cancelled, no other
+/// worker is begun and none is waited for.
+pub(crate) async fn roll_out(
     guest: &Guest,
     targets: &[Target],
     command: &Command,
-    how: How,
+    options: RolloutOptions,
     stop: &CancellationToken,
-    mut observe: impl FnMut(Option<&Result>, usize),
-) -> Vec<Result> {
-    let mut results: Vec<Option<Result>> = targets.iter().map(|_| None).collect();
+    mut observe: impl FnMut(Option<&WorkerResult>, usize),
+) -> Vec<WorkerResult> {
+    let mut results: Vec<Option<WorkerResult>> = targets.iter().map(|_| None).collect();
     let mut under_way = FuturesUnordered::new();
     let mut waiting = targets.iter().enumerate();
     let mut going = true;
     loop {
-        while going && under_way.len() < how.at_once.max(1) && !stop.is_cancelled() {
+        while going && under_way.len() < options.max_at_once.max(1) && !stop.is_cancelled() {
             let Some((index, target)) = waiting.next() else {
                 break;
             };
-            under_way.push(async move { (index, one(guest, target, command, how, stop).await) });
+            under_way.push(async move {
+                let result = command_one(guest, target, command, options, stop).await;
+                (index, result)
+            });
         }
         observe(None, under_way.len());
         let Some((index, result)) = under_way.next().await else {
@@ -62,64 +68,70 @@ pub(crate) async fn run(
     }
     let pairs = results.into_iter().zip(targets);
     pairs
-        .map(|(result, target)| result.unwrap_or_else(|| Result::of(target, Outcome::NotTried)))
+        .map(|(result, target)| {
+            result.unwrap_or_else(|| WorkerResult::of(target, WorkerOutcome::NotTried))
+        })
         .collect()
 }
 
-async fn one(
+async fn command_one(
     guest: &Guest,
     target: &Target,
     command: &Command,
-    how: How,
+    options: RolloutOptions,
     stop: &CancellationToken,
-) -> Result {
+) -> WorkerResult {
     let reply = match guest.command(&target.id, command).await {
         Ok(reply) => reply,
-        Err(error) => {
-            let outcome = match error {
-                CommandError::Gone => Outcome::Gone,
-                CommandError::NoAnswer => Outcome::NoAnswer,
-                CommandError::NotConnected | CommandError::Busy | CommandError::Broker(_) => {
-                    Outcome::Failed
-                }
-            };
-            return Result {
-                error: Some(error.to_string()),
-                ..Result::of(target, outcome)
-            };
-        }
+        Err(error) => return not_commanded(target, &error, options.all),
     };
     if !reply.ok {
-        return Result {
+        return WorkerResult {
             phase: Some(reply.phase),
             error: reply.error,
-            ..Result::of(target, Outcome::Refused)
+            ..WorkerResult::of(target, WorkerOutcome::Refused)
         };
     }
-    let obeyed = Result {
+    let obeyed = WorkerResult {
         phase: Some(reply.phase),
-        ..Result::of(target, Outcome::Obeyed)
+        ..WorkerResult::of(target, WorkerOutcome::Obeyed)
     };
-    if !how.wait {
+    if !options.wait {
         return obeyed;
     }
     tokio::select! {
-        stopped = timeout(how.timeout, stopped(guest, target)) => match stopped {
+        stopped = timeout(options.timeout, stopped(guest, target)) => match stopped {
             Ok(result) => result,
-            Err(_elapsed) => Result {
-                error: Some(format!("waited {:?}", how.timeout)),
-                ..Result::of(target, Outcome::TimedOut)
+            Err(_elapsed) => WorkerResult {
+                error: Some(format!("waited {:?}", options.timeout)),
+                ..WorkerResult::of(target, WorkerOutcome::TimedOut)
             },
         },
-        () = stop.cancelled() => Result {
+        () = stop.cancelled() => WorkerResult {
             error: Some("not waited for: stopped by a signal".to_owned()),
             ..obeyed
         },
     }
 }
 
-/// Waits until the worker has reported its drain, or is gone without.
-async fn stopped(guest: &Guest, target: &Target) -> Result {
+/// The result for a worker that did not answer the command.
+fn not_commanded(target: &Target, error: &CommandError, all: bool) -> WorkerResult {
+    let outcome = match error {
+        CommandError::Gone if all => WorkerOutcome::Absent,
+        CommandError::Gone => WorkerOutcome::Gone,
+        CommandError::NoAnswer => WorkerOutcome::NoAnswer,
+        CommandError::NotConnected | CommandError::Busy | CommandError::Broker(_) => {
+            WorkerOutcome::Failed
+        }
+    };
+    WorkerResult {
+        error: Some(error.to_string()),
+        ..WorkerResult::of(target, outcome)
+    }
+}
+
+/// Waits until the worker has reported its drain, or is gone without a report.
+async fn stopped(guest: &Guest, target: &Target) -> WorkerResult {
     let mut asked = Instant::now();
     let mut gone: Option<Instant> = None;
     loop {
@@ -128,26 +140,21 @@ async fn stopped(guest: &Guest, target: &Target) -> Result {
             guest.fleet().worker(&target.id, now)
         };
         if let Some(drain) = worker.as_ref().and_then(|worker| worker.drain.as_ref()) {
-            let outcome = match drain.outcome {
-                DrainOutcome::Clean | DrainOutcome::Unconfirmed => Outcome::Stopped,
-                DrainOutcome::Interrupted => Outcome::Interrupted,
-                DrainOutcome::Aborted | DrainOutcome::Failed => Outcome::Aborted,
-            };
-            return Result {
+            return WorkerResult {
                 drain: Some(drain.into()),
-                ..Result::of(target, outcome)
+                ..WorkerResult::of(target, drain.outcome.into())
             };
         }
         let lost = worker.is_some_and(|worker| worker.state == WorkerState::Lost);
         if lost || gone.is_some_and(|since| since.elapsed() >= REPORT_LIMIT) {
-            return Result {
+            return WorkerResult {
                 error: Some(
                     "its control queue is gone, and it has not reported its drain".to_owned(),
                 ),
-                ..Result::of(target, Outcome::Gone)
+                ..WorkerResult::of(target, WorkerOutcome::Gone)
             };
         }
-        if gone.is_none() && asked.elapsed() >= ASK {
+        if gone.is_none() && asked.elapsed() >= PING_INTERVAL {
             asked = Instant::now();
             if matches!(
                 guest.command(&target.id, &Command::Ping).await,
@@ -156,6 +163,6 @@ async fn stopped(guest: &Guest, target: &Target) -> Result {
                 gone = Some(Instant::now());
             }
         }
-        sleep(LOOK).await;
+        sleep(CHECK_INTERVAL).await;
     }
 }

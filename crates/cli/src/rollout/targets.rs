@@ -1,12 +1,12 @@
-//! Which workers a command line means. Pure.
+//! Which workers a command line names. Pure.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Outcome, Result};
+use super::{WorkerOutcome, WorkerResult};
 use tidegate_fleet::api::Worker;
 
-/// How many candidates an error names.
+/// How many candidates an error lists.
 const CANDIDATES: usize = 5;
 
 /// A worker to command.
@@ -18,21 +18,21 @@ pub(crate) struct Target {
     pub name: Arc<str>,
 }
 
-/// What a command line means.
+/// The workers that a command line names.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Picked {
+pub(crate) struct Selection {
     /// Workers to command, each once.
     pub targets: Vec<Target>,
-    /// What means no worker that could be commanded.
-    pub failed: Vec<Result>,
-    /// What the operator should know: names that mean several workers.
+    /// Arguments that name no worker, or more than one.
+    pub failed: Vec<WorkerResult>,
+    /// What the operator should know: names that several workers share.
     pub notes: Vec<String>,
 }
 
-/// Whom `wanted` means among `workers`: each an id, a name (of all workers that live under it), or the beginning of
-/// exactly one id. Nothing wanted means all that live.
-pub(crate) fn pick(wanted: &[String], workers: &[Worker]) -> Picked {
-    let mut picked = Picked::default();
+/// Selects from `workers` those that `wanted` names: by id, by name (every live worker with that name), or by the
+/// beginning of exactly one id. An empty `wanted` selects every live worker.
+pub(crate) fn select(wanted: &[String], workers: &[Worker]) -> Selection {
+    let mut selection = Selection::default();
     let mut seen = BTreeSet::new();
     let mut add = |targets: &mut Vec<Target>, worker: &Worker| {
         if seen.insert(Arc::clone(&worker.id)) {
@@ -41,25 +41,25 @@ pub(crate) fn pick(wanted: &[String], workers: &[Worker]) -> Picked {
     };
     if wanted.is_empty() {
         for worker in workers.iter().filter(|worker| lives(worker)) {
-            add(&mut picked.targets, worker);
+            add(&mut selection.targets, worker);
         }
-        return picked;
+        return selection;
     }
     for word in wanted {
         match meant(word, workers) {
             Ok(meant) => {
                 if meant.len() > 1 {
                     let note = format!("{word:?} is the name of {} workers", meant.len());
-                    picked.notes.push(note);
+                    selection.notes.push(note);
                 }
                 for worker in meant {
-                    add(&mut picked.targets, worker);
+                    add(&mut selection.targets, worker);
                 }
             }
-            Err(failed) => picked.failed.push(failed),
+            Err(failed) => selection.failed.push(failed),
         }
     }
-    picked
+    selection
 }
 
 fn target(worker: &Worker) -> Target {
@@ -69,14 +69,14 @@ fn target(worker: &Worker) -> Target {
     }
 }
 
-/// Whether it may be commanded: who is silent may still obey.
+/// Whether the worker may be commanded. A silent worker may still obey.
 fn lives(worker: &Worker) -> bool {
     use tidegate_fleet::api::WorkerState::{Lost, Stopped};
     !matches!(worker.state, Lost | Stopped)
 }
 
-fn meant<'w>(word: &str, workers: &'w [Worker]) -> std::result::Result<Vec<&'w Worker>, Result> {
-    let failed = |outcome, error: String| Result::failed(word, outcome, error);
+fn meant<'w>(word: &str, workers: &'w [Worker]) -> Result<Vec<&'w Worker>, WorkerResult> {
+    let failed = |outcome, error: String| WorkerResult::failed(word, outcome, error);
     let exact: Vec<&Worker> = workers
         .iter()
         .filter(|worker| &*worker.id == word)
@@ -102,14 +102,14 @@ fn meant<'w>(word: &str, workers: &'w [Worker]) -> std::result::Result<Vec<&'w W
             last.state.as_str(),
             last.since
         );
-        return Err(failed(Outcome::Gone, error));
+        return Err(failed(WorkerOutcome::Gone, error));
     }
     let begins = |worker: &&Worker| lives(worker) && worker.id.starts_with(word);
     let begun: Vec<&Worker> = workers.iter().filter(begins).collect();
     match &begun[..] {
         [] => {
             let error = "no worker has this id or name, or an id that begins so".to_owned();
-            Err(failed(Outcome::Unknown, error))
+            Err(failed(WorkerOutcome::Unknown, error))
         }
         [_one] => Ok(begun),
         several => {
@@ -124,7 +124,7 @@ fn meant<'w>(word: &str, workers: &'w [Worker]) -> std::result::Result<Vec<&'w W
                 ""
             };
             let error = format!("{} ids begin so: {}{more}", several.len(), shown.join(", "));
-            Err(failed(Outcome::Ambiguous, error))
+            Err(failed(WorkerOutcome::Ambiguous, error))
         }
     }
 }
@@ -169,31 +169,31 @@ mod tests {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
-    fn ids(picked: &Picked) -> Vec<&str> {
-        picked.targets.iter().map(|target| &*target.id).collect()
+    fn ids(selection: &Selection) -> Vec<&str> {
+        selection.targets.iter().map(|target| &*target.id).collect()
     }
 
     #[test]
     fn an_id_a_name_or_the_beginning_of_an_id_means_a_worker() {
         let fleet = fleet();
-        let picked = pick(&words(&["web-01A", "mail", "web-01B"]), &fleet);
-        assert_eq!(ids(&picked), ["web-01A", "mail-01C", "web-01B"]);
-        assert!(picked.failed.is_empty() && picked.notes.is_empty());
-        assert_eq!(ids(&pick(&words(&["mail-0"]), &fleet)), ["mail-01C"]);
+        let selection = select(&words(&["web-01A", "mail", "web-01B"]), &fleet);
+        assert_eq!(ids(&selection), ["web-01A", "mail-01C", "web-01B"]);
+        assert!(selection.failed.is_empty() && selection.notes.is_empty());
+        assert_eq!(ids(&select(&words(&["mail-0"]), &fleet)), ["mail-01C"]);
     }
 
     #[test]
     fn a_name_means_all_who_live_under_it_and_that_is_said() {
         let fleet = fleet();
-        let picked = pick(&words(&["web", "web-01B"]), &fleet);
-        assert_eq!(ids(&picked), ["web-01A", "web-01B"], "each once");
-        assert_eq!(picked.notes, ["\"web\" is the name of 2 workers"]);
+        let selection = select(&words(&["web", "web-01B"]), &fleet);
+        assert_eq!(ids(&selection), ["web-01A", "web-01B"], "each once");
+        assert_eq!(selection.notes, ["\"web\" is the name of 2 workers"]);
     }
 
     #[test]
     fn nothing_means_everybody_who_lives() {
         assert_eq!(
-            ids(&pick(&[], &fleet())),
+            ids(&select(&[], &fleet())),
             ["web-01A", "web-01B", "mail-01C"]
         );
     }
@@ -202,13 +202,13 @@ mod tests {
     fn what_means_nobody_or_several_is_told_apart() {
         let fleet = fleet();
         let outcome = |word: &str| {
-            let picked = pick(&words(&[word]), &fleet);
-            assert!(picked.targets.is_empty(), "{word}");
-            picked.failed[0].outcome
+            let selection = select(&words(&[word]), &fleet);
+            assert!(selection.targets.is_empty(), "{word}");
+            selection.failed[0].outcome
         };
-        assert_eq!(outcome("nobody"), Outcome::Unknown);
-        assert_eq!(outcome("web-0"), Outcome::Ambiguous);
-        assert_eq!(outcome("old"), Outcome::Gone);
-        assert_eq!(outcome("web-00Z"), Outcome::Gone);
+        assert_eq!(outcome("nobody"), WorkerOutcome::Unknown);
+        assert_eq!(outcome("web-0"), WorkerOutcome::Ambiguous);
+        assert_eq!(outcome("old"), WorkerOutcome::Gone);
+        assert_eq!(outcome("web-00Z"), WorkerOutcome::Gone);
     }
 }

@@ -6,57 +6,61 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use crate::commands::connection::{BrokerArgs, Source, Usage};
+use crate::commands::connection::{BROKER_HELP, BrokerArgs, UsageError};
 use crate::dead::{self, Filter, InDoubt};
+use tidegate::config::BrokerSettings;
 
-/// How many letters are listed where nothing says otherwise.
+/// How many letters `list` lists by default.
 const LIST_LIMIT: u64 = 1_000;
-/// How many letters are shown where nothing says otherwise.
+/// How many letters `show` shows by default.
 const SHOW_LIMIT: u64 = 20;
 
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadCommand {
-    /// List them, a line each; nothing is removed
+    /// List dead letters, one a line; removes nothing
     List(ListArgs),
-    /// Show everything about them: properties, headers, bodies; nothing is removed
+    /// Show everything about dead letters: properties, headers, bodies; removes nothing
     Show(ListArgs),
-    /// Send them where they came from, and remove each once its destination has it
+    /// Send dead letters where they came from, and remove each one when its destination has confirmed it
     Replay(ReplayArgs),
-    /// Remove them for good
+    /// Remove dead letters for good
     Drop(DropArgs),
+}
+
+fn after_help() -> String {
+    format!(
+        "{BROKER_HELP}\n\
+         Exit code: 0 everything that was picked is dealt with, 1 not everything, 2 wrong usage, 78 bad configuration."
+    )
 }
 
 /// Which dead letters.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The broker is the one of --url, else of --config, else of the environment variable \
-                  TIDEGATE__BROKER__URL, else amqp://guest:guest@localhost:5672/%2f.\n\
-                  Exit status: 0 all that was picked is dealt with, 1 not so, 2 wrong usage, 78 bad configuration."
-)]
+#[command(after_help = after_help())]
 pub(super) struct PickArgs {
     #[command(flatten)]
     pub(super) broker: BrokerArgs,
-    /// The work queues: `orders` stands for the dead letters in `orders.dead`. By default all of --config
+    /// The work queues: `orders` stands for the dead letters in `orders.dead`. By default all queues of --config
     #[arg(value_name = "QUEUE", value_parser = queue)]
     queues: Vec<String>,
     /// A work queue, as an option; may be given several times
     #[arg(long = "queue", value_name = "QUEUE", value_parser = queue)]
     more_queues: Vec<String>,
-    /// Only those that died of this: handler, timeout, crash, `too_large`, undecodable, attempts, or a reason of
+    /// Only letters with this reason: handler, timeout, crash, `too_large`, undecodable, attempts, or a reason of
     /// RabbitMQ's (rejected, expired, maxlen, `delivery_limit`); may be given several times
     #[arg(long, value_name = "REASON")]
     reason: Vec<String>,
-    /// Only those that died since then: 2h, or 2026-11-23T10:00:00Z
+    /// Only letters that died since then: 2h, or 2026-11-23T10:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = since)]
     since: Option<Timestamp>,
     /// Only the message with this identifier; may be given several times
     #[arg(long, value_name = "ID")]
     id: Vec<String>,
-    /// At most so many, the oldest first
+    /// At most N letters, the oldest first
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Say it in JSON: a line for each letter (list, show) or one object (replay, drop)
+    /// Print JSON: one line for each letter (list, show), or one object (replay, drop)
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -66,7 +70,7 @@ pub(super) struct PickArgs {
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(super) pick: PickArgs,
-    /// Accepted for symmetry: nothing is ever changed
+    /// Changes nothing: `list` and `show` never do. Accepted so that every subcommand has it
     #[arg(long, hide = true)]
     dry_run: bool,
 }
@@ -76,12 +80,12 @@ pub(crate) struct ListArgs {
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(super) pick: PickArgs,
-    /// Straight to the work queue. Otherwise every queue bound to the original exchange gets the message again
+    /// Send each letter to its work queue alone. Otherwise every queue bound to the original exchange gets the message
     #[arg(long)]
     pub(super) to_queue: bool,
-    /// What to do with letters that an earlier replay, cut off, may have sent
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Doubt::Leave)]
-    in_doubt: Doubt,
+    /// What to do with letters that an interrupted replay may have sent already
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = DoubtArg::Leave)]
+    in_doubt: DoubtArg,
     /// Only say what would be sent
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -89,12 +93,12 @@ pub(crate) struct ReplayArgs {
 
 /// What to do with letters in doubt.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Doubt {
-    /// Leave them, and say so
+enum DoubtArg {
+    /// Leave them where they are, and name them
     Leave,
-    /// Send them: perhaps a second time
+    /// Send them, perhaps a second time
     Replay,
-    /// Remove them: perhaps without ever having sent them
+    /// Remove them, although they may never have been sent
     Drop,
 }
 
@@ -103,7 +107,7 @@ enum Doubt {
 pub(crate) struct DropArgs {
     #[command(flatten)]
     pub(super) pick: PickArgs,
-    /// Write them to this file first, as JSON lines; it is appended to
+    /// Append the letters to this file first, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub(super) to: Option<PathBuf>,
     /// Do not ask
@@ -140,41 +144,53 @@ impl PickArgs {
         self.limit.unwrap_or(SHOW_LIMIT)
     }
 
-    /// The work queues, each once, in the order they were named.
-    pub(super) fn queues(&self, source: &Source) -> Result<Vec<String>, Usage> {
-        let mut named: Vec<String> = [&self.queues[..], &self.more_queues].concat();
-        if named.is_empty()
-            && let Source::Config(settings) = source
-        {
-            named.extend(settings.nodes.iter().map(|node| node.queue.clone()));
-        }
-        if named.is_empty() {
+    /// The broker, and the work queues: each once, in the order they were named.
+    ///
+    /// # Errors
+    /// The outer error is a wrong configuration, the inner one a wrong command line.
+    pub(super) fn broker_and_queues(
+        &self,
+    ) -> anyhow::Result<Result<(BrokerSettings, Vec<String>), UsageError>> {
+        let mut queues: Vec<String> = [&self.queues[..], &self.more_queues].concat();
+        if queues.is_empty() && !self.broker.has_config() {
             let expected =
                 "expected a QUEUE, or --config FILE to take every queue of a configuration";
-            return Err(Usage(expected.to_owned()));
+            return Ok(Err(UsageError(expected.to_owned())));
+        }
+        let settings = if queues.is_empty() {
+            self.broker.settings_with_nodes()?
+        } else {
+            self.broker.settings()?
+        };
+        let settings = match settings {
+            Ok(settings) => settings,
+            Err(usage) => return Ok(Err(usage)),
+        };
+        if queues.is_empty() {
+            queues.extend(settings.nodes.iter().map(|node| node.queue.clone()));
         }
         let mut seen = BTreeSet::new();
-        named.retain(|queue| seen.insert(queue.clone()));
-        Ok(named)
+        queues.retain(|queue| seen.insert(queue.clone()));
+        Ok(Ok((settings.broker, queues)))
     }
 }
 
 impl ReplayArgs {
     /// How to replay.
-    pub(super) fn how(&self) -> dead::Replay {
-        dead::Replay {
+    pub(super) fn options(&self) -> dead::ReplayOptions {
+        dead::ReplayOptions {
             to_queue: self.to_queue,
             dry_run: self.dry_run,
             in_doubt: match self.in_doubt {
-                Doubt::Leave => InDoubt::Leave,
-                Doubt::Replay => InDoubt::Replay,
-                Doubt::Drop => InDoubt::Drop,
+                DoubtArg::Leave => InDoubt::Leave,
+                DoubtArg::Replay => InDoubt::Replay,
+                DoubtArg::Drop => InDoubt::Drop,
             },
         }
     }
 }
 
-/// The name of a work queue. `.replay.lock` is the longest ending that is put to it; AMQP allows 255 bytes in all.
+/// Checks the name of a work queue. `.replay.lock` is the longest suffix that it gets; AMQP allows 255 bytes in all.
 fn queue(text: &str) -> Result<String, String> {
     let longest = 255 - ".replay.lock".len();
     match text.len() {

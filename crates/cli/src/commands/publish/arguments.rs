@@ -6,17 +6,22 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::{ArgGroup, Args};
 
-use crate::commands::connection::BrokerArgs;
+use crate::commands::connection::{BROKER_HELP, BrokerArgs};
 use crate::publish::{BODY_LIMIT, Pace, Plan, Source, SourceError};
 use tidegate::delivery::{HeaderValue, Properties};
+
+fn after_help() -> String {
+    format!(
+        "{BROKER_HELP}\n\
+         Exit code: 0 every message is confirmed, 1 not every one, 2 wrong usage, 78 bad configuration."
+    )
+}
 
 /// What to publish, where to, and how.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("what").required(true).args(["body", "file", "lines", "count"]),
-    after_help = "The broker is the one of --url, else of --config, else of the environment variable \
-                  TIDEGATE__BROKER__URL, else amqp://guest:guest@localhost:5672/%2f.\n\
-                  Exit status: 0 every message is confirmed, 1 not so, 2 wrong usage, 78 bad configuration."
+    after_help = after_help()
 )]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct PublishArgs {

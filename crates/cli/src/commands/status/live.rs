@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{picture, render};
+use crate::output::{OutputError, print_aside};
 use tidegate_fleet::Guest;
 
 /// How often it is looked for changes.
@@ -28,7 +29,7 @@ pub(super) async fn screen(
     guest: &Guest,
     all: bool,
     stop: &CancellationToken,
-) -> std::io::Result<()> {
+) -> Result<(), OutputError> {
     let mut terminal = Term::stdout();
     terminal.write_all(ENTER.as_bytes())?;
     let drawn = draw_until(guest, all, stop, &mut terminal).await;
@@ -41,7 +42,7 @@ async fn draw_until(
     all: bool,
     stop: &CancellationToken,
     terminal: &mut Term,
-) -> std::io::Result<()> {
+) -> Result<(), OutputError> {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looks = REDRAW;
@@ -102,7 +103,11 @@ pub(super) async fn lines(
     let mut changed = true;
     loop {
         if changed {
-            println!("{}", serde_json::to_string(&picture(guest, all))?);
+            let line = serde_json::to_string(&picture(guest, all))? + "\n";
+            tokio::select! {
+                printed = print_aside(line) => printed?,
+                () = stop.cancelled() => return Ok(()),
+            }
         }
         tokio::select! {
             _ = look.tick() => {}
