@@ -5,6 +5,9 @@
 //! event: a [`Session`] replaces its [`Link`] by a new one with a new generation, and every channel opened on the old one
 //! is dead for good.
 //!
+//! Every connection runs over a socket of ours with a guard on its incoming side: what the library cannot read never
+//! reaches it. See `guard`.
+//!
 //! Every await on the broker is bounded; [`RPC_LIMIT`] where nothing tighter is given.
 
 mod backoff;
@@ -13,30 +16,35 @@ mod convert;
 mod error;
 mod exclusive;
 mod feed;
-mod hello;
+mod guard;
 mod inspect;
 mod link;
 mod publish;
 mod pull;
 mod runtime;
+mod server;
 mod session;
+mod socket;
 mod stream;
 mod topology;
 
 use std::future::Future;
 use std::time::Duration;
 
+use lapin::options::BasicAckOptions;
+
 pub use backoff::Backoff;
 pub(crate) use consume::{ConsumeChannel, Consumer, Intake, Write};
 pub use error::BrokerError;
 pub use exclusive::{ExclusiveConsumer, ExclusiveQueue, Taken};
 pub use feed::{Batch, Ear, Feed, Offset};
-pub use hello::{Server, server};
+pub use guard::Guard;
 pub use inspect::{find_exchange, find_queue, may_consume};
 pub use link::{Link, LinkState, connect};
 pub use publish::{Confirm, Message, Publisher};
 pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delete_queue, delivery_limit, lock};
 pub use runtime::AmqpRuntime;
+pub use server::Server;
 pub use session::{Session, SessionState};
 pub use stream::{Stream, ensure_stream};
 pub use topology::{QueueFacts, declare_topic_exchange, ensure_queue, ensure_topic_exchange};
@@ -60,4 +68,12 @@ async fn bounded<T>(
         Ok(Err(error)) => Err(BrokerError::from_lapin(what, &error)),
         Err(_elapsed) => Err(BrokerError::TimedOut { what, limit }),
     }
+}
+
+/// Queues an acknowledgement and does not wait until it is written. The library queues a method when its future is
+/// first polled. If that fails the channel is gone, which its consumer tells.
+fn ack_now(channel: &lapin::Channel, tag: u64) {
+    let mut ack = Box::pin(channel.basic_ack(tag, BasicAckOptions::default()));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let _ = ack.as_mut().poll(&mut context);
 }

@@ -32,6 +32,14 @@ pub struct Delivery {
     pub body: Bytes,
 }
 
+impl Delivery {
+    /// Why the message could not be decoded, if so. What could be read of it is here; the rest is in the header
+    /// [`header::PROPERTIES`]. Handlers never see such a delivery.
+    pub(crate) fn undecodable(&self) -> Option<&str> {
+        self.properties.headers.get(header::UNDECODABLE)?.as_str()
+    }
+}
+
 /// The properties of a message (AMQP 0-9-1, class `basic`), all optional.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Properties {

@@ -5,10 +5,10 @@
 pub mod broker {
     pub use crate::broker::{
         AmqpRuntime, Backoff, Batch, BrokerError, Confirm, DeliveryLimit, Ear, ExclusiveConsumer,
-        ExclusiveQueue, Feed, LIBRARY_LOG, Link, LinkState, Message, Offset, Publisher,
+        ExclusiveQueue, Feed, Guard, LIBRARY_LOG, Link, LinkState, Message, Offset, Publisher,
         PullChannel, QueueFacts, RPC_LIMIT, Server, Session, SessionState, Stream, Taken, connect,
         declare_kept_for, declare_topic_exchange, delete_queue, delivery_limit, ensure_queue,
-        ensure_stream, ensure_topic_exchange, find_exchange, find_queue, lock, may_consume, server,
+        ensure_stream, ensure_topic_exchange, find_exchange, find_queue, lock, may_consume,
     };
 }
 

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -13,6 +13,7 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 
+use super::link::Consuming;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 use crate::delivery::Delivery;
 use crate::settlement::Call;
@@ -26,7 +27,8 @@ const QUORUM_WINDOW: usize = 16;
 pub(crate) struct ConsumeChannel {
     channel: lapin::Channel,
     queue: Arc<str>,
-    consumer: Option<lapin::Consumer>,
+    consumer: Option<Consumer>,
+    consuming: Weak<Consuming>,
     consumer_tag: String,
     generation: u64,
     /// Settlements since the last method that a quorum queue has answered.
@@ -38,7 +40,10 @@ pub(crate) struct ConsumeChannel {
 
 /// A started consumer of a [`ConsumeChannel`].
 #[derive(Debug)]
-pub(crate) struct Consumer(lapin::Consumer);
+pub(crate) struct Consumer {
+    stream: lapin::Consumer,
+    _consuming: Option<Arc<Consuming>>,
+}
 
 /// What a consumer yields.
 #[derive(Debug)]
@@ -76,6 +81,7 @@ impl ConsumeChannel {
             channel,
             queue: Arc::clone(queue),
             consumer: None,
+            consuming: Arc::downgrade(&link.consuming()),
             consumer_tag,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             unanswered: 0,
@@ -109,18 +115,21 @@ impl ConsumeChannel {
         let channel = self.channel.clone();
         let queue = convert::short("queue", &self.queue);
         let tag = convert::short("consumer tag", &self.consumer_tag);
+        let consuming = self.consuming.upgrade();
         async move {
             let options = BasicConsumeOptions::default();
             let consume = channel.basic_consume(queue?, tag?, options, FieldTable::default());
-            bounded("basic.consume", RPC_LIMIT, consume)
-                .await
-                .map(Consumer)
+            let stream = bounded("basic.consume", RPC_LIMIT, consume).await?;
+            Ok(Consumer {
+                stream,
+                _consuming: consuming,
+            })
         }
     }
 
     /// Takes deliveries from `consumer` from now on.
     pub(crate) fn attach(&mut self, consumer: Consumer) {
-        self.consumer = Some(consumer.0);
+        self.consumer = Some(consumer);
     }
 
     /// Takes no more deliveries: what still comes stays the broker's, until the channel closes.
@@ -133,7 +142,7 @@ impl ConsumeChannel {
         let Some(consumer) = &mut self.consumer else {
             return std::future::pending().await;
         };
-        match consumer.next().await {
+        match consumer.stream.next().await {
             Some(Ok(raw)) => {
                 let tag = raw.delivery_tag;
                 let delivery = convert::delivery(&self.queue, raw);

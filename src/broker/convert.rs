@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
@@ -11,18 +13,48 @@ use lapin::types::{
 };
 
 use super::BrokerError;
-use crate::delivery::{Delivery, HeaderValue, Properties};
+use super::guard::{MARK, MARK_PROPERTIES, MARK_REASON};
+use crate::delivery::{Delivery, HeaderValue, Properties, header as own};
 
-/// A delivery of `queue`, as the broker has it.
+/// A delivery of `queue`, as the broker has it. One that the guard has marked is
+/// [undecodable](Delivery::undecodable).
 pub(super) fn delivery(queue: &Arc<str>, raw: Raw) -> Delivery {
+    let mut properties = properties(&raw.properties);
+    translate_mark(&mut properties.headers);
     Delivery {
         queue: Arc::clone(queue),
         exchange: raw.exchange.into(),
         routing_key: raw.routing_key.into(),
         redelivered: raw.redelivered,
         attempt: 1,
-        properties: properties(&raw.properties),
+        properties,
         body: Bytes::from(raw.data),
+    }
+}
+
+/// Why the guard could not let the properties pass, if so.
+pub(super) fn fault(properties: &BasicProperties) -> Option<String> {
+    let headers = properties.headers().as_ref()?;
+    let AMQPValue::FieldTable(mark) = headers.inner().get(MARK)? else {
+        return None;
+    };
+    match mark.inner().get(MARK_REASON)? {
+        AMQPValue::LongString(reason) => Some(reason.to_string()),
+        _ => None,
+    }
+}
+
+/// Replaces the guard's mark, if there is one, by the headers that tell of it.
+fn translate_mark(headers: &mut BTreeMap<String, HeaderValue>) {
+    let Some(HeaderValue::Table(mut mark)) = headers.remove(MARK) else {
+        return;
+    };
+    if let Some(HeaderValue::Bytes(original)) = mark.remove(MARK_PROPERTIES) {
+        let text = HeaderValue::Text(BASE64_STANDARD.encode(original));
+        headers.insert(own::PROPERTIES.to_owned(), text);
+    }
+    if let Some(reason) = mark.remove(MARK_REASON) {
+        headers.insert(own::UNDECODABLE.to_owned(), reason);
     }
 }
 

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
+use tracing::warn;
+
 use super::topology::bind_queue;
-use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
+use super::{BrokerError, Link, RPC_LIMIT, ack_now, bounded, convert};
 
 /// What an exclusive queue is to be like.
 #[derive(Debug, Clone)]
@@ -76,7 +78,14 @@ impl ExclusiveConsumer {
     /// The next message; nothing where the queue or the channel is gone. Cancel safe; not to be called again
     /// after that.
     pub async fn next(&mut self) -> Option<Taken> {
-        let raw = self.consumer.next().await?.ok()?;
+        let raw = loop {
+            let raw = self.consumer.next().await?.ok()?;
+            let Some(reason) = convert::fault(&raw.properties) else {
+                break raw;
+            };
+            warn!(queue = %self.consumer.queue(), reason, "a message that cannot be decoded is dropped");
+            self.settle(raw.delivery_tag);
+        };
         let properties = &raw.properties;
         let text =
             |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
@@ -92,11 +101,7 @@ impl ExclusiveConsumer {
     /// Acknowledges a message, so that the broker sends another. Waits for nothing: what cannot be written now
     /// is bounded by the prefetch.
     pub fn settle(&self, tag: u64) {
-        let mut ack = Box::pin(self.channel.basic_ack(tag, BasicAckOptions::default()));
-        // The library queues a method when its future is first polled. Where it fails the channel is gone, which
-        // the consumer tells.
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        let _ = ack.as_mut().poll(&mut context);
+        ack_now(&self.channel, tag);
     }
 }
 

@@ -7,8 +7,10 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
+use tracing::warn;
+
 use super::topology::bind_queue;
-use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
+use super::{BrokerError, Link, RPC_LIMIT, ack_now, bounded, convert};
 use crate::delivery::Delivery;
 
 /// Where in a stream to begin.
@@ -126,8 +128,10 @@ impl Feed {
     /// Where the channel or the queue is gone. Not to be called again after that.
     pub async fn batch(&mut self, limit: usize) -> Result<Batch, BrokerError> {
         let mut batch = Batch::default();
-        let first = self.consumer.next().await;
-        self.put(&mut batch, first)?;
+        while batch.messages.is_empty() {
+            let next = self.consumer.next().await;
+            self.put(&mut batch, next)?;
+        }
         self.gather(&mut batch, limit)?;
         Ok(batch)
     }
@@ -158,6 +162,12 @@ impl Feed {
         next: Option<lapin::Result<lapin::message::Delivery>>,
     ) -> Result<(), BrokerError> {
         match next {
+            Some(Ok(raw)) if convert::fault(&raw.properties).is_some() => {
+                let reason = convert::fault(&raw.properties);
+                warn!(queue = %self.queue, reason, "a message that cannot be decoded is skipped");
+                ack_now(&self.channel, raw.delivery_tag);
+                Ok(())
+            }
             Some(Ok(raw)) => {
                 batch.tag = raw.delivery_tag;
                 let delivery = convert::delivery(&self.queue, raw);

@@ -1,21 +1,23 @@
 //! One connection to the broker, from its handshake to its end.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_rs::Runtime;
 use futures_util::StreamExt as _;
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::tcp::AsyncTcpStream;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Connection, ConnectionProperties, Event};
 use secrecy::ExposeSecret as _;
-use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
 
-use super::{AmqpRuntime, BrokerError, RPC_LIMIT, Server, bounded, hello};
+use super::server::{self, Server};
+use super::socket::{Kit, Socket, SocketHandle, dial};
+use super::{AmqpRuntime, BrokerError, RPC_LIMIT, bounded};
 use crate::config::BrokerSettings;
 
 /// The largest frame asked for. A broker without a limit of its own (`frame_max` 0) would otherwise make
@@ -23,6 +25,8 @@ use crate::config::BrokerSettings;
 const FRAME_MAX: u32 = 131_072;
 /// How often the connection's own state is looked at beside its events.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// After so many requests in a row without an answer the connection is given up: another node of the broker may answer.
+const SILENCE_LIMIT: usize = 3;
 
 /// One connection. Cheap to clone; the connection closes when the last clone is gone.
 #[derive(Debug, Clone)]
@@ -33,11 +37,18 @@ struct Inner {
     connection: Connection,
     generation: u64,
     state: watch::Receiver<LinkState>,
-    settings: BrokerSettings,
-    handle: Handle,
-    server: OnceCell<Server>,
+    socket: Arc<SocketHandle>,
+    server: Server,
+    /// Requests since the last answer.
+    unanswered: AtomicUsize,
+    /// Every consumer on the link has a clone.
+    consuming: Arc<Consuming>,
     _watcher: AbortOnDropHandle<()>,
 }
+
+/// A sign that a consumer lives on a link.
+#[derive(Debug, Default)]
+pub(super) struct Consuming;
 
 /// How a link is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,52 +79,138 @@ pub struct Negotiated {
     pub heartbeat: Duration,
 }
 
-/// Connects and logs in, within `settings.connect_timeout`.
+/// Connects to the first of the hosts of `settings` that lets the client in; each has `settings.connect_timeout`.
 ///
 /// # Errors
-/// [`BrokerError::Unreachable`] for the network and TLS, [`BrokerError::Refused`] for what the broker does
-/// not accept (403 credentials, 530 virtual host), [`BrokerError::TimedOut`], [`BrokerError::File`].
+/// The last host's: [`BrokerError::Unreachable`] for the network and TLS, [`BrokerError::Refused`] for what the
+/// broker does not accept (403 credentials, 530 virtual host), [`BrokerError::TimedOut`], [`BrokerError::File`].
 pub async fn connect(
     settings: &BrokerSettings,
     name: &str,
     runtime: &AmqpRuntime,
 ) -> Result<Link, BrokerError> {
+    let mut turn = 0;
+    loop {
+        let attempt = settings.at_host(turn);
+        turn += 1;
+        match connect_to(&attempt, name, runtime, &mut Vec::new()).await {
+            Err(error) if turn < settings.hosts() && !error.is_refusal() => {
+                warn!(host = attempt.address(), %error, "trying the next host");
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Connects to the host of `settings` and logs in, within `settings.connect_timeout`. An address that accepts the
+/// connection and then does not answer is added to `silent`; those are tried after the host's others.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn connect_to(
+    settings: &BrokerSettings,
+    name: &str,
+    runtime: &AmqpRuntime,
+    silent: &mut Vec<SocketAddr>,
+) -> Result<Link, BrokerError> {
+    let limit = settings.connect_timeout;
+    let settings = refreshed(settings).await?;
+    let mut dialled = None;
+    let connecting = async {
+        let (socket, address) = dial(&settings, silent, FRAME_MAX).await?;
+        dialled = Some(address);
+        log_in(&settings, name, runtime, socket).await
+    };
+    let connected = tokio::time::timeout(limit, connecting).await;
+    let what = "connecting";
+    let connected = connected.unwrap_or(Err(BrokerError::TimedOut { what, limit }));
+    match (&connected, dialled) {
+        (Err(BrokerError::TimedOut { .. }), Some(address)) if !silent.contains(&address) => {
+            silent.push(address);
+        }
+        _ => {}
+    }
+    connected
+}
+
+/// The settings with what their files say now.
+async fn refreshed(settings: &BrokerSettings) -> Result<BrokerSettings, BrokerError> {
+    let settings = settings.clone();
+    if settings.url_file.is_none() && settings.password_file.is_none() {
+        return Ok(settings);
+    }
+    let what = "reading the credentials";
+    match tokio::task::spawn_blocking(move || settings.refreshed()).await {
+        Ok(Ok(settings)) => Ok(settings),
+        Ok(Err(error)) => Err(BrokerError::File {
+            path: error.path.display().to_string(),
+            cause: error.cause,
+        }),
+        Err(error) => Err(BrokerError::Lost {
+            what,
+            cause: error.to_string(),
+        }),
+    }
+}
+
+/// Has a handshake that is given up end: the client library would wait for it forever.
+struct Handshake(Option<Arc<SocketHandle>>);
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.take() {
+            socket.abandon();
+        }
+    }
+}
+
+/// The handshake of AMQP on an open socket.
+async fn log_in(
+    settings: &BrokerSettings,
+    name: &str,
+    runtime: &AmqpRuntime,
+    socket: Socket,
+) -> Result<Link, BrokerError> {
     static GENERATION: AtomicU64 = AtomicU64::new(1);
 
-    let tls = tls(settings).await?;
-    let executor = runtime.executor();
-    let handle = executor
-        .handle()
-        .expect("the executor was made from a handle");
+    let handle = runtime.handle().clone();
+    let socket_handle = socket.handle();
+    let mut handshake = Handshake(Some(socket.handle()));
+    let socket = Mutex::new(Some(socket));
+    let hand_over = async move |_: AMQPUri, _: Runtime<Kit>| {
+        let socket = socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let used = || std::io::Error::other("the broker hung up during the handshake");
+        Ok(AsyncTcpStream::Plain(socket.ok_or_else(used)?))
+    };
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let connecting = Connection::connect_uri_with_config(
-        uri(settings),
-        properties,
-        tls,
-        Runtime::tokio_with_handle(handle.clone()),
-    );
-    let connection = bounded("connecting", settings.connect_timeout, connecting)
+    let kit = Runtime::new(Kit::new(handle.clone()));
+    let connection = Connection::connector(uri(settings), kit, hand_over, properties)
         .await
-        .map_err(|error| match error {
-            BrokerError::Lost { cause, .. } => BrokerError::Unreachable {
-                address: format!("{}:{}", settings.host, settings.port),
-                cause,
+        .map_err(
+            |error| match BrokerError::from_lapin("connecting", &error) {
+                BrokerError::Lost { cause, .. } => BrokerError::Unreachable {
+                    address: settings.address(),
+                    cause: server::hint(cause, &socket_handle, settings.tls),
+                },
+                other => other,
             },
-            other => other,
-        })?;
+        )?;
+    handshake.0 = None;
     let (sender, state) = watch::channel(LinkState::Up);
     let watcher = handle.spawn(watch_events(
         connection.events_listener(),
         connection.status().clone(),
         sender,
     ));
+    let greeting = socket_handle.greeting();
     Ok(Link(Arc::new(Inner {
         connection,
         generation: GENERATION.fetch_add(1, Ordering::Relaxed),
         state,
-        settings: settings.clone(),
-        handle: handle.clone(),
-        server: OnceCell::new(),
+        server: greeting.and_then(Server::parse).unwrap_or_default(),
+        socket: socket_handle,
+        unanswered: AtomicUsize::new(0),
+        consuming: Arc::default(),
         _watcher: AbortOnDropHandle::new(watcher),
     })))
 }
@@ -148,14 +245,28 @@ impl Link {
         crate::wait::changed(&mut state).await;
     }
 
-    /// Who is at the other end. The client library does not tell, so that it is asked on a connection of its
-    /// own, once.
-    ///
-    /// # Errors
-    /// As [`server`](super::server).
-    pub async fn server(&self) -> Result<&Server, BrokerError> {
-        let ask = || hello::server_on(&self.0.settings, &self.0.handle);
-        self.0.server.get_or_try_init(ask).await
+    /// Who is at the other end, as it greeted.
+    pub fn server(&self) -> &Server {
+        &self.0.server
+    }
+
+    /// What a consumer on this link keeps for as long as it lives.
+    pub(super) fn consuming(&self) -> Arc<Consuming> {
+        Arc::clone(&self.0.consuming)
+    }
+
+    /// Notes whether a request was answered. After [`SILENCE_LIMIT`] in a row that were not the link is lost, unless it
+    /// has a consumer: one queue that does not answer is no reason to disturb the others.
+    pub(crate) fn note_answer<T>(&self, answer: &Result<T, BrokerError>) {
+        if !matches!(answer, Err(BrokerError::TimedOut { .. })) {
+            self.0.unanswered.store(0, Ordering::Relaxed);
+            return;
+        }
+        let unanswered = self.0.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+        let consumers = Arc::strong_count(&self.0.consuming) - 1;
+        if unanswered >= SILENCE_LIMIT && consumers == 0 && !self.is_blocked() {
+            self.0.socket.abandon();
+        }
     }
 
     /// Whether the broker blocks publishes on this link.
@@ -223,7 +334,7 @@ async fn watch_events(
     state.send_replace(LinkState::Lost { cause });
 }
 
-pub(super) fn uri(settings: &BrokerSettings) -> AMQPUri {
+fn uri(settings: &BrokerSettings) -> AMQPUri {
     let heartbeat = u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX);
     AMQPUri {
         scheme: if settings.tls {
@@ -246,28 +357,4 @@ pub(super) fn uri(settings: &BrokerSettings) -> AMQPUri {
             ..AMQPQueryString::default()
         },
     }
-}
-
-pub(super) async fn tls(settings: &BrokerSettings) -> Result<OwnedTLSConfig, BrokerError> {
-    let mut tls = OwnedTLSConfig::default();
-    if let Some(ca) = &settings.ca {
-        let pem = read(ca).await?;
-        tls.cert_chain = Some(String::from_utf8_lossy(&pem).into_owned());
-    }
-    if let Some((certificate, key)) = &settings.identity {
-        tls.identity = Some(OwnedIdentity::PKCS8 {
-            pem: read(certificate).await?,
-            key: read(key).await?,
-        });
-    }
-    Ok(tls)
-}
-
-async fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
-    tokio::fs::read(path)
-        .await
-        .map_err(|error| BrokerError::File {
-            path: path.display().to_string(),
-            cause: error.to_string(),
-        })
 }

@@ -5,7 +5,6 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use tokio_executor_trait::Tokio;
 
 /// One thread that runs the client library, the settle loops and the status publisher.
 ///
@@ -43,10 +42,5 @@ impl AmqpRuntime {
     /// Where to spawn tasks that speak AMQP.
     pub fn handle(&self) -> &Handle {
         &self.handle
-    }
-
-    /// The runtime in the form that travels between executor-agnostic crates.
-    pub fn executor(&self) -> Tokio {
-        Tokio::default().with_handle(self.handle.clone())
     }
 }

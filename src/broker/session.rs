@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::{AmqpRuntime, Backoff, BrokerError, Link, connect};
+use super::backoff::Attempt;
+use super::link::connect_to;
+use super::{AmqpRuntime, Backoff, BrokerError, Link};
 use crate::config::BrokerSettings;
 use crate::metrics::Metrics;
 
@@ -107,6 +109,9 @@ impl Session {
     }
 }
 
+/// How many addresses that accept connections and do not answer are remembered.
+const SILENT_LIMIT: usize = 16;
+
 struct Keeper {
     settings: Arc<BrokerSettings>,
     name: String,
@@ -121,28 +126,22 @@ impl Keeper {
     async fn keep(self) {
         let mut backoff = Backoff::default();
         let mut connected_before = false;
+        let mut silent = Vec::new();
+        // Workers begin at different hosts, so that a cluster shares the load.
+        let mut turn: usize = rand::random_range(0..self.settings.hosts());
         while let Some(runtime) = self.runtime.upgrade() {
-            match connect(&self.settings, &self.name, &runtime).await {
+            let settings = self.settings.at_host(turn);
+            let connected = connect_to(&settings, &self.name, &runtime, &mut silent).await;
+            drop(runtime);
+            silent.truncate(SILENT_LIMIT);
+            let attempt = match connected {
                 Ok(link) => {
-                    drop(runtime);
-                    info!(
-                        purpose = self.purpose,
-                        host = self.settings.host,
-                        port = self.settings.port,
-                        vhost = self.settings.vhost,
-                        generation = link.generation(),
-                        "connected to the broker"
-                    );
+                    silent.clear();
                     if connected_before {
                         self.metrics.reconnected(self.purpose);
                     }
                     connected_before = true;
-                    backoff.reset();
-                    self.state
-                        .send_replace(SessionState::Connected(link.clone()));
-                    let cause = link.lost().await;
-                    self.state.send_replace(SessionState::Reconnecting);
-                    warn!(purpose = self.purpose, %cause, "the connection to the broker is lost");
+                    Attempt::Lasted(self.hold(link, &settings, &backoff).await)
                 }
                 Err(error) if error.is_refusal() && !connected_before => {
                     warn!(purpose = self.purpose, %error, "the broker refuses the connection");
@@ -152,14 +151,47 @@ impl Keeper {
                 Err(error) => {
                     warn!(
                         purpose = self.purpose,
+                        host = settings.address(),
                         attempt = backoff.attempts() + 1,
                         %error,
                         "cannot connect to the broker; trying again"
                     );
+                    if error.code().is_some() {
+                        Attempt::Refused
+                    } else {
+                        Attempt::Unanswered
+                    }
                 }
-            }
+            };
+            turn += 1;
+            let wait = backoff.after(attempt, rand::random());
             // A drain that hurries does not wait for another attempt after this.
-            let _ = timeout(backoff.next(rand::random()), self.hurry.notified()).await;
+            let _ = timeout(wait, self.hurry.notified()).await;
         }
+    }
+
+    /// Makes `link` known until it is lost; how long it lasted.
+    async fn hold(&self, link: Link, settings: &BrokerSettings, backoff: &Backoff) -> Duration {
+        let since = Instant::now();
+        info!(
+            purpose = self.purpose,
+            host = settings.host,
+            port = settings.port,
+            vhost = settings.vhost,
+            generation = link.generation(),
+            "connected to the broker"
+        );
+        self.state
+            .send_replace(SessionState::Connected(link.clone()));
+        let cause = link.lost().await;
+        self.state.send_replace(SessionState::Reconnecting);
+        warn!(
+            purpose = self.purpose,
+            lasted = ?since.elapsed(),
+            losses_in_a_row = backoff.attempts() + 1,
+            %cause,
+            "the connection to the broker is lost"
+        );
+        since.elapsed()
     }
 }

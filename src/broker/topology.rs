@@ -55,7 +55,7 @@ pub async fn ensure_queue(link: &Link, node: &NodeSettings) -> Result<QueueFacts
             ..found
         });
     }
-    let mut wish = Wish::of(node, link).await?;
+    let mut wish = Wish::of(node, link);
     let mut tries = 1;
     loop {
         match declare(link, node, &wish).await {

@@ -1,12 +1,14 @@
 //! How to reach the broker, and what its URL may say.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use thiserror::Error;
 use url::{Host, Url};
+
+use super::file;
 
 /// `[broker]`
 #[derive(Debug, Clone)]
@@ -15,14 +17,20 @@ pub struct BrokerSettings {
     pub tls: bool,
     /// Host name or address.
     pub host: String,
-    /// TCP port; 5672, or 5671 with TLS, where the URL names none.
+    /// TCP port; 5672, or 5671 with TLS, if the URL names none.
     pub port: u16,
+    /// Other hosts of the same cluster, with their ports. They are tried in turn if one does not answer.
+    pub other_hosts: Vec<(String, u16)>,
     /// Virtual host.
     pub vhost: String,
     /// User name.
     pub username: String,
     /// Password; never shown.
     pub password: SecretString,
+    /// The file that the URL was read from. User, password, host and port are read again at each attempt to connect.
+    pub url_file: Option<PathBuf>,
+    /// The file that the password was read from. It is read again at each attempt to connect.
+    pub password_file: Option<PathBuf>,
     /// PEM file of the authorities that may sign the broker's certificate, beside the system's.
     pub ca: Option<PathBuf>,
     /// PEM files of the client's certificate chain and its private key.
@@ -111,15 +119,105 @@ impl BrokerSettings {
             tls,
             host,
             port: url.port().unwrap_or(if tls { 5671 } else { 5672 }),
+            other_hosts: Vec::new(),
             vhost: vhost(url.path())?,
             username,
             password: password.into(),
+            url_file: None,
+            password_file: None,
             ca: None,
             identity: None,
             connect_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(20),
         })
     }
+
+    /// Host and port, as errors and log lines show them.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// How many hosts there are to try.
+    pub(crate) fn hosts(&self) -> usize {
+        1 + self.other_hosts.len()
+    }
+
+    /// These settings with the host of a turn in first place; turns go round.
+    pub(crate) fn at_host(&self, turn: usize) -> Self {
+        let mut settings = self.clone();
+        if let Some(other) = (turn % self.hosts()).checked_sub(1) {
+            (settings.host, settings.port) = self.other_hosts[other].clone();
+        }
+        settings
+    }
+
+    /// These settings with what their files say now: the password, or all of a URL but its virtual host. One of the
+    /// other hosts stays as it is. Blocks on the files.
+    ///
+    /// # Errors
+    /// The file that cannot be used, and why. It holds nothing of its text.
+    pub(crate) fn refreshed(mut self) -> Result<Self, SecretFileError> {
+        if let Some(path) = self.url_file.clone() {
+            let unusable = |cause| SecretFileError {
+                path: path.clone(),
+                cause,
+            };
+            let url = secret(&path).map_err(unusable)?;
+            let read = Self::from_url(&url);
+            let read = read.map_err(|error| unusable(format!("the URL in the file {error}")))?;
+            let named_there = !self
+                .other_hosts
+                .iter()
+                .any(|(host, port)| *host == self.host && *port == self.port);
+            if named_there {
+                (self.host, self.port) = (read.host, read.port);
+            }
+            (self.username, self.password) = (read.username, read.password);
+        }
+        if let Some(path) = self.password_file.clone() {
+            let password = secret(&path).map_err(|cause| SecretFileError { path, cause })?;
+            self.password = password.into();
+        }
+        Ok(self)
+    }
+}
+
+/// A file of a secret that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}: {cause}", path.display())]
+pub(crate) struct SecretFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, in words.
+    pub cause: String,
+}
+
+/// The text of the file at `path`, without the newline that editors put at its end; on failure, the cause in words.
+pub(super) fn secret(path: &Path) -> Result<String, String> {
+    let text = file::text(path).map_err(|cause| format!("cannot be read: {cause}"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err("the file is empty".into());
+    }
+    if text.contains('\0') {
+        return Err("the file must not contain NUL".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// `host`, `host:port` or `[address]:port`; without a port it is `port`.
+pub(super) fn host_and_port(text: &str, port: u16) -> Result<(String, u16), UrlError> {
+    if text.contains(['/', '@', '?', '#']) {
+        return Err(UrlError::Host);
+    }
+    let settings = BrokerSettings::from_url(&format!("amqp://{text}"))?;
+    let named = Url::parse(&format!("amqp://{text}"))?.port();
+    Ok((settings.host, named.unwrap_or(port)))
 }
 
 fn vhost(path: &str) -> Result<String, UrlError> {
@@ -142,5 +240,59 @@ fn decoded(escaped: &str) -> Result<String, UrlError> {
     match percent_decode_str(escaped).decode_utf8() {
         Ok(text) if !text.contains('\0') => Ok(text.into_owned()),
         Ok(_) | Err(_) => Err(UrlError::Escapes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn files_are_read_again_at_each_attempt() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = directory.path().join("url");
+        let write = |text: &str| std::fs::write(&url, text).expect("it is written");
+        write("amqp://one:1@first:1000/v");
+        let mut settings = BrokerSettings::from_url("amqp://one:1@first:1000/v").expect("a URL");
+        settings.url_file = Some(url.clone());
+        settings.other_hosts = vec![("second".into(), 2000)];
+        write("amqp://two:2@moved:3000/other\n");
+        let now = settings.at_host(0).refreshed().expect("it is read");
+        assert_eq!(
+            (now.username.as_str(), now.address().as_str()),
+            ("two", "moved:3000")
+        );
+        assert_eq!(now.password.expose_secret(), "2");
+        assert_eq!(now.vhost, "v", "a worker stays in its virtual host");
+        let other = settings.at_host(1).refreshed().expect("it is read");
+        assert_eq!(
+            (other.username.as_str(), other.address().as_str()),
+            ("two", "second:2000")
+        );
+
+        settings.password_file = Some(directory.path().join("missing"));
+        let error = settings.refreshed().expect_err("there is no such file");
+        assert!(
+            error.to_string().contains("missing: cannot be read"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn hosts_have_the_port_of_the_url_unless_they_name_one() {
+        for (text, expected) in [
+            ("b", ("b", 5671)),
+            ("b:1", ("b", 1)),
+            ("10.0.0.1", ("10.0.0.1", 5671)),
+            ("[::1]:7", ("::1", 7)),
+        ] {
+            let (host, port) = host_and_port(text, 5671).expect(text);
+            assert_eq!((host.as_str(), port), expected);
+        }
+        for text in ["", "amqp://b", "b/v", "u@b", "b:0", "b:x"] {
+            assert!(host_and_port(text, 5672).is_err(), "{text:?}");
+        }
     }
 }

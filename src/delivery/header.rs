@@ -41,3 +41,10 @@ pub const SEAL: &str = "x-tidegate-seal";
 
 /// The prefix of all of them.
 pub const PREFIX: &str = "x-tidegate-";
+
+/// Marks a delivery whose properties or routing key the client library could not have read: why, in words. No
+/// sender can set it: the guard on the connection takes a message that has it for an undecodable one.
+pub const UNDECODABLE: &str = "x-tidegate-undecodable";
+/// The original property flags and properties of an undecodable message, in base64; the beginning, if there is too much
+/// of them.
+pub const PROPERTIES: &str = "x-tidegate-properties";

@@ -99,7 +99,7 @@ pub enum Reason {
     Crash,
     /// The body is larger than the node's `max_body`.
     TooLarge,
-    /// The body is not what the handler can read.
+    /// The body is not what the handler can read, or the properties are not what AMQP allows.
     Undecodable,
     /// The message's time to live (`expiration`) ended before it could be run again.
     Expired,

@@ -19,7 +19,7 @@ use super::slots::Slot;
 use super::task::{NodeState, Task, next_intake};
 use crate::broker::{BrokerError, ConsumeChannel, Intake};
 use crate::config::Slots;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, header};
 use crate::handler::{Outcome, Reason};
 use crate::retry::{Received, receive};
 use crate::settlement::{Identity, Ledger, Unproven};
@@ -142,6 +142,9 @@ impl Task {
     }
 
     pub(super) fn opened(&mut self, opened: Result<Box<Opened>, BrokerError>) {
+        if let Some(link) = self.link() {
+            link.note_answer(&opened);
+        }
         let facts = match opened.map(|opened| *opened) {
             Ok(Opened::Channel(mut channel, consumer, facts)) => {
                 channel.attach(consumer);
@@ -224,20 +227,31 @@ impl Task {
 
     /// Finds out what a delivery is: one that is known already, one that has to wait, one that cannot be run,
     /// or work.
-    fn accept(&mut self, tag: u64, delivery: Arc<Delivery>) {
+    fn accept(&mut self, tag: u64, mut delivery: Arc<Delivery>) {
+        let undecodable = delivery.undecodable().map(str::to_owned);
+        if undecodable.is_some() {
+            // The mark is the guard's word to this process, and no part of the message.
+            let headers = &mut Arc::make_mut(&mut delivery).properties.headers;
+            headers.remove(header::UNDECODABLE);
+        }
         let now = Timestamp::now();
         let received = receive(delivery, self.delayed_by_broker, now);
+        let identity = match &undecodable {
+            None => self.handlers_identity(&received.delivery),
+            Some(_) => None,
+        };
         let work = Work {
-            identity: Identity::of(
-                &received,
-                self.handlers_identity(&received.delivery).as_deref(),
-            ),
+            identity: Identity::of(&received, identity.as_deref()),
             received,
             arrived: Instant::now(),
         };
         let Some(work) = self.unless_known(tag, work) else {
             return;
         };
+        if let Some(error) = undecodable {
+            let reason = Reason::Undecodable;
+            return self.set_aside(tag, work, Outcome::Dead { reason, error });
+        }
         if work.received.copy.is_some() && work.received.is_expired(now) {
             self.expired(tag, work);
             return;
@@ -262,8 +276,12 @@ impl Task {
                 self.settings.queue, self.settings.max_body
             ),
         };
+        self.set_aside(tag, work, outcome);
+    }
+
+    /// Does with a delivery what follows from `outcome`, though it was not run.
+    fn set_aside(&mut self, tag: u64, work: Work, outcome: Outcome) {
         self.log(&outcome, work.delivery());
-        // It was not run.
         let runs = work.delivery().attempt - 1;
         self.follow(tag, work, outcome, runs);
     }

@@ -78,7 +78,7 @@ pub(crate) async fn ensure_dead_queue(
 ) -> Result<(), BrokerError> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text(kind.as_str()));
-    let unlimited = kind == QueueType::Quorum && link.server().await?.is_at_least(4, 0);
+    let unlimited = kind == QueueType::Quorum && link.server().is_at_least(4, 0);
     if !unlimited {
         return declare(link, name, arguments).await;
     }

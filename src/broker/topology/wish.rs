@@ -20,7 +20,7 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    pub(crate) async fn of(node: &NodeSettings, link: &Link) -> Result<Self, BrokerError> {
+    pub(crate) fn of(node: &NodeSettings, link: &Link) -> Self {
         let plain = Self {
             single_active_consumer: node.single_active_consumer,
             unlimited: false,
@@ -28,10 +28,10 @@ impl Wish {
             delayed_retry: None,
         };
         if node.kind != QueueType::Quorum {
-            return Ok(plain);
+            return plain;
         }
         // Before 4.0 a limit of -1 would let the broker drop a message at its first return.
-        let server = link.server().await?;
+        let server = link.server();
         let delays = server.is_at_least(4, 3);
         if node.delayed_retry && !delays {
             tracing::warn!(
@@ -41,12 +41,12 @@ impl Wish {
             );
         }
         let limits_by_default = server.is_at_least(4, 0);
-        Ok(Self {
+        Self {
             unlimited: limits_by_default,
             limits_by_default,
             delayed_retry: (node.delayed_retry && delays).then(|| configured(node)),
             ..plain
-        })
+        }
     }
 
     /// Whether the broker gives up on a message that it delivered too often.

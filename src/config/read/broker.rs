@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
-use super::super::broker::BrokerSettings;
+use super::super::broker::{BrokerSettings, host_and_port, secret};
 use super::super::section::{Rule, Section};
 use super::super::tree::Tree;
-use super::super::{file, value};
+use super::super::value;
 use super::{MINUTE, pem};
 
-pub(super) const KEYS: [&str; 8] = [
+pub(super) const KEYS: [&str; 9] = [
     "url",
+    "hosts",
     "url_file",
     "password_file",
     "ca",
@@ -22,15 +21,20 @@ pub(super) const KEYS: [&str; 8] = [
     "heartbeat",
 ];
 
+/// How many other hosts there may be.
+const HOSTS_LIMIT: usize = 32;
+/// What a host has to look like.
+const HOST_RULE: &str = "must be a host such as \"rabbit-2\", \"rabbit-2:5672\" or \"[::1]:5672\"";
+
 pub(super) fn read(section: &Section<'_>) -> Option<BrokerSettings> {
     let broker = url(section);
-    let password = section.read("password_file", |tree| {
-        let password = secret_file(tree)?;
-        if password.contains('\0') {
-            return Err("the password must not contain NUL".into());
-        }
-        Ok(SecretString::from(password))
+    let password = section.read("password_file", secret_file);
+    let port = broker.as_ref().map_or(0, |broker| broker.port);
+    let other_hosts = section.list("hosts").into_iter();
+    let other_hosts = other_hosts.filter_map(|field| {
+        field.read(|tree| host_and_port(&value::text(tree)?, port).map_err(|_| HOST_RULE.into()))
     });
+    let other_hosts: Vec<_> = other_hosts.take(HOSTS_LIMIT).collect();
     let ca = section.read("ca", pem::certificates);
     let identity = identity(section);
     let timeout = value::duration(Duration::from_millis(100), 5 * MINUTE);
@@ -47,9 +51,16 @@ pub(super) fn read(section: &Section<'_>) -> Option<BrokerSettings> {
             }
         }
     }
-    if let Some(password) = password {
-        broker.password = password;
+    if let Some((path, password)) = password {
+        broker.password = password.into();
+        broker.password_file = Some(path);
     }
+    // The URL's own host may be listed again.
+    let own = (broker.host.clone(), broker.port);
+    broker.other_hosts = other_hosts
+        .into_iter()
+        .filter(|host| *host != own)
+        .collect();
     broker.ca = ca;
     broker.identity = identity;
     broker.connect_timeout = connect_timeout.unwrap_or(broker.connect_timeout);
@@ -73,8 +84,12 @@ fn url(section: &Section<'_>) -> Option<BrokerSettings> {
         }
         (true, false) => section.secret("url", |tree| parse(&value::text(tree)?)),
         (false, true) => section.read("url_file", |tree| {
-            let url = secret_file(tree)?;
-            parse(&url).map_err(|rule| format!("the URL in the file {rule}"))
+            let (path, url) = secret_file(tree)?;
+            let broker = parse(&url).map_err(|rule| format!("the URL in the file {rule}"))?;
+            Ok(BrokerSettings {
+                url_file: Some(path),
+                ..broker
+            })
         }),
         (false, false) => {
             section.lacks(
@@ -86,16 +101,11 @@ fn url(section: &Section<'_>) -> Option<BrokerSettings> {
     }
 }
 
-/// The text of the file at a path, without the newline that editors put at its end.
-pub(super) fn secret_file(tree: &Tree) -> Result<String, Rule> {
+/// A path, and the text of the file there.
+pub(super) fn secret_file(tree: &Tree) -> Result<(PathBuf, String), Rule> {
     let path = value::path(tree)?;
-    let text = file::text(&path).map_err(|cause| format!("cannot be read: {cause}"))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    if text.is_empty() {
-        return Err("the file is empty".into());
-    }
-    Ok(text.to_owned())
+    let text = secret(&path)?;
+    Ok((path, text))
 }
 
 fn identity(section: &Section<'_>) -> Option<(PathBuf, PathBuf)> {

@@ -76,7 +76,7 @@ fn token(section: &Section<'_>, key: &str, file: &str, secrets: bool) -> Option<
     }
     section.read(file, |tree| {
         if secrets {
-            let token = right(broker::secret_file(tree)?);
+            let token = right(broker::secret_file(tree)?.1);
             token
                 .map(Some)
                 .map_err(|rule| format!("the token in the file {rule}"))

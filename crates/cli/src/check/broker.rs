@@ -8,7 +8,7 @@ use super::{Finding, Section};
 use tidegate::config::{NodeSettings, Settings};
 use tidegate::internal::broker::{
     AmqpRuntime, BrokerError, Link, QueueFacts, RPC_LIMIT, connect, declare_topic_exchange,
-    ensure_queue, find_exchange, find_queue, may_consume, server,
+    ensure_queue, find_exchange, find_queue, may_consume,
 };
 
 mod aside;
@@ -40,38 +40,33 @@ pub(crate) async fn broker_findings(settings: &Settings) -> Vec<Finding> {
 /// Who answers, and whether it lets the worker in.
 async fn greet(settings: &Settings, runtime: &AmqpRuntime) -> (Vec<Finding>, Option<Link>) {
     let broker = &settings.broker;
-    let address = format!("{}:{}", broker.host, broker.port);
+    let address = broker.address();
+    let vhost = format!("vhost {}", broker.vhost);
+    let user = format!("user {}", broker.username);
     let error = |subject: &str, message: String| Finding::error(Section::Broker, subject, message);
-    let server = match server(broker, runtime).await {
-        Ok(server) => server,
-        Err(cause) => return (vec![error(&address, cause.to_string())], None),
+    let link = match connect(broker, "tidegate check", runtime).await {
+        Ok(link) => link,
+        Err(cause) => {
+            let finding = match cause.code() {
+                Some(403) => error(&user, format!("wrong user or password: {cause}")),
+                Some(_) => error(&vhost, cause.to_string()),
+                None => error(&address, cause.to_string()),
+            };
+            return (vec![finding], None);
+        }
     };
+    let server = link.server();
     let tls = if broker.tls { ", over TLS" } else { "" };
     let answers = format!("{} {} answers{tls}", server.product, server.version);
-    let mut findings = vec![if server.product == "RabbitMQ" {
+    let answers = if server.product == "RabbitMQ" {
         Finding::ok(Section::Broker, address, answers)
     } else {
         let message = format!("{answers}; tidegate is made for RabbitMQ");
         Finding::warning(Section::Broker, address, message)
-    }];
-    let vhost = format!("vhost {}", broker.vhost);
-    match connect(broker, "tidegate check", runtime).await {
-        Ok(link) => {
-            let message = format!("user {} is let in", broker.username);
-            findings.push(Finding::ok(Section::Broker, vhost, message));
-            (findings, Some(link))
-        }
-        Err(cause) if cause.code() == Some(403) => {
-            let message = format!("wrong user or password: {cause}");
-            let user = format!("user {}", broker.username);
-            findings.push(error(&user, message));
-            (findings, None)
-        }
-        Err(cause) => {
-            findings.push(error(&vhost, cause.to_string()));
-            (findings, None)
-        }
-    }
+    };
+    let message = format!("{user} is let in");
+    let let_in = Finding::ok(Section::Broker, vhost, message);
+    (vec![answers, let_in], Some(link))
 }
 
 /// Looks at everything. Refusals become findings; an error says that the connection is of no more use.
