@@ -68,7 +68,7 @@ async fn events(browser: &Browser) {
     }";
     let all = json!([["a", {"x": 1}], ["b", [2]], ["message", 3]]);
     let expected = json!([all, all, all, all, all]);
-    assert_eq!(module(browser, "live.js", script).await, expected);
+    assert_eq!(module(browser, "stream.js", script).await, expected);
 }
 
 async fn drains(browser: &Browser) {

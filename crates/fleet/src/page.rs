@@ -38,10 +38,14 @@ assets! {
     "overview.js",
     "page.js",
     "row.js",
+    "shared.js",
     "store.js",
+    "stream.js",
+    "succession.js",
     "theme.js",
     "timeline.js",
     "token.js",
+    "verdict.js",
     "words.js",
 }
 
@@ -73,7 +77,7 @@ mod tests {
             let name = name.to_string_lossy().into_owned();
             assert!(
                 asset(&name).is_some(),
-                "{name} is missing in src/fleet/page.rs"
+                "{name} is missing in crates/fleet/src/page.rs"
             );
         }
         let bytes: usize = ASSETS.iter().map(|asset| asset.body.len()).sum();

@@ -50,6 +50,7 @@ function route() {
     overview.draw(choices);
     timeline.update(new Set(["drains"]));
     if (location.hash === place.hash) scrollTo(0, place.y);
+    list.focusSelected();
   }
 }
 
@@ -97,8 +98,10 @@ function drawConnection() {
   const known = store.summary !== null;
   const away = phase !== "live" && known;
   const stale = away && Date.now() - since > BLINK_MS;
-  document.documentElement.dataset.live = phase === "live" ? "yes" : stale ? "no" : "soon";
-  const words = { live: "Live", connecting: "Connecting", waiting: known ? "Not connected" : "Connecting", unauthorised: "Token needed" };
+  // Without a broker the program knows nothing new: what it says is as old as what a page says without the program.
+  const brokerless = phase === "live" && store.summary?.broker?.connected === false;
+  document.documentElement.dataset.live = stale || brokerless ? "no" : phase === "live" ? "yes" : "soon";
+  const words = { live: brokerless ? "No broker" : "Live", connecting: "Connecting", waiting: known ? "Not connected" : "Connecting", unauthorised: "Token needed" };
   setText(byId("pulse-text"), words[phase]);
   setText(byId("pulse-time"), phase === "live" && heard ? time(heard) : "");
   // Said once, where the banner counts on each second.
@@ -129,7 +132,7 @@ function drawBroker(broker) {
   const whole = connected && broker?.caught_up !== false;
   setHidden(byId("brokerless"), !broker || whole);
   setText(byId("brokerless-title"), connected ? "The fleet program is still reading its log." : "The fleet program has no connection to the broker.");
-  setText(byId("brokerless-text"), connected ? "Workers may be missing until it has read it all." : "States may be out of date until it is back; commands reach nobody.");
+  setText(byId("brokerless-text"), connected ? "Workers may be missing until it has read it all." : "What you see is from before. Nothing new is known until it is back, and commands reach nobody.");
 }
 
 function drawWaiting(phase, error, next) {
@@ -223,17 +226,22 @@ function onList(key) {
 function escape(field) {
   if (field) {
     field.blur();
+    if (field === byId("filter")) list.focusSelected();
     return true;
   }
   if (page.currentId() === null) return false;
+  list.choose(page.currentId());
   location.hash = place.hash;
   return true;
 }
 
+// Whether what is shown is how things are now. Else its clocks stand still.
+const isCurrent = () => store.summary?.broker?.connected !== false && store.connection.phase === "live";
+
 function second() {
   drawConnection();
   announce();
-  if (!store.summary || store.connection.phase !== "live") return;
+  if (!isCurrent()) return;
   if (page.currentId() === null) {
     overview.draw(choices);
     list.clock();
@@ -270,19 +278,22 @@ function start() {
     if (page.currentId() === null) place = { hash: location.hash || "#/", y: scrollY };
   }, { passive: true });
   addEventListener("hashchange", route);
-  listen((changes) => {
-    if (changes.has("connection") || changes.has("summary")) drawConnection();
-    if (!store.summary) return;
-    showMain();
-    if (changes.has("summary")) drawFoot();
-    if (page.currentId() !== null) return page.update(changes);
-    if (changes.has("summary") || changes.has("moved")) overview.draw(choices);
-    list.update(changes);
-    timeline.update(changes);
-  });
+  listen((changes) => list.still(() => drawn(changes)));
   route();
-  setInterval(second, 1000);
+  setInterval(() => list.still(second), 1000);
   live.run();
+}
+
+function drawn(changes) {
+  if (changes.has("connection") || changes.has("summary")) drawConnection();
+  if (!store.summary) return;
+  showMain();
+  if (changes.has("summary")) drawFoot();
+  if (changes.has("workers")) commands.update();
+  if (page.currentId() !== null) return page.update(changes);
+  if (changes.has("summary") || changes.has("moved")) overview.draw(choices);
+  list.update(changes);
+  timeline.update(changes);
 }
 
 start();

@@ -5,7 +5,8 @@ import { sentence } from "./format.js";
 import { store, touch } from "./store.js";
 import { consequence, hindrance } from "./words.js";
 import { headers, keepToken, refused, token } from "./token.js";
-import { failure, retryNow } from "./live.js";
+import { retryNow } from "./live.js";
+import { failure } from "./stream.js";
 
 const TITLES = { drain: "Drain", pause: "Pause", resume: "Resume" };
 // The program waits a few seconds for the worker's reply; longer than this nobody answers.
@@ -58,6 +59,19 @@ export function ask(command, id) {
   (token() === null ? byId("command-token") : byId("command-cancel")).focus();
 }
 
+// A worker that has ended takes no command: its question is closed, and the reason told.
+export function update() {
+  if (!asked || sending) return;
+  const worker = store.workers.get(asked.id);
+  if (worker && worker.state !== "lost" && worker.state !== "stopped") {
+    setText(byId("command-text"), consequence(worker, asked.command));
+    return;
+  }
+  const { command } = asked;
+  byId("command").close();
+  toast(`${worker?.name ?? "The worker"} ${worker ? (worker.state === "lost" ? "is lost" : "has stopped") : "is gone"}: ${command} was not sent.`, "warning");
+}
+
 function busy(now) {
   sending = now;
   setAttribute(byId("command-go"), "aria-disabled", now ? "true" : null);
@@ -107,6 +121,7 @@ async function send() {
   if (wrong) setHidden(byId("command-token-field"), false);
   if (!still) return toast(`${TITLES[command]} ${name}: ${answer.message}`, "warning");
   problem("command-problem", answer.message);
+  if (answer.code !== "no_answer" && !wrong) update();
   if (wrong) byId("command-token").focus();
 }
 

@@ -71,7 +71,7 @@ export function explain(items) {
   const said = [];
   if (open) said.push(`${plural(open, "drain")} under way.`);
   if (!done.length) return said.join(" ");
-  const whole = Math.max(...items.map((item) => item.end)) - Math.min(...items.map((item) => item.start));
+  const whole = items.reduce((end, item) => Math.max(end, item.end), 0) - items.reduce((start, item) => Math.min(start, item.start), Infinity);
   const { busy, most } = overlap(items);
   const together = items.length === 1 ? "" : most === 1 ? ", one at a time" : `, up to ${count(most)} at once`;
   said.push(items.length === 1 ? `One drain, ${duration(done[0].ms)}.` : `${plural(done.length, open ? "finished drain" : "drain")} in ${span(whole)}${together}.`);

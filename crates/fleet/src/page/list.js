@@ -22,8 +22,10 @@ const BEYOND = 6;
 const SPARE = 60;
 // Orders by value are taken anew this often; rows must not dance.
 const RESORT_MS = 2000;
-// After the last movement over the rows their order holds, so that nothing slips from under a finger.
+// While the pointer is over the rows their places hold, and this long after a touch or a key: nothing slips from
+// under a finger.
 const HOLD_MS = 5000;
+const SETTLE_MS = 500;
 
 const narrow = matchMedia("(max-width: 759px)");
 const opened = new Set();
@@ -33,8 +35,11 @@ let shown = [];
 let tops = new Float64Array(1);
 let selected = null;
 let holdUntil = 0;
+let over = false;
 let sortedAt = 0;
 let queued = 0;
+// Whether places were held when the order was taken last.
+let held = false;
 let act = () => {};
 
 const rowHeight = () => (narrow.matches ? 96 : 52);
@@ -48,7 +53,15 @@ export function build(command, sort) {
   }
   for (const [key, name] of SORTS) byId("sort").append(el("option", { value: key, text: name }));
   const hold = () => (holdUntil = performance.now() + HOLD_MS);
-  byId("rows").addEventListener("pointermove", hold, { passive: true });
+  byId("rows").addEventListener("pointerover", (event) => {
+    over = event.pointerType === "mouse";
+    hold();
+  }, { passive: true });
+  byId("rows").addEventListener("pointerleave", () => {
+    over = false;
+    holdUntil = Math.min(holdUntil, performance.now() + SETTLE_MS);
+  });
+  byId("rows").addEventListener("pointerdown", hold, { passive: true });
   byId("rows").addEventListener("keydown", hold);
   byId("rows").addEventListener("focusin", (event) => {
     const row = event.target.closest(".item");
@@ -66,6 +79,7 @@ function queue() {
 // Filter or order have been chosen anew.
 export function rechoose() {
   holdUntil = 0;
+  over = false;
   arrange();
 }
 
@@ -77,14 +91,29 @@ export function update(changes) {
   queue();
 }
 
+const isHeld = () => over || performance.now() < holdUntil;
+
+// Does `draw`. What grows or shrinks above the rows does not move them while the pointer is over them.
+export function still(draw) {
+  const rows = byId("rows");
+  const before = over ? rows.getBoundingClientRect().top : null;
+  draw();
+  if (before === null) return;
+  const moved = rows.getBoundingClientRect().top - before;
+  if (moved) scrollBy(0, moved);
+}
+
 function arrange() {
-  for (const id of opened) if (!store.workers.has(id)) opened.delete(id);
+  if (!isHeld()) for (const id of opened) if (!store.workers.has(id)) opened.delete(id);
   const next = chosen();
-  if (performance.now() < holdUntil) {
-    const still = new Map(next.map((worker) => [worker.id, worker]));
-    const kept = shown.filter((id) => still.delete(id));
-    shown = [...kept, ...still.keys()];
+  if (isHeld()) {
+    // Who is gone leaves an empty place, and newcomers stand at the end.
+    const more = new Set(next.map((worker) => worker.id));
+    for (const id of shown) more.delete(id);
+    shown = [...shown, ...more];
+    held = true;
   } else {
+    held = false;
     shown = next.map((worker) => worker.id);
     sortedAt = performance.now();
   }
@@ -112,7 +141,8 @@ function headings() {
   }
   if (byId("sort").value !== choices.sort) byId("sort").value = choices.sort;
   const total = store.workers.size;
-  setText(byId("tally"), filtering() ? `${count(shown.length)} of ${count(total)}` : count(total));
+  const there = shown.filter((id) => store.workers.has(id)).length;
+  setText(byId("tally"), filtering() ? `${count(there)} of ${count(total)}` : count(total));
   setHidden(byId("list"), shown.length === 0);
   const none = shown.length === 0;
   setHidden(byId("none"), !none);
@@ -190,6 +220,7 @@ function place(container, index, before) {
 
 // What changes by the clock, once a second.
 export function clock() {
+  if (held && !isHeld()) arrange();
   for (const row of rows.values()) {
     const worker = store.workers.get(row.id);
     if (worker) tick(row, worker);
@@ -225,6 +256,20 @@ export function focusRow(index) {
   if (top < head) scrollBy(0, top - head);
   else if (bottom > innerHeight - 8) scrollBy(0, bottom - innerHeight + 8);
   cancelAnimationFrame(queued);
+  render();
+  rows.get(selected)?.element.focus({ preventScroll: true });
+}
+
+// Makes a worker the chosen one.
+export function choose(id) {
+  selected = id;
+  queue();
+}
+
+// Gives the chosen row the focus back, where nothing else has it.
+export function focusSelected() {
+  const index = shown.indexOf(selected);
+  if (index < 0 || (document.activeElement !== document.body && document.activeElement !== null)) return;
   render();
   rows.get(selected)?.element.focus({ preventScroll: true });
 }

@@ -1,158 +1,64 @@
-// The stream of events from the program: read with fetch rather than EventSource, which could send no token and
-// would hide why it failed. It reconnects for ever, with waits that grow, and says what it waits for.
+// Brings the stream of events to this tab: through the worker that all tabs share, or by a connection of its own in
+// browsers without shared workers.
 
-import { store, receive, touch } from "./store.js";
-import { sentence } from "./format.js";
-import { headers, refused } from "./token.js";
+import { receive, store, touch } from "./store.js";
+import { follow } from "./stream.js";
+import { onToken, refused, token } from "./token.js";
 
-// The program says something at least every 15 s; this long without a byte means that nobody is there.
-const QUIET_MS = 40_000;
-const WAITS_MS = [500, 1000, 2000, 4000, 8000, 10_000];
+const URL_OF_EVENTS = new URL("api/v1/events", location.href).href;
 
-let failures = 0;
-let wake = null;
+let retry = () => {};
+let port = null;
 
 // Ends a wait between two attempts.
-export function retryNow() {
-  failures = 0;
-  wake?.();
-}
+export const retryNow = () => retry();
 
-function connection(changes) {
+function told(changes) {
   Object.assign(store.connection, changes);
   touch("connection");
 }
 
-export async function run() {
+export function run() {
   addEventListener("online", retryNow);
-  for (;;) {
-    const error = await attempt();
-    const { live, phase, since } = store.connection;
-    // "Since" is when it was last heard, not when the loss was seen.
-    const lost = phase === "live" ? (store.connection.heard ?? Date.now()) : since;
-    if (error.status === 401 || error.status === 403) {
-      refused();
-      connection({ phase: "unauthorised", since: lost, error: error.message, retryAt: null });
-      await pause(null);
-      connection({ phase: live ? "waiting" : "connecting" });
-      continue;
-    }
-    const wait = WAITS_MS[Math.min(failures, WAITS_MS.length - 1)] * (0.8 + Math.random() * 0.4);
-    failures += 1;
-    connection({ phase: "waiting", since: lost, error: error.message, retryAt: Date.now() + wait });
-    await pause(wait);
-    connection({ retryAt: null });
+  if (typeof SharedWorker !== "function") {
+    retry = follow({ url: URL_OF_EVENTS, token, deliver: receive, told, refused });
+    return;
   }
-}
-
-function pause(ms) {
-  return new Promise((resolve) => {
-    const timer = ms === null ? 0 : setTimeout(resolve, ms);
-    wake = () => {
-      clearTimeout(timer);
-      resolve();
-    };
+  share();
+  retry = () => port.postMessage({ ...hello(), retry: true });
+  onToken(share);
+  addEventListener("pagehide", (event) => {
+    if (!event.persisted) leave();
   });
 }
 
-// One connection, from its opening to its end; what ended it.
-async function attempt() {
-  const control = new AbortController();
-  let quiet = setTimeout(() => control.abort(), QUIET_MS);
-  const heard = () => {
-    clearTimeout(quiet);
-    quiet = setTimeout(() => control.abort(), QUIET_MS);
-    store.connection.heard = Date.now();
-  };
-  try {
-    const response = await fetch("api/v1/events", {
-      headers: { accept: "text/event-stream", ...headers() },
-      cache: "no-store",
-      signal: control.signal,
-    });
-    if (!response.ok) return await failure(response);
-    const parser = new Parser((kind, data) => {
-      receive(kind, data);
-      if (kind === "snapshot") {
-        failures = 0;
-        connection({ phase: "live", since: Date.now(), error: null, retryAt: null, live: true });
-      }
-    });
-    const reader = response.body.getReader();
-    const decoder = new TextDecoder();
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return { message: "The fleet program closed the connection." };
-      heard();
-      parser.push(decoder.decode(value, { stream: true }));
-    }
-  } catch (error) {
-    const silent = control.signal.aborted;
-    return { message: silent ? "The fleet program went silent." : readable(error) };
-  } finally {
-    clearTimeout(quiet);
-    control.abort();
-  }
+const hello = () => ({ url: URL_OF_EVENTS, token: token() });
+
+function leave() {
+  port?.postMessage({ goodbye: true });
+  port?.close();
 }
 
-// Browsers word a refused connection each in their own way.
-function readable(error) {
-  if (error instanceof SyntaxError) return `The fleet program sent something that cannot be read: ${error.message}`;
-  return "The fleet program cannot be reached.";
+// Tabs with different tokens may be allowed to see different things: they share nothing.
+function share() {
+  leave();
+  const worker = new SharedWorker("shared.js", { type: "module", name: `tidegate ${mark(token())}` });
+  worker.addEventListener("error", () => told({ phase: "waiting", error: "A part of this page has not arrived: load it again.", retryAt: null }));
+  const own = worker.port;
+  port = own;
+  own.addEventListener("message", ({ data }) => {
+    if (own !== port) return;
+    if (data.connection) told(data.connection);
+    else if (data.refused) refused();
+    else receive(data.kind, data.data);
+  });
+  own.start();
+  own.postMessage(hello());
 }
 
-// What an answer other than 2xx says.
-export async function failure(response) {
-  let code = null;
-  let message = `The fleet program answered ${response.status} ${response.statusText}`.trim();
-  try {
-    const body = await response.json();
-    // A worker's refusal is an answer with its own words.
-    const words = body?.error?.message ?? body?.error;
-    if (typeof words === "string") message = sentence(words);
-    code = body?.error?.code ?? null;
-  } catch {
-    // A proxy in between answers in its own words; the status says enough.
-  }
-  return { status: response.status, code, message };
-}
-
-// Server-sent events out of pieces of text (HTML standard, "Interpreting an event stream"). A line may come in
-// thousands of pieces: they are joined once, at its end.
-export class Parser {
-  constructor(deliver) {
-    this.deliver = deliver;
-    this.pieces = [];
-    this.kind = "";
-    this.data = [];
-  }
-
-  push(text) {
-    let from = 0;
-    for (;;) {
-      const end = text.indexOf("\n", from);
-      if (end < 0) break;
-      this.pieces.push(text.slice(from, end));
-      this.line(this.pieces.join(""));
-      this.pieces = [];
-      from = end + 1;
-    }
-    if (from < text.length) this.pieces.push(text.slice(from));
-  }
-
-  line(ended) {
-    const line = ended.endsWith("\r") ? ended.slice(0, -1) : ended;
-    if (line === "") {
-      if (this.data.length) this.deliver(this.kind || "message", JSON.parse(this.data.join("\n")));
-      this.kind = "";
-      this.data = [];
-      return;
-    }
-    const colon = line.indexOf(":");
-    if (colon === 0) return;
-    const field = colon < 0 ? line : line.slice(0, colon);
-    const value = colon < 0 ? "" : line.slice(colon + (line[colon + 1] === " " ? 2 : 1));
-    if (field === "event") this.kind = value;
-    else if (field === "data") this.data.push(value);
-  }
+// A short word for a token: FNV-1a, which is no secret's hash but tells tokens apart.
+function mark(text) {
+  let hash = 0x811c9dc5;
+  for (const character of text ?? "") hash = Math.imul(hash ^ character.charCodeAt(0), 0x01000193) >>> 0;
+  return text === null ? "open" : hash.toString(16);
 }

@@ -1,12 +1,12 @@
 // A worker's own page: what it is, what it does now, how its drain went, and its history.
 
 import { el, icon, setAttribute, setReason, setText } from "./dom.js";
-import { count, duration, parse, rate, span, time, utc, visible } from "./format.js";
-import { MEANINGS, hindrance } from "./words.js";
+import { count, duration, parse, plural, rate, span, time, utc, visible } from "./format.js";
+import { MEANINGS, OUTCOMES, hindrance } from "./words.js";
 import { now, store, worker as workerOf } from "./store.js";
 import { lease, nodeTable } from "./row.js";
 import { bar } from "./timeline.js";
-import { failure } from "./live.js";
+import { failure } from "./stream.js";
 import { headers } from "./token.js";
 
 const KINDS = { drain: "drain report", back: "heard again" };
@@ -88,10 +88,11 @@ function draw() {
   setReason(head.pause, command === "pause" ? "Pause" : "Resume", noPause);
   setReason(head.drain, "Drain", noDrain);
   setText(head.why, noDrain ? `No commands: ${noDrain}.` : "");
-  const ended = worker.state === "stopped" || worker.state === "lost";
-  setText(facts.slots, ended ? "–" : `${count(worker.inFlight)} of ${count(worker.slots)}`);
-  setText(facts.rate, ended || worker.rate === null ? "–" : `${rate(worker.rate)} per second`);
-  setText(facts.oldest, worker.oldest && !ended ? duration(worker.oldest) : "–");
+  const [stopped, lost] = [worker.state === "stopped", worker.state === "lost"];
+  setText(facts.slots, stopped ? "–" : lost ? `${count(worker.inFlight)} of ${count(worker.slots)} at its last beat` : `${count(worker.inFlight)} of ${count(worker.slots)}`);
+  setText(facts.rate, stopped || lost || worker.rate === null ? "–" : `${rate(worker.rate)} per second`);
+  setText(facts.oldest, stopped || !worker.oldest ? "–" : lost ? `${duration(worker.oldest)} at its last beat` : duration(worker.oldest));
+  setText(head.had, lost ? hadRunning(worker) : "");
   clock();
   if (parts.nodes.worker !== worker) {
     parts.nodes.worker = worker;
@@ -101,12 +102,21 @@ function draw() {
   history();
 }
 
+// What the broker delivers again.
+function hadRunning(worker) {
+  const busy = worker.nodes.filter((node) => node.in_flight);
+  if (!busy.length) return "It had nothing running at its last beat.";
+  const shown = busy.slice(0, 5).map((node) => `${count(node.in_flight)} of ${node.queue}`);
+  const rest = busy.length > 5 ? ` and of ${plural(busy.length - 5, "more queue")}` : "";
+  return `It had ${plural(worker.inFlight, "delivery", "deliveries")} running at its last beat: ${shown.join(", ")}${rest}.`;
+}
+
 function build(worker) {
   const button = (name, picture) => el("button", { type: "button", class: "command" }, icon(picture), el("span", { text: name }));
-  const head = { icon: icon(worker.state), state: el("strong", { class: "word" }), since: el("span", { class: "since" }), meaning: el("p", { class: "meaning" }), reason: el("p", { class: "reason" }), pause: button("Pause", "paused"), drain: button("Drain", "draining"), why: el("p", { class: "why" }) };
+  const head = { had: el("p", { class: "reason" }), icon: icon(worker.state), state: el("strong", { class: "word" }), since: el("span", { class: "since" }), meaning: el("p", { class: "meaning" }), reason: el("p", { class: "reason" }), pause: button("Pause", "paused"), drain: button("Drain", "draining"), why: el("p", { class: "why" }) };
   head.pause.addEventListener("click", () => shown?.command(head.pause.dataset.command, shown.id));
   head.drain.addEventListener("click", () => shown?.command("drain", shown.id));
-  head.box = el("header", {}, el("div", { class: "who" }, el("h1", { tabindex: "-1", text: worker.name }), el("code", { class: "id", text: visible(worker.id) })), el("div", { class: "now" }, el("p", { class: "state-line" }, head.icon, head.state, head.since), head.meaning, head.reason), el("div", { class: "buttons" }, head.pause, head.drain, head.why));
+  head.box = el("header", {}, el("div", { class: "who" }, el("h1", { tabindex: "-1", text: worker.name }), el("code", { class: "id", text: visible(worker.id) })), el("div", { class: "now" }, el("p", { class: "state-line" }, head.icon, head.state, head.since), head.meaning, head.had, head.reason), el("div", { class: "buttons" }, head.pause, head.drain, head.why));
   const facts = {};
   const fact = (key, label, text = "") => el("div", {}, el("dt", { text: label }), (facts[key] = el("dd", { text })));
   const started = parse(worker.started_at);
@@ -145,7 +155,7 @@ function drainOf(worker) {
 // How a drain went, into `box`.
 function report(box, drain) {
   const title = el("h2", {}, "Drain");
-  const outcome = el("p", { class: `outcome ${drain.outcome}` }, icon(["clean", "interrupted", "aborted"].includes(drain.outcome) ? drain.outcome : "aborted"), el("strong", { text: visible(drain.outcome) }), ` in ${duration(drain.duration_ms)}, because of ${visible(drain.reason)}: ${count(drain.finished)} finished, ${count(drain.handed_back)} handed back, ${count(drain.interrupted)} interrupted, ${count(drain.unconfirmed)} unconfirmed.`);
+  const outcome = el("p", { class: `outcome ${drain.outcome}` }, icon(OUTCOMES[drain.outcome] ?? "aborted"), el("strong", { text: visible(drain.outcome) }), ` in ${duration(drain.duration_ms)}, because of ${visible(drain.reason)}: ${count(drain.finished)} finished, ${count(drain.handed_back)} handed back, ${count(drain.interrupted)} interrupted, ${count(drain.unconfirmed)} unconfirmed.`);
   const ids = (Array.isArray(drain.interrupted_ids) ? drain.interrupted_ids : []).slice(0, IDS);
   const cut = ids.length ? el("details", {}, el("summary", { text: `Message ids of the interrupted (${count(ids.length)})` }), el("ul", { class: "ids" }, ...ids.map((id) => el("li", {}, el("code", { text: visible(id) }))))) : null;
   box.replaceChildren(title, outcome, bar(drain), ...(cut ? [cut] : []));

@@ -21,7 +21,7 @@ export function openHeight(worker, narrow) {
 }
 
 export function make(act) {
-  const cell = (name, ...children) => el("div", { class: `cell ${name}`, role: "cell" }, ...children);
+  const cell = (name, ...children) => el("div", { class: `cell ${name}`, role: "gridcell" }, ...children);
   const row = { id: null };
   row.open = el("button", { type: "button", class: "open", on: { click: () => act("open", row.id) } }, icon("more"));
   row.icon = icon("running");
@@ -64,6 +64,8 @@ export function make(act) {
 export function patch(row, worker, { open, selected }) {
   row.element.className = `row item ${worker.state}${selected ? " selected" : ""}`;
   setAttribute(row.element, "tabindex", selected ? "0" : "-1");
+  setAttribute(row.element, "aria-selected", selected ? "true" : "false");
+  setAttribute(row.element, "aria-label", named(worker));
   setAttribute(row.open, "aria-expanded", open ? "true" : "false");
   setAttribute(row.open, "aria-label", `${open ? "Close" : "Open"} the nodes of ${worker.name}`);
   setIcon(row.icon, worker.state);
@@ -87,6 +89,12 @@ export function patch(row, worker, { open, selected }) {
   setHidden(row.inside, !open);
   if (open) row.inside.replaceChildren(...nodes(worker));
   else if (row.inside.firstChild) row.inside.replaceChildren();
+}
+
+// What a screen reader says of a row that has the focus.
+function named(worker) {
+  const busy = ENDED.has(worker.state) ? "" : `, ${count(worker.inFlight)} of ${count(worker.slots)} slots in use`;
+  return `${worker.name}, ${worker.state}${busy}`;
 }
 
 function where({ host, name, pid }) {
@@ -138,7 +146,7 @@ export function nodeTable(worker, limit = Infinity) {
       el("th", { scope: "row", class: "queue", title: node.queue, text: node.queue }),
       el("td", { class: "handler", text: kind }),
       ...[
-        ["slots", ended ? "–" : `${count(busy)} / ${count(slots)}`],
+        ["slots", worker.state === "stopped" ? "–" : `${count(busy)} / ${count(slots)}`],
         ["rate", ended ? "–" : rate(node.rate)],
         ["oldest", ended || !node.oldest_ms ? "–" : duration(node.oldest_ms)],
         ["done", count(node.done), "done"],

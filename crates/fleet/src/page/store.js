@@ -5,8 +5,8 @@ import { parse, visible } from "./format.js";
 
 export const STATES = ["lost", "silent", "draining", "starting", "paused", "running", "stopped"];
 export const PRESENT = new Set(["starting", "running", "paused", "draining", "silent"]);
-// Drains kept here; the program has the others.
-const DRAINS = 2000;
+// Drains kept here: more than the program keeps one by one.
+const DRAINS = 50_000;
 
 export const store = {
   summary: null,
@@ -63,6 +63,7 @@ export function worker(raw) {
     rate: rated ? sum("rate") : null,
     oldest: nodes.reduce((most, node) => Math.max(most, number(node.oldest_ms)), 0),
     sinceAt: parse(raw.since),
+    startedAt: parse(raw.started_at),
     deadlineAt: parse(raw.deadline_at),
     leaseMs: leased ? number(raw.lease.ms) : null,
     // Counted on this machine's monotonic clock, from now.

@@ -3,16 +3,18 @@
 import { el, icon, setAttribute, setHidden, setText, byId } from "./dom.js";
 import { duration, plural, span, tick as tickText, time } from "./format.js";
 import { RANGES, brief, explain, finished, inRange, step, told, underWay } from "./drains.js";
-import { STEPS } from "./words.js";
+import { OUTCOMES, STEPS } from "./words.js";
 import { drain as drainOf, mergeDrains, now, store } from "./store.js";
 import { workerLink } from "./row.js";
 import { headers } from "./token.js";
 
 // Lanes drawn; the sentence above counts them all.
 const LANES = 200;
-// What one request asks for, and how many of them a range may take.
-const PAGE = 500;
-const PAGES = 4;
+// What one request asks for, and how many of them a range may take: more drains than the program keeps.
+const PAGE = 1000;
+const PAGES = 50;
+// Drains that the stream begins with.
+const SNAPSHOT = 200;
 const MODES = [
   ["clock", "On the clock"],
   ["length", "Side by side"],
@@ -47,21 +49,24 @@ function chooser(id, options, current, choose) {
   byId(id).append(...buttons);
 }
 
-// The stream brings the latest drains; a longer range asks for those before them.
+// Whether every drain of the range is here: one of those known lies before it.
+function isCovered(known, at) {
+  return known.length === 0 || inRange(known, range, at).length < known.length;
+}
+
+// The stream brings the latest drains. A longer range, or a large roll, asks for those before them.
 async function complete() {
-  const length = RANGES.find(([key]) => key === range)[2];
-  if (length === null || asked.has(range)) return;
-  asked.add(range);
   const wanted = range;
+  if (asked.has(wanted)) return;
+  asked.add(wanted);
   let before = "";
   try {
     for (let page = 0; page < PAGES; page += 1) {
       const response = await fetch(`api/v1/drains?limit=${PAGE}${before}`, { headers: headers(), cache: "no-store" });
       if (!response.ok) throw new Error(String(response.status));
       const { drains, next } = await response.json();
-      const more = drains.map(drainOf);
-      mergeDrains(more);
-      if (!next || !more.length || more.at(-1).endAt < now() - length) return;
+      mergeDrains(drains.map(drainOf));
+      if (!next || !drains.length || range !== wanted || isCovered(known(), now())) return;
       before = `&before=${encodeURIComponent(next)}`;
     }
   } catch {
@@ -69,6 +74,8 @@ async function complete() {
     asked.delete(wanted);
   }
 }
+
+const known = () => store.drains.filter((each) => each.endAt !== null).map(finished);
 
 export function update(changes) {
   if (changes.has("drains") || changes.has("moved")) draw();
@@ -84,19 +91,29 @@ function items() {
   const open = [...store.workers.values()].filter((worker) => worker.state === "draining").map((worker) => underWay(worker, at));
   open.sort((a, b) => b.start - a.start);
   dirty = open.length > 0;
-  return inRange([...open, ...store.drains.filter((each) => each.endAt !== null).map(finished)], range, at);
+  const ended = known();
+  // The stream's first message brings so many at most.
+  if (ended.length >= SNAPSHOT && !isCovered(ended, at)) complete();
+  return inRange([...open, ...ended], range, at);
 }
+
+const nothing = () => (range === "roll" ? "No drain in the last 7 days." : `No drain in the last ${RANGES.find(([key]) => key === range)[1].replace(/^1 /, "")}.`);
 
 function draw() {
   if (byId("fleet").hidden) return;
   const all = items();
-  const word = range === "roll" ? "No drain in the last 7 days." : `No drain in the last ${RANGES.find(([key]) => key === range)[1].replace(/^1 /, "")}.`;
   const drawn = [...all].sort(mode === "clock" ? (a, b) => b.start - a.start : (a, b) => b.ms - a.ms).slice(0, LANES);
   const rest = all.length > drawn.length ? ` The chart shows the ${mode === "clock" ? "latest" : "longest"} ${LANES}.` : "";
-  setText(byId("drains-lead"), all.length ? explain(all) + rest : word);
+  const summed = range === "week" ? (store.summary?.week.summed ?? 0) : 0;
+  const older = summed ? ` ${plural(summed, "earlier drain is", "earlier drains are")} in the figures above, but no longer here one by one.` : "";
+  setText(byId("drains-lead"), all.length ? explain(all) + rest + older : nothing());
   setHidden(byId("chart"), all.length === 0);
   setHidden(byId("chart-foot"), all.length === 0);
-  if (!all.length) return;
+  if (!all.length) {
+    byId("axis").replaceChildren();
+    drawLanes([], [0, 1]);
+    return;
+  }
   const domain = mode === "clock" ? [Math.min(...drawn.map((item) => item.start)), Math.max(...drawn.map((item) => item.end))] : [0, Math.max(...drawn.map((item) => item.ms))];
   if (domain[1] - domain[0] < 100) domain[1] = domain[0] + 100;
   drawAxis(domain);
@@ -150,7 +167,7 @@ function make(item) {
     return segment;
   }));
   lane.length = el("span", { class: "length", text: duration(item.ms) });
-  const outcome = item.outcome && item.outcome !== "clean" ? icon(item.outcome) : null;
+  const outcome = item.outcome && item.outcome !== "clean" ? icon(OUTCOMES[item.outcome] ?? "aborted") : null;
   const link = el("a", { href: workerLink(item.id), class: `lane ${item.outcome ?? "ongoing"}` }, el("span", { class: "who", text: brief(item.name) }), el("span", { class: "track" }, lane.bar), lane.length, el("span", { class: "flag" }, outcome), el("span", { class: "unseen", text: item.steps ? told(item, time) : "so far, draining" }));
   const show = () => setText(byId("drain-detail"), told(lane.item, time));
   link.addEventListener("pointerenter", show);

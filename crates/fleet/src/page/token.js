@@ -12,13 +12,22 @@ export function token() {
   }
 }
 
+let changed = () => {};
+
+// Calls `listener` when this tab's token has changed.
+export function onToken(listener) {
+  changed = listener;
+}
+
 export function keepToken(value) {
+  const before = token();
   try {
     sessionStorage.setItem(KEY, value);
   } catch {
     // Without storage it is asked for each time.
   }
   touch("connection");
+  if (token() !== before) changed();
 }
 
 // The program did not take it.

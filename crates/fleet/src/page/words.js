@@ -23,6 +23,9 @@ export const STEPS = [
   ["release", "release handlers"],
 ];
 
+// How a drain can end, and the picture of it.
+export const OUTCOMES = { clean: "clean", unconfirmed: "unconfirmed", interrupted: "interrupted", aborted: "aborted", failed: "aborted" };
+
 const ENDED = { stopped: "it has stopped", lost: "it is lost" };
 
 // Why a worker cannot be given a command now; null where it can.
