@@ -3,6 +3,7 @@
 
 mod ears;
 mod events;
+mod notes;
 mod progress;
 
 use std::sync::Arc;
@@ -149,6 +150,7 @@ impl Listener {
     /// Follows what is open, until something is lost.
     async fn follow(&mut self, ears: &mut Ears) -> BrokerError {
         let mut asking = FuturesUnordered::new();
+        let mut writing = FuturesUnordered::new();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut cadence_at = Instant::now();
@@ -166,6 +168,10 @@ impl Listener {
                     self.asked(asked);
                     Ok(())
                 }
+                Some((note, written)) = writing.next(), if !writing.is_empty() => {
+                    self.noted(&note, written);
+                    Ok(())
+                }
                 _ = look.tick() => self.beats(ears).await,
             };
             if let Err(error) = heard {
@@ -180,6 +186,7 @@ impl Listener {
             }
             self.connection().await;
             self.ask(&mut asking);
+            self.write_notes(&mut writing);
             if cadence_at.elapsed() >= CADENCE_LOOK {
                 cadence_at = Instant::now();
                 self.tell_cadence().await;
@@ -199,9 +206,8 @@ impl Listener {
             let (said, after) = rest.split_at(mark.unwrap_or(rest.len()));
             self.take(said, origin);
             rest = after;
-            if let Some((mark, after)) = after.split_first() {
-                self.progress
-                    .meets(mark.properties.correlation_id.as_deref());
+            if let Some((own, after)) = after.split_first() {
+                self.take_own(own);
                 rest = after;
             }
         }

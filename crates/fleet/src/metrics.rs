@@ -193,6 +193,8 @@ impl FleetMetrics {
             ("clean", week.clean),
             ("interrupted", week.interrupted),
             ("aborted", week.aborted),
+            ("unconfirmed", week.unconfirmed_drains),
+            ("failed", week.failed),
         ] {
             set(
                 &inner.drains.get_or_create(&OutcomeLabels { outcome }),

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use ulid::Ulid;
 
+use super::state::Note;
 use tidegate::delivery::Properties;
 use tidegate::internal::broker::{BrokerError, Message, Publisher, SessionState};
 use tidegate::internal::status::control::{ALL_KEY, COMMAND_TYPE, Command, Reply, worker_key};
@@ -17,6 +18,8 @@ use tidegate::internal::status::wire::APP_ID;
 
 /// The AMQP property `type` of a mark in the log.
 const MARK_TYPE: &str = "tidegate.mark.v1";
+/// The AMQP property `type` of a note in the log.
+pub(crate) const NOTE_TYPE: &str = "tidegate.note.v1";
 /// How long the broker may take to route a command.
 const SAY_LIMIT: Duration = Duration::from_secs(5);
 /// How long a worker may take to answer.
@@ -138,18 +141,37 @@ impl Speaker {
     /// # Errors
     /// Where it is not known to be there.
     pub(crate) async fn mark(&self, stream: &str, mark: &str) -> Result<(), CommandError> {
+        let properties = Properties {
+            correlation_id: Some(mark.to_owned()),
+            ..log_properties(MARK_TYPE)
+        };
+        self.append(stream, properties, Bytes::new()).await
+    }
+
+    /// Puts a note into a stream.
+    ///
+    /// # Errors
+    /// Where it is not known to be there.
+    pub(crate) async fn note(&self, stream: &str, note: &Note) -> Result<(), CommandError> {
+        let properties = Properties {
+            content_type: Some("application/json".to_owned()),
+            ..log_properties(NOTE_TYPE)
+        };
+        self.append(stream, properties, note.to_json().into()).await
+    }
+
+    async fn append(
+        &self,
+        stream: &str,
+        properties: Properties,
+        body: Bytes,
+    ) -> Result<(), CommandError> {
         let message = Message {
             exchange: String::new(),
             routing_key: stream.to_owned(),
             mandatory: true,
-            properties: Properties {
-                delivery_mode: Some(2),
-                kind: Some(MARK_TYPE.to_owned()),
-                app_id: Some(APP_ID.to_owned()),
-                correlation_id: Some(mark.to_owned()),
-                ..Properties::default()
-            },
-            body: Bytes::new(),
+            properties,
+            body,
         };
         if self.route(&message).await? {
             return Ok(());
@@ -218,6 +240,15 @@ impl Speaker {
         let publisher = Publisher::open(&link).await?;
         *kept = Some((link.generation(), publisher.clone()));
         Ok(publisher)
+    }
+}
+
+fn log_properties(kind: &str) -> Properties {
+    Properties {
+        delivery_mode: Some(2),
+        kind: Some(kind.to_owned()),
+        app_id: Some(APP_ID.to_owned()),
+        ..Properties::default()
     }
 }
 

@@ -8,6 +8,7 @@
 //! - Nobody is called lost by silence alone. Whose lease is about to run out is asked; the broker returns the question
 //!   where the control queue is gone, and it is asked once more, after a drain report under way had time to come.
 //! - What is read from the log at the start says what a worker was, not that it lives: such a worker is asked.
+//! - What a program finds out and the log does not say, it notes there; see [`Note`].
 //! - Everything is bounded; see [`Limits`].
 
 mod contact;
@@ -15,6 +16,7 @@ mod entry;
 mod history;
 mod message;
 mod node;
+mod note;
 mod rates;
 mod text;
 mod upkeep;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use message::{Message, MessageError};
+pub use note::{Note, NoteError};
 pub use view::WorkersQuery;
 
 use super::clock::Moment;
@@ -40,7 +43,7 @@ use entry::Entry;
 use rates::Rates;
 use text::Texts;
 use tidegate::lifecycle::Phase;
-use week::WeekCache;
+use week::{ForgottenEnds, WeekCache};
 
 /// How long after a (new) connection workers have to answer the question put to all of them, before those are
 /// asked one by one of whom nothing is known.
@@ -51,10 +54,18 @@ const ASKED_LIMIT: usize = 500;
 /// Workers told apart as new at a time.
 pub const FRESH_LIMIT: usize = 1_000;
 
+/// Nodes of one worker; more are left out.
+const NODES_MOST: usize = 1_000;
+/// Nodes that every worker has room for.
+const NODES_SURE: usize = 20;
+/// Nodes beyond those that workers share, for each worker that the fleet may have.
+const NODES_SHARED: usize = 5;
+
 /// What bounds the fleet's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Workers known; beyond it the one that ended first is forgotten, or else the one not heard of for longest.
+    /// Workers known. Beyond it the one that ended first is forgotten, or else the first that never answered a
+    /// question; living workers that have answered stay, and newcomers are refused.
     pub workers: usize,
     /// How long an ended worker is shown.
     pub retention: Duration,
@@ -112,8 +123,15 @@ pub struct Fleet {
     asking_from: Option<Moment>,
     /// Who ended, earliest first.
     ended: BTreeSet<(Moment, Arc<str>)>,
+    /// Living workers that never answered a question, by when they became known.
+    unproven: BTreeSet<(Moment, Arc<str>)>,
     /// Drains by their end.
     drains: BTreeSet<(Moment, Arc<str>)>,
+    /// About whom a note is to be written, and when.
+    notes: BTreeSet<(Moment, Arc<str>)>,
+    /// Nodes of all workers.
+    nodes: usize,
+    forgotten: ForgottenEnds,
     texts: Texts,
     rates: Rates,
     week: WeekCache,
@@ -134,7 +152,11 @@ impl Fleet {
             asked: 0,
             asking_from: None,
             ended: BTreeSet::new(),
+            unproven: BTreeSet::new(),
             drains: BTreeSet::new(),
+            notes: BTreeSet::new(),
+            nodes: 0,
+            forgotten: ForgottenEnds::default(),
             texts: Texts::default(),
             rates: Rates::new(now),
             week: WeekCache::default(),
@@ -153,8 +175,10 @@ impl Fleet {
             self.rates.count(&message, now);
         }
         let name = self.texts.keep(&head.name, text::NAME_LIMIT);
-        self.with(&id, &name, now, |entry, texts| {
-            entry.apply(message, origin, now, texts);
+        let shared = (self.limits.workers * NODES_SHARED).saturating_sub(self.nodes);
+        self.change(&id, &name, now, |entry, texts| {
+            let room = (entry.nodes.len() + shared).clamp(NODES_SURE, NODES_MOST);
+            entry.apply(message, origin, now, room, texts);
         });
     }
 
@@ -164,7 +188,7 @@ impl Fleet {
             return;
         }
         let name = self.texts.keep(name_in(worker), text::NAME_LIMIT);
-        self.with(&worker.into(), &name, now, |entry, _| {
+        self.change(&worker.into(), &name, now, |entry, _| {
             entry.answered(phase, now);
         });
     }
@@ -175,7 +199,7 @@ impl Fleet {
             return;
         };
         let (id, name) = (Arc::clone(id), entry.name());
-        self.with(&id, &name, now, |entry, _| entry.queue_gone(now));
+        self.change(&id, &name, now, |entry, _| entry.queue_gone(now));
     }
 
     /// Everything said from now on is heard, and all workers are being asked whether they are there.

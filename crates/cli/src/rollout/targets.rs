@@ -151,6 +151,7 @@ mod tests {
             load: None,
             deadline_at: None,
             nodes: Vec::new(),
+            nodes_left_out: 0,
             drain: None,
         }
     }

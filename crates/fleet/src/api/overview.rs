@@ -70,12 +70,18 @@ pub struct Messages {
 pub struct Week {
     /// Drains.
     pub drains: u64,
+    /// Those of them that are no longer listed: they are kept as sums, and their durations to a tenth.
+    pub summed: u64,
     /// Those in which everything that ran finished.
     pub clean: u64,
+    /// Those in which it finished, and some settlements are not known to have reached the broker.
+    pub unconfirmed_drains: u64,
     /// Those whose deadline cut something off.
     pub interrupted: u64,
     /// Those that a second signal ended.
     pub aborted: u64,
+    /// Those of workers of which a part failed.
+    pub failed: u64,
     /// Deliveries cut off.
     pub interrupted_deliveries: u64,
     /// Deliveries whose settlement is not known to have reached the broker.

@@ -115,6 +115,9 @@ pub struct Worker {
     pub deadline_at: Option<Moment>,
     /// Its nodes.
     pub nodes: Vec<Node>,
+    /// Nodes that it has and that are not shown here, for want of room.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub nodes_left_out: u64,
     /// How its drain ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
@@ -145,7 +148,7 @@ pub struct Node {
     pub prefetch: u16,
     /// Where the node is in its life.
     pub phase: Phase,
-    /// Deliveries running.
+    /// Deliveries running; of a lost worker, those that ran at its last beat.
     pub in_flight: u64,
     /// How long the oldest of them had run at the last beat.
     pub oldest_ms: u64,
@@ -226,4 +229,9 @@ pub enum HistoryKind {
     Silent,
     /// It was heard of again.
     Back,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

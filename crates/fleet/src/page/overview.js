@@ -84,9 +84,10 @@ function numbers({ slots, in_flight, rate: perSecond, nodes, messages, week }) {
   put("work", count(in_flight), ` of ${count(slots)}`, `${rate(perSecond)} done per second on ${plural(nodes, "node")}`);
   const baseline = messages.baseline_per_second > 0;
   put("beats", rate(messages.beats_per_second), " per second", baseline ? `with states ${percent(messages.share)} of one ping per queue per 30 s, which would be ${rate(messages.baseline_per_second)}` : "no nodes to compare with");
-  const unclean = week.interrupted + week.aborted;
+  const kinds = [[week.interrupted, "cut off by the deadline"], [week.aborted, "aborted"], [week.failed, "failed"], [week.unconfirmed_drains, "unconfirmed"]];
+  const unclean = week.drains - week.clean;
   put("harm", count(week.interrupted_deliveries), ` ${week.interrupted_deliveries === 1 ? "delivery" : "deliveries"}`, `${plural(week.lost, "worker")} lost, ${count(week.unconfirmed)} settlements unconfirmed`, week.interrupted_deliveries > 0);
-  const how = unclean ? `${count(week.interrupted)} cut off by the deadline, ${count(week.aborted)} aborted` : week.drains ? "every drain ended clean" : "no drain yet";
+  const how = unclean ? kinds.filter(([number]) => number).map(([number, word]) => `${count(number)} ${word}`).join(", ") : week.drains ? "every drain ended clean" : "no drain yet";
   put("drains", count(unclean), ` of ${plural(week.drains, "drain")}`, how, unclean > 0);
   put("pace", ...apart(week.duration_p50_ms), halves(week.drains));
   put("tail", ...apart(week.duration_p99_ms), week.drains > 1 ? "of 100 drains, 99 were quicker" : halves(week.drains));

@@ -1,6 +1,7 @@
 //! Everything known of one worker.
 
 mod intake;
+mod notes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::super::clock::Moment;
 use super::contact::{Contact, Verdict};
 use super::history::{History, Record, Stamp};
 use super::node::{Busy, Node};
+use notes::Noted;
 use tidegate::lifecycle::Phase;
 
 /// The lease of a worker that answers and has promised nothing yet.
@@ -31,6 +33,12 @@ pub(super) struct Entry {
     full_seq: u64,
     pub nodes: Vec<Node>,
     report: Option<Box<Drain>>,
+    /// When the drain was reported, by the worker's clock and by ours.
+    report_at: Option<Stamp>,
+    /// What the log holds about it from fleet programs.
+    noted: Noted,
+    /// Nodes of its newest state that are not kept, for want of room.
+    pub nodes_left_out: usize,
     contact: Contact,
     /// Since when the contact's verdict is what it is, where that is not fine.
     verdict_since: Moment,
@@ -54,6 +62,13 @@ pub(super) struct Indexed {
     pub timer: Option<Moment>,
     pub ended: Option<Moment>,
     pub asked: bool,
+    /// When a note about it is to be written.
+    pub note: Option<Moment>,
+    /// When its drain ended.
+    pub drain: Option<Moment>,
+    /// Since when it is known, as long as it has not answered.
+    pub unproven: Option<Moment>,
+    pub nodes: usize,
 }
 
 /// What its newest state says, beside the nodes.
@@ -107,6 +122,9 @@ impl Entry {
             full_seq: 0,
             nodes: Vec::new(),
             report: None,
+            report_at: None,
+            noted: Noted::default(),
+            nodes_left_out: 0,
             contact: Contact::unknown(),
             verdict_since: now,
             heard: Heard {
@@ -127,6 +145,11 @@ impl Entry {
 
     pub(super) fn name(&self) -> Arc<str> {
         Arc::clone(&self.name)
+    }
+
+    /// Whether it has answered a question: somebody has its control queue.
+    pub(super) fn is_proven(&self) -> bool {
+        self.answered.is_some()
     }
 
     pub(super) fn report(&self) -> Option<&Drain> {
@@ -202,12 +225,8 @@ impl Entry {
 
     /// How far its clock is behind ours, where that is more than messages take.
     pub(super) fn behind_ms(&self) -> i64 {
-        let seen = self.behind_ms.unwrap_or(0);
-        if seen.abs() < SKEW_IGNORED_MS {
-            0
-        } else {
-            seen
-        }
+        let seen = self.behind_ms.or(self.noted.behind_ms());
+        notes::ignoring_small(seen.unwrap_or(0))
     }
 
     pub(super) fn answered(&mut self, phase: Phase, now: Moment) {
@@ -293,8 +312,13 @@ impl Entry {
             Verdict::Silent => HistoryKind::Silent,
             Verdict::Lost => HistoryKind::Lost,
         };
-        // Of a worker that was only read of, nothing is known after its last message.
-        let at = if self.heard.live { now } else { self.heard.at };
+        let noted = self.noted.lost_at(self.heard.seq);
+        let at = match noted.filter(|_| after == Verdict::Lost) {
+            Some(noted) => noted,
+            None if self.heard.live => now,
+            // Nothing is known of a worker after its last message, if it was only read of.
+            None => self.heard.at,
+        };
         self.verdict_since = at;
         let said = self.facts.as_ref().map(|facts| facts.phase);
         self.history.put(Record {

@@ -8,6 +8,8 @@ use tidegate::lifecycle::Phase;
 
 /// Records kept of one worker.
 pub(super) const LIMIT: usize = 40;
+/// Bytes of the reasons kept of one worker.
+const REASONS_LIMIT: usize = 4 << 10;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +85,7 @@ impl History {
                 (1..self.0.len()).find(|&place| self.0[place].repeats(&self.0[place - 1]));
             self.0.remove(repeated.unwrap_or(0));
         }
+        self.shorten_reasons();
     }
 
     /// The records, oldest first, without states that only repeat the one before.
@@ -105,6 +108,24 @@ impl History {
         let last = states.next()?;
         let run = states.take_while(|record| record.phase == last.phase);
         Some(run.last().unwrap_or(last))
+    }
+
+    /// Moves the last record to `at`, if it is of this kind.
+    pub(super) fn move_last(&mut self, kind: HistoryKind, at: Moment) {
+        if let Some(last) = self.0.last_mut().filter(|last| last.kind == kind) {
+            last.at = Stamp::here(at);
+        }
+    }
+
+    /// Forgets the oldest reasons, until those left have at most [`REASONS_LIMIT`] bytes.
+    fn shorten_reasons(&mut self) {
+        let mut bytes = 0;
+        for record in self.0.iter_mut().rev() {
+            bytes += record.reason.as_ref().map_or(0, |reason| reason.len());
+            if bytes > REASONS_LIMIT {
+                record.reason = None;
+            }
+        }
     }
 
     #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What follows from a change of one worker: the indexes, the list of changes, and room for others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::api::WorkerState;
@@ -9,8 +10,9 @@ use super::text::Texts;
 use super::{Fleet, week};
 
 impl Fleet {
-    /// Does something to a worker, which is made where it is not known, and follows up on what that changed.
-    pub(super) fn with(
+    /// Changes a worker, which is made if it is not known, and follows up on the change. A worker that is new is
+    /// refused if all places are taken by living workers that have answered.
+    pub(super) fn change(
         &mut self,
         id: &Arc<str>,
         name: &Arc<str>,
@@ -18,7 +20,10 @@ impl Fleet {
         act: impl FnOnce(&mut Entry, &mut Texts),
     ) {
         if !self.entries.contains_key(id) {
-            self.make_room();
+            if !self.make_room(now) {
+                self.dropped += 1;
+                return;
+            }
             let entry = Entry::new(Arc::clone(name), now);
             self.entries.insert(Arc::clone(id), entry);
             self.urgent = true;
@@ -43,7 +48,7 @@ impl Fleet {
             .ended_at()
             .is_some_and(|at| at.after(self.limits.retention) <= now)
         {
-            self.forget(id);
+            self.forget(id, now);
             return;
         }
         let before = entry.state();
@@ -62,14 +67,13 @@ impl Fleet {
             entry.changed = true;
             self.changes.workers.push(Arc::clone(id));
         }
-        if !had_report && let Some(report) = entry.report() {
-            let at = report.at;
-            self.drains.insert((at, Arc::clone(id)));
+        let reported = !had_report && entry.report().is_some();
+        self.reconsider(id, now);
+        self.consider_note(id, now);
+        if reported {
             self.changes.drains.push(Arc::clone(id));
-            self.week.changed();
             self.shorten_old_report();
         }
-        self.reconsider(id, now);
     }
 
     /// Brings the indexes up to date with an entry.
@@ -80,24 +84,20 @@ impl Fleet {
         let ended = entry.ended_at();
         let expiry = ended.map(|at| at.after(self.limits.retention));
         let due = [entry.next_look(now), expiry].into_iter().flatten().min();
-        let was = std::mem::replace(&mut entry.indexed.timer, due);
-        if was != due {
-            if let Some(at) = was {
-                self.timers.remove(&(at, Arc::clone(id)));
-            }
-            if let Some(at) = due {
-                self.timers.insert((at, Arc::clone(id)));
-            }
+        let unproven =
+            (ended.is_none() && !entry.is_proven()).then(|| entry.indexed.unproven.unwrap_or(now));
+        let drain = entry.report().map(|report| report.at);
+        if entry.indexed.drain != drain {
+            self.week.changed();
         }
-        let was = std::mem::replace(&mut entry.indexed.ended, ended);
-        if was != ended {
-            if let Some(at) = was {
-                self.ended.remove(&(at, Arc::clone(id)));
-            }
-            if let Some(at) = ended {
-                self.ended.insert((at, Arc::clone(id)));
-            }
-        }
+        let indexed = &mut entry.indexed;
+        reindex(&mut self.timers, id, &mut indexed.timer, due);
+        reindex(&mut self.ended, id, &mut indexed.ended, ended);
+        reindex(&mut self.unproven, id, &mut indexed.unproven, unproven);
+        reindex(&mut self.drains, id, &mut indexed.drain, drain);
+        let nodes = entry.nodes.len();
+        let was = std::mem::replace(&mut entry.indexed.nodes, nodes);
+        self.nodes = self.nodes + nodes - was;
         let asked = entry.is_asked();
         let was = std::mem::replace(&mut entry.indexed.asked, asked);
         self.asked = self.asked + usize::from(asked) - usize::from(was);
@@ -108,37 +108,38 @@ impl Fleet {
         }
     }
 
-    fn make_room(&mut self) {
+    /// Forgets those that ended first, or else those that came first and never answered; whether there is room.
+    fn make_room(&mut self, now: Moment) -> bool {
         while self.entries.len() >= self.limits.workers.max(1) {
-            let oldest = self.ended.first().map(|(_, id)| Arc::clone(id));
-            let quietest = || {
-                let entries = self.entries.iter();
-                let quietest = entries.min_by_key(|(_, entry)| entry.last_heard());
-                quietest.map(|(id, _)| Arc::clone(id))
-            };
-            let Some(id) = oldest.or_else(quietest) else {
-                return;
+            let least = self.ended.first().or_else(|| self.unproven.first());
+            let Some(id) = least.map(|(_, id)| Arc::clone(id)) else {
+                return false;
             };
             self.dropped += 1;
-            self.forget(&id);
+            self.forget(&id, now);
         }
+        true
     }
 
-    fn forget(&mut self, id: &Arc<str>) {
-        let Some(entry) = self.entries.remove(id) else {
+    fn forget(&mut self, id: &Arc<str>, now: Moment) {
+        let Some(mut entry) = self.entries.remove(id) else {
             return;
         };
-        if let Some(at) = entry.indexed.timer {
-            self.timers.remove(&(at, Arc::clone(id)));
-        }
-        if let Some(at) = entry.indexed.ended {
-            self.ended.remove(&(at, Arc::clone(id)));
-        }
         if let Some(report) = entry.report() {
-            self.drains.remove(&(report.at, Arc::clone(id)));
+            self.forgotten.drained(report, now);
+            self.week.changed();
+        } else if entry.state() == WorkerState::Lost {
+            self.forgotten.lost(entry.since(), now);
             self.week.changed();
         }
-        self.asked -= usize::from(entry.indexed.asked);
+        let indexed = &mut entry.indexed;
+        reindex(&mut self.timers, id, &mut indexed.timer, None);
+        reindex(&mut self.ended, id, &mut indexed.ended, None);
+        reindex(&mut self.unproven, id, &mut indexed.unproven, None);
+        reindex(&mut self.drains, id, &mut indexed.drain, None);
+        reindex(&mut self.notes, id, &mut indexed.note, None);
+        self.nodes -= indexed.nodes;
+        self.asked -= usize::from(indexed.asked);
         self.asks.remove(id);
         if entry.changed {
             self.changes.workers.retain(|other| other != id);
@@ -156,5 +157,24 @@ impl Fleet {
         {
             entry.shorten_report();
         }
+    }
+}
+
+/// Moves an entry in an index from where it `was` to where it is `now`.
+fn reindex(
+    index: &mut BTreeSet<(Moment, Arc<str>)>,
+    id: &Arc<str>,
+    was: &mut Option<Moment>,
+    now: Option<Moment>,
+) {
+    let before = std::mem::replace(was, now);
+    if before == now {
+        return;
+    }
+    if let Some(at) = before {
+        index.remove(&(at, Arc::clone(id)));
+    }
+    if let Some(at) = now {
+        index.insert((at, Arc::clone(id)));
     }
 }

@@ -180,6 +180,7 @@ fn worker(id: &Arc<str>, entry: &Entry, now: Moment) -> Worker {
             .shown_nodes()
             .map(|node| shown_node(entry, node, state))
             .collect(),
+        nodes_left_out: entry.nodes_left_out as u64,
         drain: entry.report().cloned(),
     }
 }
@@ -188,12 +189,12 @@ fn shown_node(entry: &Entry, node: &node::Node, state: WorkerState) -> Node {
     let pulse = entry.pulse;
     let newest = pulse.map_or(0, |pulse| pulse.seq);
     let role = node.role.as_ref();
-    let ended = matches!(state, WorkerState::Stopped | WorkerState::Lost);
-    let busy = if ended {
-        node::Busy::default()
-    } else {
-        entry.busy(node)
+    // What a lost worker ran at its last beat the broker delivers again.
+    let busy = match state {
+        WorkerState::Stopped => node::Busy::default(),
+        _ => entry.busy(node),
     };
+    let ended = matches!(state, WorkerState::Stopped | WorkerState::Lost);
     let rated = pulse.is_some_and(|pulse| pulse.rated) && !ended;
     Node {
         queue: Arc::clone(&node.queue),

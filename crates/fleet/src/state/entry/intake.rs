@@ -15,8 +15,6 @@ use crate::state::text::{NAME_LIMIT, REASON_LIMIT, Texts, cut};
 use tidegate::internal::status::wire::{Beat, Drain, State};
 use tidegate::lifecycle::Phase;
 
-/// Nodes of one worker; more are left out.
-const NODE_LIMIT: usize = 1_000;
 /// Ids of interrupted messages kept of one report.
 const IDS_LIMIT: usize = 100;
 /// Leases outside are taken for the nearer bound. The longest covers the longest drain.
@@ -29,6 +27,7 @@ impl Entry {
         message: Message,
         origin: Origin,
         now: Moment,
+        room: usize,
         texts: &mut Texts,
     ) {
         let head = message.head();
@@ -51,8 +50,8 @@ impl Entry {
             self.heard.seq = seq;
         }
         match message {
-            Message::State(state) => self.take_state(&state, at, texts),
-            Message::Beat(beat) => self.take_beat(&beat, said, texts),
+            Message::State(state) => self.take_state(&state, at, room, texts),
+            Message::Beat(beat) => self.take_beat(&beat, said, room, texts),
             Message::Drain(drain) => self.take_drain(&drain, at, texts),
         }
         self.total();
@@ -74,7 +73,7 @@ impl Entry {
         }
     }
 
-    fn take_state(&mut self, state: &State, at: Stamp, texts: &mut Texts) {
+    fn take_state(&mut self, state: &State, at: Stamp, room: usize, texts: &mut Texts) {
         let seq = state.head.seq;
         let reason = state.reason.as_deref();
         let reason = reason.map(|reason| texts.keep(reason, REASON_LIMIT));
@@ -101,7 +100,8 @@ impl Entry {
         });
         self.report_next = None;
         let mut known = std::mem::take(&mut self.nodes);
-        for said in state.nodes.iter().take(NODE_LIMIT) {
+        self.nodes_left_out = state.nodes.len().saturating_sub(room);
+        for said in state.nodes.iter().take(room) {
             let queue = texts.keep(&said.queue, NAME_LIMIT);
             if self.nodes.iter().any(|node| node.queue == queue) {
                 continue;
@@ -113,14 +113,14 @@ impl Entry {
         }
         // What beats say of a node that this state does not name may belong to the next one.
         for mut node in known {
-            if node.seq > 0 && self.nodes.len() < NODE_LIMIT {
+            if node.seq > 0 && self.nodes.len() < room {
                 node.role = None;
                 self.nodes.push(node);
             }
         }
     }
 
-    fn take_beat(&mut self, beat: &Beat, sent: Moment, texts: &mut Texts) {
+    fn take_beat(&mut self, beat: &Beat, sent: Moment, room: usize, texts: &mut Texts) {
         let seq = beat.head.seq;
         let before = self.pulse;
         if beat.full {
@@ -145,7 +145,7 @@ impl Entry {
             before: before.map(|before| before.sent),
         };
         let mut place = 0;
-        for said in beat.nodes.iter().take(NODE_LIMIT) {
+        for said in beat.nodes.iter().take(room) {
             let queue = cut(&said.queue, NAME_LIMIT);
             // Beats name nodes in the order of the state, mostly.
             let after = self.nodes.iter().skip(place);
@@ -157,7 +157,7 @@ impl Entry {
             });
             place = match found {
                 Some(place) => place,
-                None if self.nodes.len() < NODE_LIMIT => {
+                None if self.nodes.len() < room => {
                     self.nodes.push(Node::new(texts.keep(queue, NAME_LIMIT)));
                     self.nodes.len() - 1
                 }
@@ -182,6 +182,7 @@ impl Entry {
             return;
         }
         let ids = report.interrupted_ids.iter().take(IDS_LIMIT);
+        self.report_at = Some(at);
         self.report = Some(Box::new(api::Drain {
             at: at.shown(self.behind_ms()),
             reason,

@@ -38,6 +38,7 @@ fn worker(name: &str, state: WorkerState) -> Worker {
         load: Some(0.375),
         deadline_at: None,
         nodes: vec![node],
+        nodes_left_out: 0,
         drain: None,
     }
 }
