@@ -24,6 +24,7 @@ pub use broker::{BrokerSettings, UrlError};
 pub use error::{ConfigError, ConfigErrors};
 pub use fleet::{FleetSettings, ForwardSettings};
 pub use handler::{ExecSettings, HandlerSettings, HttpSettings, LogSettings, Print};
+pub(crate) use node::default_prefetch;
 pub use node::{Binding, DeadLetterSettings, NodeSettings, QueueType, RetrySettings, Slots};
 pub use settings::{
     DrainSettings, HeartbeatSettings, PoolSettings, Settings, StatusSettings, WorkerSettings,

@@ -33,6 +33,28 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The first delivery of `body` from `queue`, without properties: what a test hands to a handler.
+    ///
+    /// ```
+    /// use tidegate::Delivery;
+    ///
+    /// let mut delivery = Delivery::new("orders", r#"{"id": 7}"#);
+    /// delivery.properties.message_id = Some("m-1".into());
+    /// assert_eq!(delivery.attempt, 1);
+    /// ```
+    pub fn new(queue: impl Into<Arc<str>>, body: impl Into<Bytes>) -> Self {
+        let queue = queue.into();
+        Self {
+            exchange: String::new(),
+            routing_key: queue.to_string(),
+            queue,
+            redelivered: false,
+            attempt: 1,
+            properties: Properties::default(),
+            body: body.into(),
+        }
+    }
+
     /// Why the message could not be decoded, if so. What could be read of it is here; the rest is in the header
     /// [`header::PROPERTIES`]. Handlers never see such a delivery.
     pub(crate) fn undecodable(&self) -> Option<&str> {

@@ -13,6 +13,7 @@ use crate::lifecycle::DrainSignal;
 
 mod error;
 mod exec;
+mod function;
 mod hold;
 mod http;
 mod json;
@@ -26,6 +27,7 @@ mod trace;
 
 pub use error::HandlerError;
 pub use exec::ExecHandler;
+pub use function::{FunctionHandler, IntoHandler, Json};
 pub use hold::HoldEnd;
 pub(crate) use hold::{Hold, HoldFuture};
 pub use http::HttpHandler;

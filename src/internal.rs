@@ -50,3 +50,8 @@ pub mod status {
 pub mod wait {
     pub use crate::wait::reached;
 }
+
+/// Running a worker as the program does.
+pub mod worker {
+    pub use crate::worker::{Signals, run};
+}

@@ -38,25 +38,22 @@
 //! [`fleet`] shows every worker; [`dead`] deals with dead letters; [`config`] reads and validates; [`cli`] is the command line.
 //!
 //! # A worker in Rust
+//! [`Worker::builder`] has a whole program. A worker inside another program is started, not run:
 //! ```no_run
 //! use std::sync::Arc;
-//! use tidegate::delivery::Delivery;
-//! use tidegate::handler::{Context, Outcome};
-//! use tidegate::worker::Worker;
+//! use tidegate::{Context, Delivery, Node, Outcome, Worker};
 //!
-//! # async fn example(settings: tidegate::config::Settings) -> Result<(), Box<dyn std::error::Error>> {
-//! let mut worker = Worker::new(settings)
-//!     .handler("orders", |delivery: Arc<Delivery>, _context: Context| async move {
-//!         println!("{} bytes", delivery.body.len());
-//!         Outcome::Done
-//!     })
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn count(delivery: Arc<Delivery>, _context: Context) -> Outcome {
+//!     println!("{} bytes", delivery.body.len());
+//!     Outcome::Done
+//! }
+//!
+//! let mut worker = Worker::builder("amqp://localhost")
+//!     .node(Node::new("orders").slots(8).handler(count))
 //!     .start()
 //!     .await?;
-//! let remote = worker.remote();
-//! tokio::spawn(async move {
-//!     tokio::signal::ctrl_c().await.expect("signals can be listened for");
-//!     remote.drain("ctrl-c").await;
-//! });
+//! worker.handle().drain("the program ends").await;
 //! let report = worker.finished().await?;
 //! assert_eq!(report.interrupted, 0);
 //! # Ok(())
@@ -81,3 +78,7 @@ mod settlement;
 mod status;
 mod wait;
 pub mod worker;
+
+pub use delivery::{Delivery, HeaderValue, Properties};
+pub use handler::{Context, Handler, IntoHandler, Json, Outcome, Reason};
+pub use worker::{DrainReport, Node, RunningWorker, Worker, WorkerBuilder, WorkerHandle};

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 mod drain_signal;
 mod phase;
+mod tasks;
 
 pub use drain_signal::{DrainSignal, DrainTrigger};
 pub use phase::{Event, IllegalTransition, Phase};
+pub(crate) use tasks::words;
+pub use tasks::{TaskFailure, Tasks, WatchedTask};
 
 /// After the deadline of a drain: how long flushing, closing and the report may take together. What the
 /// platform allows must reach this far beyond `drain.grace`.

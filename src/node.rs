@@ -21,17 +21,16 @@ mod task;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use command::Command;
 pub(crate) use drain::NodeDrain;
 pub(crate) use slots::SlotPool;
 pub(crate) use task::NodeState;
 
-use crate::broker::SessionState;
+use crate::broker::{AmqpRuntime, SessionState};
 use crate::config::NodeSettings;
 use crate::handler::AnyHandler;
-use crate::lifecycle::DrainSignal;
+use crate::lifecycle::{DrainSignal, WatchedTask};
 use crate::metrics::NodeMetrics;
 
 /// What a node is made of.
@@ -62,20 +61,21 @@ pub(crate) struct NodeParts {
 pub(crate) struct Node {
     commands: watch::Sender<Command>,
     state: watch::Receiver<NodeState>,
-    task: AbortOnDropHandle<NodeDrain>,
+    task: WatchedTask<NodeDrain>,
 }
 
 impl Node {
     /// Starts the node's task on `amqp`; it consumes as soon as there is a connection.
-    pub(crate) fn start(parts: NodeParts, amqp: &Handle) -> Self {
+    pub(crate) fn start(parts: NodeParts, amqp: &AmqpRuntime) -> Self {
         let (commands, receiver) = watch::channel(Command::Run);
         let (state_sender, state) = watch::channel(NodeState::Opening);
         let (sender, events) = mpsc::unbounded_channel();
+        let name = format!("node {}", parts.settings.queue);
         let task = task::Task::new(parts, receiver, state_sender, sender, events);
         Self {
             commands,
             state,
-            task: AbortOnDropHandle::new(amqp.spawn(task.run())),
+            task: amqp.spawn(name, task.run()),
         }
     }
 
@@ -97,7 +97,8 @@ impl Node {
     /// Resolves when the node has drained, with what the drain did to it. It never resolves before a
     /// drain was commanded.
     pub(crate) async fn drained(self) -> NodeDrain {
-        match self.task.await {
+        self.task.expect_end();
+        match self.task.join().await {
             Ok(drain) => drain,
             Err(error) => {
                 tracing::error!(%error, "a node's task ended badly; the broker takes back its deliveries");

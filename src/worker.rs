@@ -1,12 +1,13 @@
 //! A worker: one process, its nodes, and the order in which it starts and stops.
 
+mod builder;
 mod control;
 mod drain;
 mod report;
+mod signals;
 mod start;
 mod supervise;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,25 +16,28 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use crate::status::wire::DrainReport;
+pub use crate::status::wire::{DrainOutcome, DrainReport, DrainSteps};
+#[doc(hidden)]
+pub use builder::run;
+pub use builder::{Node, WorkerBuilder};
+#[doc(hidden)]
+pub use signals::Signals;
 
 use crate::broker::{AmqpRuntime, BrokerError};
-use crate::config::Settings;
-use crate::handler::{AnyHandler, Handler, HandlerError};
+use crate::config::{Settings, UrlError};
+use crate::handler::HandlerError;
 use crate::lifecycle::Phase;
 
 /// How many commands may wait for the worker; a sender waits beyond that.
 const COMMANDS: usize = 16;
 
-/// A worker that has not started.
+/// Where a worker begins: [`Worker::builder`], or [`Worker::from_settings`].
 #[derive(Debug)]
-pub struct Worker {
-    settings: Settings,
-    handlers: HashMap<String, AnyHandler>,
-}
+pub enum Worker {}
 
 /// Why a worker could not start, or ended before it was told to.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum WorkerError {
     /// A node has no handler: neither configuration nor the program names one.
     #[error("node {queue:?} has no handler: name one in its configuration, or register one")]
@@ -57,6 +61,12 @@ pub enum WorkerError {
         /// What is wrong.
         rule: &'static str,
     },
+    /// The broker's URL cannot be used.
+    #[error("the broker's URL {0}")]
+    Url(UrlError),
+    /// The operating system refused to tell of signals.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
     /// A handler could not be made.
     #[error("the handler of node {queue:?}: {cause}")]
     Handler {
@@ -91,7 +101,7 @@ pub enum WorkerError {
 
 /// What a running worker can be told.
 #[derive(Debug)]
-enum Command {
+enum WorkerCommand {
     Pause { reason: Option<String> },
     Resume,
     Drain { reason: String },
@@ -100,8 +110,8 @@ enum Command {
 
 /// A command, and who wants to know what has become of it.
 #[derive(Debug)]
-struct Order {
-    command: Command,
+struct Request {
+    command: WorkerCommand,
     answer: Option<oneshot::Sender<Result<(), Refusal>>>,
 }
 
@@ -113,7 +123,7 @@ struct Refusal {
     rule: &'static str,
 }
 
-impl Order {
+impl Request {
     fn answer(self, answer: Result<(), Refusal>) {
         if let Some(sender) = self.answer {
             // The asker may have stopped waiting.
@@ -128,7 +138,7 @@ pub struct RunningWorker {
     id: String,
     http: Option<SocketAddr>,
     phase: watch::Receiver<Phase>,
-    remote: Remote,
+    handle: WorkerHandle,
     task: JoinHandle<Result<DrainReport, WorkerError>>,
     /// Kept so that the thread outlives the task whose end is awaited.
     _amqp: Arc<AmqpRuntime>,
@@ -136,33 +146,38 @@ pub struct RunningWorker {
 
 /// Commands a running worker from anywhere. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Remote(mpsc::Sender<Order>);
+pub struct WorkerHandle(mpsc::Sender<Request>);
 
 impl Worker {
-    /// A worker with these settings. Nothing is opened yet.
-    pub fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            handlers: HashMap::new(),
-        }
-    }
-
-    /// Registers the handler of the node that consumes `queue`, in place of one that configuration names.
-    #[must_use]
-    pub fn handler(mut self, queue: impl Into<String>, handler: impl Handler) -> Self {
-        let handler = AnyHandler::new("rust", handler);
-        self.handlers.insert(queue.into(), handler);
-        self
-    }
-
-    /// Starts the worker: makes its handlers, binds the HTTP port, begins to connect. Handlers run on the
-    /// runtime that this is called on; everything that speaks to the broker runs on a thread of its own.
+    /// Puts a worker together in code. `url` is the broker's, as in `amqp://guest:guest@localhost:5672/%2f`.
     ///
-    /// # Errors
-    /// Where something is wrong that does not need the broker to know. What the broker refuses is
-    /// told by [`RunningWorker::finished`].
-    pub async fn start(self) -> Result<RunningWorker, WorkerError> {
-        start::start(self.settings, self.handlers).await
+    /// ```no_run
+    /// use std::process::ExitCode;
+    /// use tidegate::worker::WorkerError;
+    /// use tidegate::{Json, Node, Worker};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Order {
+    ///     id: u64,
+    /// }
+    ///
+    /// async fn ship(Json(order): Json<Order>) -> Result<(), std::io::Error> {
+    ///     std::fs::write(format!("shipped/{}", order.id), "")
+    /// }
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<ExitCode, WorkerError> {
+    ///     let orders = Node::new("orders").slots(8).handler(ship);
+    ///     Worker::builder("amqp://localhost").node(orders).run().await
+    /// }
+    /// ```
+    pub fn builder(url: &str) -> WorkerBuilder {
+        WorkerBuilder::of_url(url)
+    }
+
+    /// Puts a worker together from settings, which [`config::load`](crate::config::load) reads from a file.
+    pub fn from_settings(settings: Settings) -> WorkerBuilder {
+        WorkerBuilder::of_settings(settings)
     }
 }
 
@@ -183,8 +198,8 @@ impl RunningWorker {
     }
 
     /// Commands the worker from elsewhere.
-    pub fn remote(&self) -> Remote {
-        self.remote.clone()
+    pub fn handle(&self) -> WorkerHandle {
+        self.handle.clone()
     }
 
     /// Resolves when the worker has stopped, with the report of its drain. Cancel safe.
@@ -199,31 +214,31 @@ impl RunningWorker {
     }
 }
 
-impl Remote {
+impl WorkerHandle {
     /// Stops consuming, lets finish what runs, hands back what has not started.
     pub async fn pause(&self) {
-        self.send(Command::Pause { reason: None }).await;
+        self.send(WorkerCommand::Pause { reason: None }).await;
     }
 
     /// Consumes again.
     pub async fn resume(&self) {
-        self.send(Command::Resume).await;
+        self.send(WorkerCommand::Resume).await;
     }
 
     /// Begins the drain. `reason` appears in status messages and in the report.
     pub async fn drain(&self, reason: impl Into<String>) {
         let reason = reason.into();
-        self.send(Command::Drain { reason }).await;
+        self.send(WorkerCommand::Drain { reason }).await;
     }
 
     /// Ends a drain at once: what is in flight is handed back.
     pub async fn abort(&self) {
-        self.send(Command::Abort).await;
+        self.send(WorkerCommand::Abort).await;
     }
 
-    async fn send(&self, command: Command) {
+    async fn send(&self, command: WorkerCommand) {
         let answer = None;
-        if self.0.send(Order { command, answer }).await.is_err() {
+        if self.0.send(Request { command, answer }).await.is_err() {
             tracing::debug!("the worker has stopped; there is nobody to command");
         }
     }

@@ -6,6 +6,8 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::lifecycle::{Tasks, WatchedTask};
+
 /// One thread that runs the client library, the settle loops and the status publisher.
 ///
 /// Handlers run elsewhere, so that a handler that blocks its thread cannot stop AMQP heartbeats: with
@@ -13,6 +15,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub struct AmqpRuntime {
     handle: Handle,
+    tasks: Tasks,
     /// Dropping it ends the thread.
     _stop: oneshot::Sender<()>,
 }
@@ -35,11 +38,26 @@ impl AmqpRuntime {
             })?;
         Ok(Self {
             handle,
+            tasks: Tasks::default(),
             _stop: stop,
         })
     }
 
-    /// Where to spawn tasks that speak AMQP.
+    /// Spawns a long-lived task on the thread, watched under its name: see [`Tasks`].
+    pub fn spawn<F>(&self, name: impl Into<String>, future: F) -> WatchedTask<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn(name, &self.handle, future)
+    }
+
+    /// The watch over every long-lived task of this runtime's owner.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// The thread's runtime, for short tasks.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::backoff::Attempt;
 use super::link::connect_to;
 use super::{AmqpRuntime, Backoff, BrokerError, Link};
 use crate::config::BrokerSettings;
+use crate::lifecycle::WatchedTask;
 use crate::metrics::Metrics;
 
 /// A connection with a purpose (`consume`, `publish`), replaced whenever it is lost.
@@ -22,7 +22,7 @@ pub struct Session {
     state: watch::Receiver<SessionState>,
     stop: CancellationToken,
     hurry: Arc<Notify>,
-    task: AbortOnDropHandle<()>,
+    task: WatchedTask<()>,
 }
 
 /// How a session is.
@@ -70,7 +70,7 @@ impl Session {
             hurry: Arc::clone(&hurry),
         };
         let stopped = stop.clone();
-        let task = runtime.handle().spawn(async move {
+        let task = runtime.spawn(format!("session {purpose}"), async move {
             stopped.run_until_cancelled(keeper.keep()).await;
         });
         Self {
@@ -78,7 +78,7 @@ impl Session {
             state,
             stop,
             hurry,
-            task: AbortOnDropHandle::new(task),
+            task,
         }
     }
 
@@ -97,9 +97,10 @@ impl Session {
     /// # Errors
     /// Where the link did not close in order.
     pub async fn close(self, limit: Duration) -> Result<(), BrokerError> {
+        self.task.expect_end();
         self.stop.cancel();
         // The task ends at its next await; an error says that it has ended already.
-        let _ = self.task.await;
+        let _ = self.task.join().await;
         let link = self.state.borrow().link().cloned();
         if let Some(link) = link {
             return link.close(limit).await;
@@ -146,7 +147,8 @@ impl Keeper {
                 Err(error) if error.is_refusal() && !connected_before => {
                     warn!(purpose = self.purpose, %error, "the broker refuses the connection");
                     self.state.send_replace(SessionState::Refused(error));
-                    return;
+                    // The owner sees the refusal and closes the session.
+                    return std::future::pending().await;
                 }
                 Err(error) => {
                     warn!(

@@ -141,7 +141,7 @@ impl NodeSettings {
 }
 
 /// The prefetch of a node that names none: 2 for each slot, so that the next delivery is there when one ends.
-pub(super) fn default_prefetch(slots: usize) -> u16 {
+pub(crate) fn default_prefetch(slots: usize) -> u16 {
     u16::try_from(slots.saturating_mul(2)).unwrap_or(u16::MAX)
 }
 

@@ -7,17 +7,14 @@ mod told;
 
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinError;
 use tokio::time::{Instant, timeout};
-use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::wire::DrainReport;
-use crate::broker::{BrokerError, SessionState};
+use crate::broker::{AmqpRuntime, BrokerError, SessionState};
 use crate::config::{HeartbeatSettings, StatusSettings};
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Phase, WatchedTask};
 use crate::metrics::{Metrics, NodeMetrics};
 
 /// How many requests may wait for the publisher. It takes each one at once.
@@ -98,7 +95,7 @@ pub(crate) struct StatusParts {
 #[derive(Debug)]
 pub(crate) struct Status {
     handle: StatusHandle,
-    task: AbortOnDropHandle<()>,
+    task: WatchedTask<()>,
 }
 
 /// Asks the publisher for more than it publishes by itself. Cheap to clone.
@@ -127,28 +124,18 @@ enum Request {
 
 impl Status {
     /// Starts the publisher on `runtime`.
-    pub(crate) fn start(parts: StatusParts, runtime: &Handle) -> Self {
+    pub(crate) fn start(parts: StatusParts, runtime: &AmqpRuntime) -> Self {
         let (requests, receiver) = mpsc::channel(REQUESTS);
         let task = task::Task::new(parts, receiver);
         Self {
             handle: StatusHandle(requests),
-            task: AbortOnDropHandle::new(runtime.spawn(task.run())),
+            task: runtime.spawn("status publisher", task.run()),
         }
     }
 
     /// A handle for others that ask the publisher for something.
     pub(crate) fn handle(&self) -> StatusHandle {
         self.handle.clone()
-    }
-
-    /// Resolves when the publisher's task has ended. Before [`close`](Self::close) that is a failure of the worker.
-    /// Cancel safe; it must not be called again once it has resolved.
-    ///
-    /// # Errors
-    /// If the task panicked.
-    #[expect(dead_code, reason = "the worker's supervisor will watch it")]
-    pub(crate) async fn ended(&mut self) -> Result<(), JoinError> {
-        (&mut self.task).await
     }
 
     /// Publishes the drain report and awaits its confirm, for at most `limit`. If there is no connection, it waits
@@ -180,6 +167,7 @@ impl Status {
 
     /// Closes the status channel, for at most `limit`.
     pub(crate) async fn close(self, limit: Duration) {
+        self.task.expect_end();
         let (reply, answer) = oneshot::channel();
         let closed = async {
             let request = Request::Close(limit, reply);

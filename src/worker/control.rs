@@ -8,21 +8,18 @@ mod replies;
 
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 use self::replies::Replies;
-use super::{Command, Order, Refusal};
+use super::{Refusal, Request, WorkerCommand};
 use crate::broker::{
-    Backoff, BrokerError, ExclusiveConsumer, ExclusiveQueue, Link, SessionState, Taken,
-    ensure_topic_exchange,
+    AmqpRuntime, Backoff, BrokerError, ExclusiveConsumer, ExclusiveQueue, Link, SessionState,
+    Taken, ensure_topic_exchange,
 };
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Phase, WatchedTask};
 use crate::status::StatusHandle;
 use crate::status::control::{self, ALL_KEY, Reply, Unreadable, control_queue, worker_key};
 use crate::status::wire::VERSION;
@@ -45,7 +42,7 @@ pub(super) struct ControlParts {
     /// The connection that publishes.
     pub session: watch::Receiver<SessionState>,
     /// Weak: a worker whose owner is gone drains, whoever else might command it.
-    pub orders: mpsc::WeakSender<Order>,
+    pub requests: mpsc::WeakSender<Request>,
     pub status: StatusHandle,
     pub phase: watch::Receiver<Phase>,
 }
@@ -54,36 +51,27 @@ pub(super) struct ControlParts {
 #[derive(Debug)]
 pub(super) struct Control {
     stop: CancellationToken,
-    task: AbortOnDropHandle<()>,
+    task: WatchedTask<()>,
 }
 
 impl Control {
     /// Starts listening on `runtime`, now and after each loss of the connection.
-    pub(super) fn start(parts: ControlParts, runtime: &Handle) -> Self {
+    pub(super) fn start(parts: ControlParts, runtime: &AmqpRuntime) -> Self {
         let stop = CancellationToken::new();
         let listener = Listener {
             parts,
             stop: stop.clone(),
             replies: Replies::default(),
         };
-        let task = AbortOnDropHandle::new(runtime.spawn(listener.run()));
+        let task = runtime.spawn("control listener", listener.run());
         Self { stop, task }
-    }
-
-    /// Resolves when the listener's task has ended. Before [`close`](Self::close) that is a failure of the worker.
-    /// Cancel safe; it must not be called again once it has resolved.
-    ///
-    /// # Errors
-    /// If the task panicked.
-    #[expect(dead_code, reason = "the worker's supervisor will watch it")]
-    pub(super) async fn ended(&mut self) -> Result<(), JoinError> {
-        (&mut self.task).await
     }
 
     /// Takes no more commands, and lets replies go out, for at most `limit`.
     pub(super) async fn close(self, limit: Duration) {
+        self.task.expect_end();
         self.stop.cancel();
-        if timeout(limit, self.task).await.is_err() {
+        if timeout(limit, self.task.join()).await.is_err() {
             debug!("replies to commands did not go out in time");
         }
     }
@@ -193,23 +181,23 @@ impl ControlParts {
     }
 
     /// Whether the worker obeys; nothing where it has stopped.
-    async fn ask(&self, command: Command) -> Option<Result<(), Refusal>> {
+    async fn ask(&self, command: WorkerCommand) -> Option<Result<(), Refusal>> {
         let (sender, receiver) = oneshot::channel();
         let answer = Some(sender);
-        let orders = self.orders.upgrade()?;
-        orders.send(Order { command, answer }).await.ok()?;
+        let requests = self.requests.upgrade()?;
+        requests.send(Request { command, answer }).await.ok()?;
         receiver.await.ok()
     }
 
     async fn carry_out(&self, command: control::Command) -> Result<(), String> {
         let order = match command {
-            control::Command::Drain { reason } => Command::Drain {
+            control::Command::Drain { reason } => WorkerCommand::Drain {
                 reason: by_command(reason),
             },
-            control::Command::Pause { reason } => Command::Pause {
+            control::Command::Pause { reason } => WorkerCommand::Pause {
                 reason: Some(by_command(reason)),
             },
-            control::Command::Resume => Command::Resume,
+            control::Command::Resume => WorkerCommand::Resume,
             control::Command::Report => return asked(self.status.renew()),
             control::Command::Cadence {
                 interval_ms,

@@ -1,20 +1,23 @@
 //! The drain of a worker, in order.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::control::Control;
 use super::report::{log, report};
 use super::supervise::{Supervisor, advance};
-use super::{Command, DrainReport, Order, Refusal};
+use super::{DrainReport, Refusal, Request, WorkerCommand};
 use crate::broker::{BrokerError, Session};
 use crate::handler::AnyHandler;
-use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT, Event, Phase};
+use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT, Event, Phase, words};
 use crate::node::{self, Node, NodeDrain};
 use crate::status::Status;
 
@@ -45,7 +48,12 @@ impl Supervisor {
         let begun = Instant::now();
         let deadline = begun + self.grace;
         advance(&self.phase, Event::Drain);
+        // A task that failed is a better answer than the drain that follows from it.
+        if self.amqp.tasks().failure().is_none() {
+            self.set_readiness(Err(format!("the worker is {}", Phase::Draining)));
+        }
         self.drain.begin(deadline);
+        self.amqp.tasks().expect_ends();
         self.describe_drain(&reason, deadline);
         self.consume.hurry();
         self.publish.hurry();
@@ -55,23 +63,27 @@ impl Supervisor {
         let (drained, aborted) = drain_nodes(nodes, deadline, &mut self.commands).await;
 
         let release = Instant::now();
-        let mut cut = Cut {
+        let mut budget = ShutdownBudget {
             commands: self.commands,
             end: aborted.map_or(deadline + CLOSING_LIMIT, |at| at + ABORT_LIMIT),
             aborted: aborted.is_some(),
         };
-        cut.short(release_handlers(self.handlers, deadline)).await;
-        let (duration, release) = (begun.elapsed(), release.elapsed());
-        let report = report(reason, aborted.is_some(), duration, release, drained);
+        budget
+            .run(release_handlers(self.handlers, deadline, &self.work))
+            .await;
+        let times = (begun.elapsed(), release.elapsed());
+        let failure = self.amqp.tasks().failure();
+        let report = report(reason, aborted.is_some(), failure.as_ref(), times, drained);
         self.metrics.drained(&report);
-        let published = cut.short(publish_report(
+        let published = budget.run(publish_report(
             self.status.as_ref().map(|status| (status, &self.publish)),
             &self.consume,
             &report,
         ));
         let published = published.await;
         log(&report, published == Some(true));
-        cut.short(close(self.control, self.status, self.consume, self.publish))
+        budget
+            .run(close(self.control, self.status, self.consume, self.publish))
             .await;
         advance(&self.phase, Event::Drained);
         report
@@ -93,7 +105,7 @@ impl Supervisor {
 async fn drain_nodes(
     nodes: Vec<Node>,
     deadline: Instant,
-    commands: &mut mpsc::Receiver<Order>,
+    commands: &mut mpsc::Receiver<Request>,
 ) -> (NodeDrain, Option<Instant>) {
     let commanders: Vec<_> = nodes.iter().map(Node::commander).collect();
     let command = |command| {
@@ -123,41 +135,41 @@ async fn drain_nodes(
 
 /// Resolves when an abort is commanded. Another drain changes nothing; everything else comes too late, and
 /// whoever asked is told so. Cancel safe.
-async fn next_abort(orders: &mut mpsc::Receiver<Order>) -> Instant {
+async fn next_abort(requests: &mut mpsc::Receiver<Request>) -> Instant {
     loop {
-        let Some(order) = orders.recv().await else {
+        let Some(request) = requests.recv().await else {
             return std::future::pending().await;
         };
         let refused = |rule| {
             let phase = Phase::Draining;
             Err(Refusal { phase, rule })
         };
-        let (answer, aborts) = match &order.command {
-            Command::Abort => (Ok(()), true),
-            Command::Drain { reason } => {
+        let (answer, aborts) = match &request.command {
+            WorkerCommand::Abort => (Ok(()), true),
+            WorkerCommand::Drain { reason } => {
                 info!(reason, "ignored: the worker is draining already");
                 (Ok(()), false)
             }
-            Command::Pause { .. } => (refused("only a running worker can be paused"), false),
-            Command::Resume => (refused("only a paused worker can be resumed"), false),
+            WorkerCommand::Pause { .. } => (refused("only a running worker can be paused"), false),
+            WorkerCommand::Resume => (refused("only a paused worker can be resumed"), false),
         };
-        order.answer(answer);
+        request.answer(answer);
         if aborts {
             return Instant::now();
         }
     }
 }
 
-/// What is left of a drain after its nodes: it ends in time, and a second signal cuts it short.
-struct Cut {
-    commands: mpsc::Receiver<Order>,
+/// The time that is left after the nodes have drained. A second signal shortens it.
+struct ShutdownBudget {
+    commands: mpsc::Receiver<Request>,
     end: Instant,
     aborted: bool,
 }
 
-impl Cut {
-    /// Awaits `step` until the end at most, which an abort moves to [`ABORT_LIMIT`] from then.
-    async fn short<T>(&mut self, step: impl Future<Output = T>) -> Option<T> {
+impl ShutdownBudget {
+    /// Awaits `step` until the budget's end. An abort moves the end to [`ABORT_LIMIT`] from then.
+    async fn run<T>(&mut self, step: impl Future<Output = T>) -> Option<T> {
         let mut step = pin!(step);
         loop {
             tokio::select! {
@@ -173,17 +185,26 @@ impl Cut {
 }
 
 /// Releases handlers in reverse order of their creation, each with its share of the time that is left.
-async fn release_handlers(handlers: Vec<AnyHandler>, deadline: Instant) {
+///
+/// They are released where they ran: what blocks or panics in a handler is kept away from the AMQP thread.
+async fn release_handlers(handlers: Vec<AnyHandler>, deadline: Instant, work: &Handle) {
     let end = deadline.max(Instant::now() + RELEASE_LIMIT);
     let mut left = u32::try_from(handlers.len()).unwrap_or(u32::MAX);
     for handler in handlers.into_iter().rev() {
         let share = end.saturating_duration_since(Instant::now()) / left;
         left -= 1;
-        if timeout(share, handler.release()).await.is_err() {
-            warn!(
-                handler = handler.kind(),
-                "a handler did not release in time"
-            );
+        let kind = handler.kind();
+        let release = work.spawn(async move {
+            let released = AssertUnwindSafe(handler.release()).catch_unwind().await;
+            released.map_err(|panic| words(panic.as_ref()))
+        });
+        match timeout(share, release).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(panic))) => {
+                error!(handler = kind, panic, "a handler panicked in its release")
+            }
+            Ok(Err(error)) => error!(handler = kind, %error, "a handler's release was lost"),
+            Err(_elapsed) => warn!(handler = kind, "a handler did not release in time"),
         }
     }
 }

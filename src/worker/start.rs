@@ -12,7 +12,7 @@ use ulid::Ulid;
 
 use super::control::{Control, ControlParts};
 use super::supervise::Supervisor;
-use super::{COMMANDS, Remote, RunningWorker, WorkerError};
+use super::{COMMANDS, RunningWorker, WorkerError, WorkerHandle};
 use crate::broker::{AmqpRuntime, Session};
 use crate::config::{NodeSettings, Settings, Slots};
 use crate::handler::{self, AnyHandler};
@@ -83,7 +83,7 @@ pub(super) async fn start(
             drain: drain.signal(),
             work: Handle::current(),
         };
-        nodes.push(Node::start(parts, amqp.handle()));
+        nodes.push(Node::start(parts, &amqp));
     }
 
     let snapshot = watch::Sender::new(Snapshot {
@@ -105,30 +105,31 @@ pub(super) async fn start(
             snapshot: snapshot.subscribe(),
             metrics: metrics.clone(),
         };
-        Status::start(parts, amqp.handle())
+        Status::start(parts, &amqp)
     });
 
     let phase = watch::Sender::new(Phase::Starting);
+    let readiness = watch::Sender::new(Err(format!("the worker is {}", Phase::Starting)));
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let control = status.as_ref().map(|status| {
         let parts = ControlParts {
             worker: id.clone(),
             exchange: control_exchange,
             session: publish.state(),
-            orders: commands.downgrade(),
+            requests: commands.downgrade(),
             status: status.handle(),
             phase: phase.subscribe(),
         };
-        Control::start(parts, amqp.handle())
+        Control::start(parts, &amqp)
     });
     #[cfg(feature = "endpoints")]
     let server = listener.map(|listener| {
         let health = http::Health {
-            phase: phase.subscribe(),
-            nodes: nodes.iter().map(Node::state).collect(),
+            readiness: readiness.subscribe(),
+            tasks: amqp.tasks().clone(),
             metrics: metrics.clone(),
         };
-        http::serve(listener, health, amqp.handle())
+        http::serve(listener, health, &amqp)
     });
     if let Some(address) = address {
         info!(%address, "http server is listening");
@@ -136,9 +137,11 @@ pub(super) async fn start(
 
     let observed = phase.subscribe();
     let supervisor = Supervisor {
-        _amqp: Arc::clone(&amqp),
+        amqp: Arc::clone(&amqp),
+        work: Handle::current(),
         grace: settings.drain.grace,
         phase,
+        readiness,
         snapshot,
         commands: receiver,
         drain,
@@ -156,7 +159,7 @@ pub(super) async fn start(
         id,
         http: address,
         phase: observed,
-        remote: Remote(commands),
+        handle: WorkerHandle(commands),
         // On the AMQP thread, so that handlers that block theirs cannot delay a drain.
         task: amqp.handle().spawn(supervisor.supervise()),
         _amqp: amqp,

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-#[cfg(feature = "endpoints")]
-use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use super::control::Control;
-use super::{Command, DrainReport, Order, Refusal, WorkerError};
+use super::{DrainReport, Refusal, Request, WorkerCommand, WorkerError};
 use crate::broker::{AmqpRuntime, BrokerError, Session, SessionState};
 use crate::handler::AnyHandler;
-use crate::lifecycle::{DrainTrigger, Event, Phase};
+use crate::lifecycle::{DrainTrigger, Event, Phase, TaskFailure, WatchedTask};
 use crate::metrics::Metrics;
 use crate::node::{self, Node, NodeState};
 use crate::status::{Snapshot, Status};
@@ -21,11 +20,15 @@ use crate::wait;
 
 pub(super) struct Supervisor {
     /// Kept so that the thread lives as long as the worker.
-    pub _amqp: Arc<AmqpRuntime>,
+    pub amqp: Arc<AmqpRuntime>,
+    /// Where handlers run, and are released.
+    pub work: Handle,
     pub grace: Duration,
     pub phase: watch::Sender<Phase>,
+    /// Why the worker takes no new work, if it takes none.
+    pub readiness: watch::Sender<Result<(), String>>,
     pub snapshot: watch::Sender<Snapshot>,
-    pub commands: mpsc::Receiver<Order>,
+    pub commands: mpsc::Receiver<Request>,
     pub drain: DrainTrigger,
     pub nodes: Vec<Node>,
     pub handlers: Vec<AnyHandler>,
@@ -35,7 +38,7 @@ pub(super) struct Supervisor {
     pub control: Option<Control>,
     pub metrics: Metrics,
     #[cfg(feature = "endpoints")]
-    pub _server: Option<AbortOnDropHandle<()>>,
+    pub _server: Option<WatchedTask<()>>,
 }
 
 impl Supervisor {
@@ -43,6 +46,7 @@ impl Supervisor {
     pub(super) async fn supervise(mut self) -> Result<DrainReport, WorkerError> {
         let mut states: Vec<_> = self.nodes.iter().map(Node::state).collect();
         let mut consume = self.consume.state();
+        let tasks = self.amqp.tasks().clone();
         loop {
             if let Some((subject, cause)) = self.refusal(&states, &consume) {
                 error!(subject, error = %cause, "the broker refuses the worker");
@@ -53,7 +57,8 @@ impl Supervisor {
             self.describe(&states);
             tokio::select! {
                 biased;
-                order = self.commands.recv() => if let Some(reason) = self.obey(order) {
+                failure = tasks.failed() => return Ok(self.fail(&failure).await),
+                request = self.commands.recv() => if let Some(reason) = self.obey(request) {
                     return Ok(self.drain(reason).await);
                 },
                 () = any_changed(&mut states) => {}
@@ -63,6 +68,13 @@ impl Supervisor {
                 },
             }
         }
+    }
+
+    /// Nothing dies alone: when a task of the worker is gone, the rest drains in order.
+    async fn fail(self, failure: &TaskFailure) -> DrainReport {
+        let reason = failure.to_string();
+        self.set_readiness(Err(reason.clone()));
+        self.drain(reason).await
     }
 
     fn refusal(
@@ -85,27 +97,39 @@ impl Supervisor {
             })
     }
 
-    /// The first time that every node consumes, the worker is running.
+    /// The worker runs from the first time that every node consumes. It is ready while it runs and they all consume.
     fn ready(&self, states: &[watch::Receiver<NodeState>]) {
-        let all = |state: &NodeState| states.iter().all(|other| *other.borrow() == *state);
-        if *self.phase.borrow() == Phase::Starting && all(&NodeState::Consuming) {
+        let consuming =
+            |state: &&watch::Receiver<NodeState>| *state.borrow() == NodeState::Consuming;
+        let (consumers, nodes) = (states.iter().filter(consuming).count(), states.len());
+        if *self.phase.borrow() == Phase::Starting && consumers == nodes {
             advance(&self.phase, Event::Ready);
             info!("worker running");
         }
+        let phase = *self.phase.borrow();
+        self.set_readiness(readiness(phase, consumers, nodes));
     }
 
-    /// Does what was ordered; a drain is for the caller to begin, for the reason that this gives.
-    fn obey(&mut self, order: Option<Order>) -> Option<String> {
-        let Some(mut order) = order else {
+    pub(super) fn set_readiness(&self, readiness: Result<(), String>) {
+        self.readiness.send_if_modified(|current| {
+            let changed = *current != readiness;
+            *current = readiness;
+            changed
+        });
+    }
+
+    /// Carries a request out. A drain is for the caller to begin, for the reason that this returns.
+    fn obey(&mut self, request: Option<Request>) -> Option<String> {
+        let Some(mut request) = request else {
             return Some("its owner is gone".to_owned());
         };
-        let (answer, drain) = match &mut order.command {
-            Command::Drain { reason } => (Ok(()), Some(std::mem::take(reason))),
-            Command::Abort => (Ok(()), Some("abort".to_owned())),
-            Command::Pause { reason } => (self.pause(reason.take()), None),
-            Command::Resume => (self.resume(), None),
+        let (answer, drain) = match &mut request.command {
+            WorkerCommand::Drain { reason } => (Ok(()), Some(std::mem::take(reason))),
+            WorkerCommand::Abort => (Ok(()), Some("abort".to_owned())),
+            WorkerCommand::Pause { reason } => (self.pause(reason.take()), None),
+            WorkerCommand::Resume => (self.resume(), None),
         };
-        order.answer(answer);
+        request.answer(answer);
         drain
     }
 
@@ -179,6 +203,17 @@ impl Supervisor {
     }
 }
 
+/// Whether a worker in `phase` takes new work when `consumers` of its `nodes` consume; the reason if it does not.
+fn readiness(phase: Phase, consumers: usize, nodes: usize) -> Result<(), String> {
+    match phase {
+        Phase::Running if consumers == nodes => Ok(()),
+        Phase::Running => Err(format!(
+            "{consumers} of {nodes} nodes consume; the others reconnect"
+        )),
+        _ => Err(format!("the worker is {phase}")),
+    }
+}
+
 /// Moves the phase; an event that cannot happen now is logged and changes nothing.
 pub(super) fn advance(phase: &watch::Sender<Phase>, event: Event) -> bool {
     let next = phase.borrow().next(event);
@@ -201,4 +236,25 @@ async fn any_changed(states: &mut [watch::Receiver<NodeState>]) {
             .map(|state| Box::pin(wait::changed(state))),
     )
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_running_worker_whose_nodes_all_consume_is_ready() {
+        assert_eq!(readiness(Phase::Running, 2, 2), Ok(()));
+        let why = "1 of 2 nodes consume; the others reconnect".to_owned();
+        assert_eq!(readiness(Phase::Running, 1, 2), Err(why));
+        for phase in [
+            Phase::Starting,
+            Phase::Paused,
+            Phase::Draining,
+            Phase::Stopped,
+        ] {
+            let why = format!("the worker is {phase}");
+            assert_eq!(readiness(phase, 2, 2), Err(why));
+        }
+    }
 }

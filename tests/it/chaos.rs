@@ -81,7 +81,7 @@ async fn settled_whatever_happens(kind: QueueType) {
     settings.worker.http = None;
     settings.drain.grace = Duration::from_secs(60);
     settings.nodes = vec![node];
-    let mut worker = Worker::new(settings)
+    let mut worker = Worker::from_settings(settings)
         .handler("orders", handler)
         .start()
         .await
@@ -131,7 +131,7 @@ async fn settled_whatever_happens(kind: QueueType) {
         },
     )
     .await;
-    worker.remote().drain("test").await;
+    worker.handle().drain("test").await;
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!(report.outcome, DrainOutcome::Clean);
     assert_eq!(report.unconfirmed, 0);

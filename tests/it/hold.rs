@@ -24,7 +24,7 @@ async fn start(vhost: &Vhost, node: NodeSettings, handler: impl Handler) -> Runn
     settings.worker.http = None;
     settings.nodes = vec![node];
     let queue = settings.nodes[0].queue.clone();
-    Worker::new(settings)
+    Worker::from_settings(settings)
         .handler(queue, handler)
         .start()
         .await
@@ -68,7 +68,7 @@ async fn a_delivery_on_hold_lets_others_have_its_slot() {
     for expected in ["1", "2", "3", "0"] {
         assert_eq!(within("an end", ends.recv()).await.unwrap(), expected);
     }
-    worker.remote().drain("test").await;
+    worker.handle().drain("test").await;
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!((report.unconfirmed, report.interrupted), (0, 0));
     assert_eq!(vhost.take_all("orders").await.len(), 0);
@@ -97,7 +97,7 @@ async fn a_drain_puts_what_is_on_hold_back_in_its_place_in_order() {
             expect_that(held == 200, || format!("{held}"))
         })
         .await;
-        worker.remote().drain("test").await;
+        worker.handle().drain("test").await;
         let report = within("the end", worker.finished()).await.unwrap();
         let counts = (report.finished, report.handed_back, report.interrupted);
         assert_eq!(counts, (0, 200, 0));
@@ -132,7 +132,7 @@ async fn a_delivery_handed_back_by_its_handler_runs_again_uncounted() {
         let mut next = async || within("a run", attempts.recv()).await.unwrap();
         assert_eq!(next().await, (1, false));
         assert_eq!(next().await, (1, true));
-        worker.remote().drain("test").await;
+        worker.handle().drain("test").await;
         within("the end", worker.finished()).await.unwrap();
         assert_eq!(vhost.take_all("orders").await.len(), 0);
         assert_eq!(vhost.take_all("orders.dead").await.len(), 0);
@@ -167,7 +167,7 @@ async fn what_the_handler_identifies_is_not_run_again_after_a_lost_acknowledgeme
         Settings::new(BrokerSettings::from_url(proxy.url(vhost.url()).as_str()).unwrap());
     settings.worker.http = None;
     settings.nodes = vec![node(1, 1)];
-    let mut worker = Worker::new(settings)
+    let mut worker = Worker::from_settings(settings)
         .handler("orders", Identifying(Arc::clone(&runs)))
         .start()
         .await
@@ -180,7 +180,7 @@ async fn what_the_handler_identifies_is_not_run_again_after_a_lost_acknowledgeme
     proxy.refuse(false);
     vhost.until_consumers("orders", 1).await;
     vhost.until_ready("orders", 0).await;
-    worker.remote().drain("test").await;
+    worker.handle().drain("test").await;
     within("the end", worker.finished()).await.unwrap();
     assert_eq!(runs.load(Ordering::SeqCst), 1);
     assert_eq!(vhost.take_all("orders").await.len(), 0);

@@ -58,36 +58,36 @@ async fn a_paused_worker_finishes_what_runs_takes_nothing_new_and_drains() {
         }
     };
     let settings = settings(&vhost, vec![node("orders", 2, 4)], Duration::from_secs(60));
-    let mut worker = Worker::new(settings)
+    let mut worker = Worker::from_settings(settings)
         .handler("orders", handler)
         .start()
         .await
         .unwrap();
-    let remote = worker.remote();
+    let handle = worker.handle();
     phase(&worker, Phase::Running).await;
     for _ in 0..2 {
         within("a start", starts.recv()).await.unwrap();
     }
 
-    remote.pause().await;
+    handle.pause().await;
     phase(&worker, Phase::Paused).await;
     vhost.until_ready("orders", 8).await;
     vhost.publish_all("orders", ["late".to_owned()]).await;
     vhost.until_ready("orders", 9).await;
     gate.add_permits(2);
     // Its acknowledgements go out on the channel that is still there.
-    remote.resume().await;
+    handle.resume().await;
     phase(&worker, Phase::Running).await;
     for _ in 0..2 {
         within("a start after the pause", starts.recv())
             .await
             .unwrap();
     }
-    remote.pause().await;
+    handle.pause().await;
     phase(&worker, Phase::Paused).await;
     vhost.until_ready("orders", 7).await;
 
-    remote.drain("test").await;
+    handle.drain("test").await;
     phase(&worker, Phase::Draining).await;
     gate.add_permits(2);
     let report = within("the end", worker.finished()).await.unwrap();
@@ -135,7 +135,7 @@ async fn a_handler_that_blocks_its_thread_is_handed_back_at_the_deadline() {
     );
     settings.worker.http = Some(([127, 0, 0, 1], 0).into());
     let starting = async move {
-        Worker::new(settings)
+        Worker::from_settings(settings)
             .handler("orders", handler)
             .start()
             .await
@@ -159,7 +159,7 @@ async fn a_handler_that_blocks_its_thread_is_handed_back_at_the_deadline() {
         answer.contains("200 OK"),
         "blocked handlers look like death: {answer}"
     );
-    worker.remote().drain("test").await;
+    worker.handle().drain("test").await;
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!(report.outcome, DrainOutcome::Interrupted);
     assert_eq!(report.interrupted, 2);
@@ -198,7 +198,7 @@ async fn a_paused_single_active_consumer_hands_over_when_its_last_delivery_is_se
             }
         };
         let settings = settings(&vhost, vec![node("ordered", 1, 3)], Duration::from_secs(60));
-        let worker = Worker::new(settings)
+        let worker = Worker::from_settings(settings)
             .handler("ordered", handler)
             .start()
             .await
@@ -210,14 +210,14 @@ async fn a_paused_single_active_consumer_hands_over_when_its_last_delivery_is_se
     assert_eq!(next().await, ("first", "0".to_owned()));
 
     // Paused and resumed while it still runs: it is the active consumer all along.
-    workers[0].remote().pause().await;
+    workers[0].handle().pause().await;
     phase(&workers[0], Phase::Paused).await;
-    workers[0].remote().resume().await;
+    workers[0].handle().resume().await;
     phase(&workers[0], Phase::Running).await;
     gate.add_permits(1);
     assert_eq!(next().await, ("first", "1".to_owned()));
 
-    workers[0].remote().pause().await;
+    workers[0].handle().pause().await;
     phase(&workers[0], Phase::Paused).await;
     gate.add_permits(1);
     assert_eq!(next().await, ("second", "2".to_owned()));
@@ -227,7 +227,7 @@ async fn a_paused_single_active_consumer_hands_over_when_its_last_delivery_is_se
     }
     gate.add_permits(1);
     for worker in &mut workers {
-        worker.remote().drain("test").await;
+        worker.handle().drain("test").await;
         let report = within("the end", worker.finished()).await.unwrap();
         assert_eq!(report.outcome, DrainOutcome::Clean);
     }
@@ -252,7 +252,7 @@ async fn a_panic_is_a_retry_and_not_the_end() {
     node.retry.min = Duration::from_millis(10);
     node.retry.max = Duration::from_millis(10);
     let settings = settings(&vhost, vec![node], Duration::from_secs(60));
-    let mut worker = Worker::new(settings)
+    let mut worker = Worker::from_settings(settings)
         .handler("orders", handler)
         .start()
         .await
@@ -262,7 +262,7 @@ async fn a_panic_is_a_retry_and_not_the_end() {
         expect_that(count == 2, || format!("{count} runs"))
     })
     .await;
-    worker.remote().drain("test").await;
+    worker.handle().drain("test").await;
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!(report.outcome, DrainOutcome::Clean);
     assert_eq!(vhost.take_all("orders").await.len(), 0);
@@ -290,14 +290,14 @@ async fn typed_json_reaches_the_handler_and_anything_else_is_dead() {
         }
     });
     let settings = settings(&vhost, vec![node("orders", 2, 2)], Duration::from_secs(60));
-    let mut worker = Worker::new(settings)
+    let mut worker = Worker::from_settings(settings)
         .handler("orders", handler)
         .start()
         .await
         .unwrap();
     assert_eq!(within("an order", received.recv()).await, Some(7));
     vhost.until_ready("orders.dead", 1).await;
-    worker.remote().drain("test").await;
+    worker.handle().drain("test").await;
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!(report.outcome, DrainOutcome::Clean);
     assert_eq!(vhost.take_all("orders.dead").await[0].body, b"not json");
@@ -307,7 +307,7 @@ async fn typed_json_reaches_the_handler_and_anything_else_is_dead() {
 async fn a_node_without_a_handler_does_not_start() {
     let vhost = Vhost::new().await;
     let settings = settings(&vhost, vec![node("orders", 1, 1)], Duration::from_secs(1));
-    let error = Worker::new(settings)
+    let error = Worker::from_settings(settings)
         .start()
         .await
         .expect_err("nobody handles");
@@ -328,7 +328,10 @@ async fn settings_that_cannot_work_do_not_start() {
     ];
     for (nodes, expected) in cases {
         let settings = settings(&vhost, nodes, Duration::from_secs(1));
-        let error = Worker::new(settings).start().await.expect_err(expected);
+        let error = Worker::from_settings(settings)
+            .start()
+            .await
+            .expect_err(expected);
         assert!(error.to_string().contains(expected), "{error}");
     }
 }

@@ -198,7 +198,7 @@ fn run_logged(command: Command) -> anyhow::Result<Exit> {
         .context("cannot start the runtime")?;
     let exit = runtime.block_on(async {
         match command {
-            Command::Worker(args) => worker::run(args).await,
+            Command::Worker(args) => worker::run_worker(args).await,
             Command::Fleet(args) => fleet::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Dead(command) => dead::run(command).await,

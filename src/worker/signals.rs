@@ -1,0 +1,145 @@
+//! What signals ask of a worker. Pure but for the listening.
+//!
+//! | signal | what it does |
+//! | --- | --- |
+//! | SIGTERM, SIGINT, SIGHUP | drains; a second one aborts the drain |
+//! | SIGQUIT | drains; aborts a drain that has begun |
+//! | SIGUSR1, SIGUSR2, SIGALRM | nothing |
+//!
+//! A signal within [`SAME_SIGNAL`] of the one before counts as the same: shells and process supervisors often send
+//! each signal twice, to the process and to its group.
+
+use std::io;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, SigmaskHow};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+/// Two signals within this time are one, sent twice.
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SignalAction {
+    /// Drain, with this reason.
+    Drain(&'static str),
+    /// End the drain at once.
+    Abort,
+    /// Nothing.
+    Ignore,
+}
+
+/// Decides what each signal asks for, by those that came before.
+#[derive(Debug, Default)]
+struct SignalPolicy {
+    last: Option<Instant>,
+    draining: bool,
+}
+
+impl SignalPolicy {
+    /// The decision for the signal of this name that arrives `now`.
+    fn decide(&mut self, name: &'static str, now: Instant) -> SignalAction {
+        let is_repeat = self
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) < SAME_SIGNAL);
+        self.last = Some(now);
+        if !self.draining {
+            self.draining = true;
+            SignalAction::Drain(name)
+        } else if is_repeat {
+            SignalAction::Ignore
+        } else {
+            SignalAction::Abort
+        }
+    }
+}
+
+/// Listens for signals from the moment it is made. What the process inherited, ignored or blocked signals, does not
+/// matter.
+#[derive(Debug)]
+pub struct Signals {
+    ends: [(&'static str, Signal); 4],
+    policy: SignalPolicy,
+}
+
+impl Signals {
+    /// Takes over the signals of the table above for the whole process.
+    ///
+    /// # Errors
+    /// When the operating system refuses to tell of a signal.
+    pub fn listen() -> io::Result<Self> {
+        unblock()?;
+        // Their default is to end the process with everything in flight. Once somebody has listened, they do nothing.
+        for idle in [
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+            SignalKind::alarm(),
+        ] {
+            drop(signal(idle)?);
+        }
+        Ok(Self {
+            ends: [
+                ("SIGTERM", signal(SignalKind::terminate())?),
+                ("SIGINT", signal(SignalKind::interrupt())?),
+                ("SIGHUP", signal(SignalKind::hangup())?),
+                ("SIGQUIT", signal(SignalKind::quit())?),
+            ],
+            policy: SignalPolicy::default(),
+        })
+    }
+
+    /// Resolves at the next signal that asks for something. Cancel safe.
+    pub(super) async fn next(&mut self) -> SignalAction {
+        loop {
+            let [term, int, hup, quit] = &mut self.ends;
+            let name = tokio::select! {
+                Some(()) = term.1.recv() => term.0,
+                Some(()) = int.1.recv() => int.0,
+                Some(()) = hup.1.recv() => hup.0,
+                Some(()) = quit.1.recv() => quit.0,
+                else => return std::future::pending().await,
+            };
+            match self.policy.decide(name, Instant::now()) {
+                SignalAction::Ignore => {}
+                action => return action,
+            }
+        }
+    }
+}
+
+/// Lets every signal through to this thread. Threads that it starts later inherit that.
+fn unblock() -> io::Result<()> {
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&SigSet::all()), None)
+        .map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_signal_drains_and_a_later_one_aborts() {
+        let mut policy = SignalPolicy::default();
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let drain = SignalAction::Drain("SIGTERM");
+        assert_eq!(policy.decide("SIGTERM", at(0)), drain);
+        assert_eq!(policy.decide("SIGTERM", at(99)), SignalAction::Ignore);
+        // Each repeat starts the time anew: a supervisor that sends a burst is still one supervisor.
+        assert_eq!(policy.decide("SIGINT", at(198)), SignalAction::Ignore);
+        assert_eq!(policy.decide("SIGINT", at(298)), SignalAction::Abort);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quit_drains_first_and_aborts_a_drain() {
+        let mut policy = SignalPolicy::default();
+        let now = Instant::now();
+        assert_eq!(
+            policy.decide("SIGQUIT", now),
+            SignalAction::Drain("SIGQUIT")
+        );
+        let later = now + SAME_SIGNAL;
+        assert_eq!(policy.decide("SIGQUIT", later), SignalAction::Abort);
+    }
+}
