@@ -183,7 +183,7 @@ async fn log_in(
         Ok(AsyncTcpStream::Plain(socket.ok_or_else(used)?))
     };
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let kit = Runtime::new(Kit::new(handle.clone()));
+    let kit = Runtime::new(Kit::new(&runtime.executor()));
     let connection = Connection::connector(uri(settings), kit, hand_over, properties)
         .await
         .map_err(

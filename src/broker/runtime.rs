@@ -5,6 +5,7 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio_executor_trait::Tokio;
 
 use crate::lifecycle::{Tasks, WatchedTask};
 
@@ -60,5 +61,10 @@ impl AmqpRuntime {
     /// The thread's runtime, for short tasks.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// The runtime in the form that travels between executor-agnostic crates.
+    pub(crate) fn executor(&self) -> Tokio {
+        Tokio::default().with_handle(self.handle.clone())
     }
 }

@@ -10,7 +10,7 @@ use async_rs::traits::{Executor, Reactor, RuntimeKit};
 use async_rs::util::Task;
 use futures_util::Stream;
 use futures_util::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Handle;
+use tokio_executor_trait::Tokio as TokioExecutor;
 
 use super::Socket;
 
@@ -19,8 +19,10 @@ use super::Socket;
 pub(in crate::broker) struct Kit(Tokio);
 
 impl Kit {
-    /// A kit whose tasks run on the runtime of `handle`.
-    pub(in crate::broker) fn new(handle: Handle) -> Self {
+    /// A kit whose tasks run on the runtime of `executor`.
+    pub(in crate::broker) fn new(executor: &TokioExecutor) -> Self {
+        let handle = executor.handle();
+        let handle = handle.expect("the executor was made from a handle");
         Self(Tokio::default().with_handle(handle))
     }
 }

@@ -134,35 +134,20 @@ pub(super) async fn connect(
 ) -> anyhow::Result<Link> {
     match broker::connect(broker, name, runtime).await {
         Ok(link) => Ok(link),
-        Err(error) => Err(explain(error, broker, runtime).await),
+        Err(error) => Err(explain(error)),
     }
 }
 
 /// Why a connection could not be made, with what it likely means.
-pub(super) async fn explain(
-    error: BrokerError,
-    settings: &BrokerSettings,
-    runtime: &AmqpRuntime,
-) -> anyhow::Error {
+pub(super) fn explain(error: BrokerError) -> anyhow::Error {
     if error.code() == Some(403) {
         return anyhow::anyhow!("wrong user or password: {error}");
-    }
-    // A broker that expects TLS hangs up; asking it for its name tells that from other failures.
-    if error.code().is_none()
-        && !settings.tls
-        && let Err(greeting) = broker::server(settings, runtime).await
-    {
-        return greeting.into();
     }
     error.into()
 }
 
 /// As [`explain`], for a first look at the fleet.
-pub(super) async fn explain_client_error(
-    error: BrokerError,
-    settings: &BrokerSettings,
-    runtime: &AmqpRuntime,
-) -> anyhow::Error {
+pub(super) fn explain_client_error(error: BrokerError) -> anyhow::Error {
     match error {
         BrokerError::Refused { code: 404, .. } => {
             anyhow::anyhow!("no worker has ever said anything on this virtual host: {error}")
@@ -174,6 +159,6 @@ pub(super) async fn explain_client_error(
                 "the user lacks a permission; see \"Permissions\" in docs/status-protocol.md: {error}"
             )
         }
-        _ => explain(error, settings, runtime).await,
+        _ => explain(error),
     }
 }

@@ -166,10 +166,9 @@ impl<'a> Rollout<'a> {
         stop: &CancellationToken,
     ) -> anyhow::Result<Exit> {
         let runtime = Arc::new(AmqpRuntime::start().context("cannot start the AMQP thread")?);
-        let broker = settings.broker.clone();
         let mut guest = match Guest::start(settings, Stay::Command, Arc::clone(&runtime)).await {
             Ok(guest) => guest,
-            Err(error) => return Err(explain_client_error(error, &broker, &runtime).await),
+            Err(error) => return Err(explain_client_error(error)),
         };
         tokio::select! {
             settled = guest.settled(SETTLE_LIMIT) => settled?,

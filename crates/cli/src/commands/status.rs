@@ -80,7 +80,6 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
         ));
     }
     let runtime = Arc::new(AmqpRuntime::start().context("cannot start the AMQP thread")?);
-    let broker = settings.broker.clone();
     let stay = if args.watch { Stay::Long } else { Stay::Look };
     let started = tokio::select! {
         started = Guest::start(settings, stay, Arc::clone(&runtime)) => started,
@@ -88,7 +87,7 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
     };
     let mut guest = match started {
         Ok(guest) => guest,
-        Err(error) => return Err(explain_client_error(error, &broker, &runtime).await),
+        Err(error) => return Err(explain_client_error(error)),
     };
     tokio::select! {
         settled = guest.settled(SETTLE_LIMIT) => settled?,
