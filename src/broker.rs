@@ -39,6 +39,7 @@ pub use error::BrokerError;
 pub use exclusive::{ExclusiveConsumer, ExclusiveQueue, Taken};
 pub use feed::{Batch, Ear, Feed, Offset};
 pub use guard::Guard;
+pub(crate) use inspect::queue_type;
 pub use inspect::{find_exchange, find_queue, may_consume};
 pub use link::{Link, LinkState, connect};
 pub use publish::{Confirm, Message, Publisher};
@@ -70,10 +71,15 @@ async fn bounded<T>(
     }
 }
 
-/// Queues an acknowledgement and does not wait until it is written. The library queues a method when its future is
-/// first polled. If that fails the channel is gone, which its consumer tells.
+/// Queues an acknowledgement, and does not wait until it is written.
 fn ack_now(channel: &lapin::Channel, tag: u64) {
-    let mut ack = Box::pin(channel.basic_ack(tag, BasicAckOptions::default()));
+    queue_now(channel.basic_ack(tag, BasicAckOptions::default()));
+}
+
+/// Queues a method that has no answer, and does not wait until it is written. The library queues a method when its
+/// future is first polled. If that fails the channel is gone, which its consumer tells.
+fn queue_now(method: impl Future) {
+    let mut method = std::pin::pin!(method);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let _ = ack.as_mut().poll(&mut context);
+    let _ = method.as_mut().poll(&mut context);
 }

@@ -7,8 +7,8 @@ const FIRST: Duration = Duration::from_millis(250);
 /// The ceiling while the broker does not answer. An attempt then costs nobody much, and the first one after an outage is
 /// to come soon: within 1.2 s in the median, 4 s at most.
 const LONGEST: Duration = Duration::from_secs(4);
-/// The ceiling if the broker answers: it refuses, or connections die soon after they were made. Then an attempt costs
-/// the broker something.
+/// The ceiling if the broker answers: it refuses, or closes connections soon after they were made. Then an attempt
+/// costs the broker something.
 const LONGEST_ANSWERED: Duration = Duration::from_secs(15);
 /// No wait is shorter, so that no loop is hot.
 const SHORTEST: Duration = Duration::from_millis(50);
@@ -22,8 +22,10 @@ pub(crate) enum Attempt {
     Unanswered,
     /// The broker answered, and it came to nothing.
     Refused,
-    /// It succeeded, and what it made has ended after this time.
-    Lasted(Duration),
+    /// It succeeded. The network has ended the connection after this time.
+    CutAfter(Duration),
+    /// It succeeded. The broker has closed the connection after this time, because of an error.
+    ClosedAfter(Duration),
 }
 
 /// Waits between attempts. Pure: it is told a random number and says a duration.
@@ -41,16 +43,15 @@ impl Backoff {
 
     /// The next wait after `attempt`.
     pub(crate) fn after(&mut self, attempt: Attempt, unit: f64) -> Duration {
-        let longest = match attempt {
-            Attempt::Unanswered => LONGEST,
-            Attempt::Refused => LONGEST_ANSWERED,
-            Attempt::Lasted(time) => {
-                if time >= STABLE {
-                    self.reset();
-                }
-                LONGEST_ANSWERED
-            }
+        let (longest, lasted) = match attempt {
+            Attempt::Unanswered => (LONGEST, Duration::ZERO),
+            Attempt::Refused => (LONGEST_ANSWERED, Duration::ZERO),
+            Attempt::CutAfter(time) => (LONGEST, time),
+            Attempt::ClosedAfter(time) => (LONGEST_ANSWERED, time),
         };
+        if lasted >= STABLE {
+            self.reset();
+        }
         let ceiling = FIRST
             .saturating_mul(1 << self.attempts.min(16))
             .min(longest);
@@ -101,11 +102,12 @@ mod tests {
     #[test]
     fn connections_that_die_at_once_are_made_ever_less_often() {
         let mut backoff = Backoff::default();
-        let short = Attempt::Lasted(Duration::from_millis(300));
+        let short = Attempt::ClosedAfter(Duration::from_millis(300));
         let waits: Vec<_> = (0..10).map(|_| backoff.after(short, 1.0)).collect();
         assert!(waits.is_sorted());
         assert_eq!(waits[9], LONGEST_ANSWERED);
-        assert_eq!(backoff.after(Attempt::Lasted(STABLE), 1.0), FIRST);
+        assert_eq!(backoff.after(Attempt::ClosedAfter(STABLE), 1.0), FIRST);
+        assert_eq!(backoff.after(Attempt::CutAfter(STABLE), 1.0), FIRST);
     }
 
     /// When each of 1,000 workers makes its first attempt after the broker's return, in seconds. The broker is away for a

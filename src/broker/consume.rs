@@ -14,7 +14,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 
 use super::link::Consuming;
-use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
+use super::{BrokerError, Link, RPC_LIMIT, bounded, convert, queue_now};
 use crate::delivery::Delivery;
 use crate::settlement::Call;
 
@@ -30,6 +30,8 @@ pub(crate) struct ConsumeChannel {
     consumer: Option<Consumer>,
     consuming: Weak<Consuming>,
     consumer_tag: String,
+    /// Whether we have asked for the consumer's end.
+    cancelling: bool,
     generation: u64,
     /// Settlements since the last method that a quorum queue has answered.
     unanswered: usize,
@@ -50,9 +52,11 @@ pub(crate) struct Consumer {
 pub(crate) enum Intake {
     /// A delivery with its tag, which counts from 1 on each channel.
     Delivery(u64, Arc<Delivery>),
-    /// The consumer is cancelled, by us or by the broker (its queue was deleted, say). Everything
-    /// delivered before has been yielded; nothing follows.
+    /// The consumer has ended because we cancelled it. Everything delivered before has been yielded; nothing follows.
     Ended,
+    /// The broker cancelled the consumer: a delivery was held longer than the broker's consumer time-out, or the queue
+    /// was deleted or moved. Everything delivered before has been yielded.
+    Cancelled,
     /// The channel is gone, and every delivery on it is the broker's again.
     Lost(BrokerError),
 }
@@ -83,6 +87,7 @@ impl ConsumeChannel {
             consumer: None,
             consuming: Arc::downgrade(&link.consuming()),
             consumer_tag,
+            cancelling: false,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             unanswered: 0,
             at_risk: 0,
@@ -130,6 +135,7 @@ impl ConsumeChannel {
     /// Takes deliveries from `consumer` from now on.
     pub(crate) fn attach(&mut self, consumer: Consumer) {
         self.consumer = Some(consumer);
+        self.cancelling = false;
     }
 
     /// Takes no more deliveries: what still comes stays the broker's, until the channel closes.
@@ -154,7 +160,11 @@ impl ConsumeChannel {
             }
             None => {
                 self.consumer = None;
-                Intake::Ended
+                if self.cancelling {
+                    Intake::Ended
+                } else {
+                    Intake::Cancelled
+                }
             }
         }
     }
@@ -168,6 +178,7 @@ impl ConsumeChannel {
         limit: Duration,
     ) -> impl Future<Output = Result<(), BrokerError>> + Send + use<> {
         (self.unanswered, self.at_risk) = (0, 0);
+        self.cancelling = true;
         let channel = self.channel.clone();
         let tag = convert::short("consumer tag", &self.consumer_tag);
         async move {
@@ -209,6 +220,16 @@ impl ConsumeChannel {
             std::task::Poll::Ready(result) => Box::pin(std::future::ready(result)),
             std::task::Poll::Pending => write,
         }
+    }
+
+    /// Hands back everything that is unsettled on this channel, without waiting. The channel is of no more use.
+    pub(crate) fn hand_back_all(&self) {
+        let options = BasicNackOptions {
+            multiple: true,
+            requeue: true,
+        };
+        // Tag 0 with `multiple` means everything outstanding.
+        queue_now(self.channel.basic_nack(0, options));
     }
 
     /// Whether settlements written may be kept back in the broker's channel, so that its close-ok would not prove

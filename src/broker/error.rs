@@ -51,6 +51,14 @@ pub enum BrokerError {
         /// Queues and exchanges, in words.
         names: Vec<String>,
     },
+    /// The node's queue is a stream.
+    #[error(
+        "queue {queue:?} is a stream, which keeps its messages when they are acknowledged; a node needs a classic or a quorum queue"
+    )]
+    Stream {
+        /// The queue.
+        queue: String,
+    },
     /// A message was not taken: it came back, or was negatively confirmed.
     #[error("the message was not accepted: {cause}")]
     NotAccepted {
@@ -90,6 +98,7 @@ impl BrokerError {
         matches!(
             self,
             Self::Missing { .. }
+                | Self::Stream { .. }
                 | Self::Refused {
                     code: 402 | 403 | 404 | 406 | 530,
                     ..

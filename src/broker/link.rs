@@ -23,6 +23,8 @@ use crate::config::BrokerSettings;
 /// The largest frame asked for. A broker without a limit of its own (`frame_max` 0) would otherwise make
 /// the client library reserve buffers of 4 GiB.
 const FRAME_MAX: u32 = 131_072;
+/// `connection.close` with this code is an operator's, or a broker's that stops.
+const CONNECTION_FORCED: u16 = 320;
 /// How often the connection's own state is looked at beside its events.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// After so many requests in a row without an answer the connection is given up: another node of the broker may answer.
@@ -65,6 +67,8 @@ pub enum LinkState {
     Lost {
         /// What ended it.
         cause: String,
+        /// Whether the broker closed it because it could not go on, and not because it was told to.
+        by_broker: bool,
     },
 }
 
@@ -233,9 +237,20 @@ impl Link {
             .wait_for(|state| matches!(state, LinkState::Lost { .. }))
             .await;
         match lost.as_deref() {
-            Ok(LinkState::Lost { cause }) => cause.clone(),
+            Ok(LinkState::Lost { cause, .. }) => cause.clone(),
             _ => "its watcher is gone".to_owned(),
         }
+    }
+
+    /// Whether it is lost because the broker could not go on with it.
+    pub(super) fn was_closed_by_broker(&self) -> bool {
+        matches!(
+            *self.0.state.borrow(),
+            LinkState::Lost {
+                by_broker: true,
+                ..
+            }
+        )
     }
 
     /// Resolves when [`state`](Self::state) has changed since this was called. Cancel safe.
@@ -312,6 +327,7 @@ async fn watch_events(
 ) {
     let mut events = std::pin::pin!(events);
     let mut check = tokio::time::interval(CHECK_INTERVAL);
+    let mut by_broker = false;
     let cause = loop {
         tokio::select! {
             event = events.next() => match event {
@@ -322,7 +338,10 @@ async fn watch_events(
                     state.send_replace(LinkState::Up);
                 }
                 // A channel's error is reported here too; only the connection's own state decides.
-                Some(Event::Error(error)) if !status.connected() => break error.to_string(),
+                Some(Event::Error(error)) if !status.connected() => {
+                    by_broker = is_brokers_trouble(&error);
+                    break error.to_string();
+                }
                 Some(_) => {}
                 None => break "the client library ended".to_owned(),
             },
@@ -331,7 +350,16 @@ async fn watch_events(
             },
         }
     };
-    state.send_replace(LinkState::Lost { cause });
+    state.send_replace(LinkState::Lost { cause, by_broker });
+}
+
+/// Whether the broker closed the connection for a reason that will come again: an error of its own, or of the
+/// protocol. Not when an operator closed it, or the broker stops (320).
+fn is_brokers_trouble(error: &lapin::Error) -> bool {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(amqp) => amqp.get_id() != CONNECTION_FORCED,
+        _ => false,
+    }
 }
 
 fn uri(settings: &BrokerSettings) -> AMQPUri {

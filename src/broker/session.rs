@@ -142,7 +142,12 @@ impl Keeper {
                         self.metrics.reconnected(self.purpose);
                     }
                     connected_before = true;
-                    Attempt::Lasted(self.hold(link, &settings, &backoff).await)
+                    let lasted = self.hold(&link, &settings, &backoff).await;
+                    if link.was_closed_by_broker() {
+                        Attempt::ClosedAfter(lasted)
+                    } else {
+                        Attempt::CutAfter(lasted)
+                    }
                 }
                 Err(error) if error.is_refusal() && !connected_before => {
                     warn!(purpose = self.purpose, %error, "the broker refuses the connection");
@@ -173,7 +178,7 @@ impl Keeper {
     }
 
     /// Makes `link` known until it is lost; how long it lasted.
-    async fn hold(&self, link: Link, settings: &BrokerSettings, backoff: &Backoff) -> Duration {
+    async fn hold(&self, link: &Link, settings: &BrokerSettings, backoff: &Backoff) -> Duration {
         let since = Instant::now();
         info!(
             purpose = self.purpose,

@@ -8,7 +8,7 @@ use lapin::{Channel, ExchangeKind, Queue};
 
 use super::inspect::find_queue;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
-use crate::config::NodeSettings;
+use crate::config::{NodeSettings, QueueType};
 use wish::Wish;
 
 mod aside;
@@ -34,6 +34,8 @@ pub struct QueueFacts {
     pub delayed_retry: bool,
     /// Whether the broker drops, or dead-letters, a message that it delivered too often.
     pub delivery_limit: bool,
+    /// Its type, if it is known.
+    pub kind: Option<QueueType>,
 }
 
 /// Declares the node's queue and bindings, or with `declare = false` checks that the queue is there
@@ -59,6 +61,11 @@ pub async fn ensure_queue(link: &Link, node: &NodeSettings) -> Result<QueueFacts
     let mut tries = 1;
     loop {
         match declare(link, node, &wish).await {
+            Err(error) if is_stream(&error) => {
+                return Err(BrokerError::Stream {
+                    queue: node.queue.clone(),
+                });
+            }
             Err(error) if tries < WISHES => match wish.corrected(node, &error) {
                 Some(corrected) => wish = corrected,
                 None => return Err(error),
@@ -84,7 +91,18 @@ async fn declare(link: &Link, node: &NodeSettings, wish: &Wish) -> Result<QueueF
         single_active_consumer: wish.single_active_consumer,
         delayed_retry: wish.delayed_retry.is_some(),
         delivery_limit: wish.has_delivery_limit(),
+        kind: Some(node.kind),
     })
+}
+
+/// Whether a declaration was refused because the queue is a stream.
+fn is_stream(error: &BrokerError) -> bool {
+    match error {
+        BrokerError::Refused { text, .. } => {
+            inequivalent(text) == Some(("x-queue-type", Some("stream")))
+        }
+        _ => false,
+    }
 }
 
 pub(super) fn durable() -> QueueDeclareOptions {

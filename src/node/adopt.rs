@@ -24,6 +24,7 @@ impl Task {
         self.opening = None;
         self.waiting = None;
         let unwritten = self.writes.len() as u64;
+        let unsettled = self.ledger.open() + self.ledger.decided();
         self.remember(channel.generation());
         self.forget_channel();
         let unproven = match &mut self.drain {
@@ -34,6 +35,7 @@ impl Task {
         warn!(
             queue = %self.queue,
             %error,
+            unsettled,
             running = self.running.len(),
             remembered = self.adoption.len(),
             "the channel is lost"

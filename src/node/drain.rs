@@ -262,7 +262,7 @@ impl Task {
             return;
         };
         let limit = self.commands.borrow().within(CLOSE_LIMIT);
-        let quorum = self.settings.kind == QueueType::Quorum && !self.single_active_consumer;
+        let quorum = self.queue_type == Some(QueueType::Quorum) && !self.single_active_consumer;
         let passed_on = if quorum && channel.may_be_kept_back() {
             channel.pass_on(limit).await
         } else {

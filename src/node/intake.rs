@@ -18,7 +18,7 @@ use super::run::{ChannelTag, Start, Work, start};
 use super::slots::Slot;
 use super::task::{NodeState, Task, next_intake};
 use crate::broker::{BrokerError, ConsumeChannel, Intake};
-use crate::config::Slots;
+use crate::config::{QueueType, Slots};
 use crate::delivery::{Delivery, header};
 use crate::handler::{Outcome, Reason};
 use crate::retry::{Received, receive};
@@ -129,14 +129,15 @@ impl Task {
             return;
         }
         let Some(link) = self.link() else { return };
+        let kind = self.queue_type;
         match &self.channel {
             None => {
                 let settings = Arc::clone(&self.settings);
                 let tag = self.consumer_tag.clone();
-                self.opening = Some(open(link, settings, Arc::clone(&self.queue), tag));
+                self.opening = Some(open(link, settings, Arc::clone(&self.queue), tag, kind));
             }
             Some(channel) => {
-                self.opening = Some(reopen(link, Arc::clone(&self.settings), channel));
+                self.opening = Some(reopen(link, Arc::clone(&self.settings), channel, kind));
             }
         }
     }
@@ -182,6 +183,7 @@ impl Task {
         };
         self.single_active_consumer |= facts.single_active_consumer;
         self.delayed_by_broker = facts.delayed_retry;
+        self.queue_type = facts.kind;
         if facts.delivery_limit && !self.consumed_before {
             warn!(
                 queue = %self.queue,
@@ -219,7 +221,9 @@ impl Task {
                     self.accept(tag, delivery);
                     next = next_intake(self.channel.as_mut()).now_or_never();
                 }
-                Intake::Ended => self.consumer_ended(),
+                // The cancel that we asked for tells it.
+                Intake::Ended => {}
+                Intake::Cancelled => self.cancelled_by_broker(),
                 Intake::Lost(error) => self.lose(&error),
             }
         }
@@ -298,14 +302,43 @@ impl Task {
         })
     }
 
-    fn consumer_ended(&mut self) {
-        // Our own cancel ends the consumer too; then there is nothing to do.
+    /// The broker cancelled the consumer. Another one gets a channel of its own: after a consumer time-out RabbitMQ 4.3
+    /// still knows the old one, and closes the whole connection if its tag is used again. What runs is adopted when
+    /// the broker delivers it again.
+    fn cancelled_by_broker(&mut self) {
+        // A drain and a pause settle on the channel that they have.
         if !self.is_running() {
             return;
         }
-        warn!(queue = %self.queue, "the broker cancelled the consumer: its queue was deleted, or moved");
-        self.hand_back_unstarted();
-        self.try_again();
+        let cause = self.why_cancelled();
+        self.queue_type = None;
+        let unstarted = self.line.empty().len() as u64;
+        self.metrics.handed_back.inc_by(unstarted);
+        if let Some(channel) = &self.channel {
+            channel.hand_back_all();
+        }
+        let what = "consuming";
+        self.lose(&BrokerError::Lost { what, cause });
+    }
+
+    /// Why the broker may have cancelled the consumer, in words. It does not say so itself.
+    fn why_cancelled(&self) -> String {
+        let oldest = self.running.values().min_by_key(|run| run.started);
+        let Some(oldest) = oldest.filter(|_| self.queue_type == Some(QueueType::Quorum)) else {
+            return "the broker cancelled the consumer: the queue was deleted or moved".to_owned();
+        };
+        let id = &oldest.work.delivery().properties.message_id;
+        let order = if self.single_active_consumer {
+            "; the broker may run the next message beside it, so their order is lost"
+        } else {
+            ""
+        };
+        format!(
+            "consumer time-out, or the queue was deleted: the broker cancelled the consumer while message {} ran for \
+             {:.1?}{order}",
+            id.as_deref().unwrap_or("without an id"),
+            oldest.started.elapsed(),
+        )
     }
 
     pub(super) fn start_ready(&mut self) {

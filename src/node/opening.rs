@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::broker::{
-    BrokerError, ConsumeChannel, Consumer, Link, QueueFacts, ensure_aside, ensure_queue,
+    BrokerError, ConsumeChannel, Consumer, Link, QueueFacts, ensure_aside, ensure_queue, queue_type,
 };
-use crate::config::NodeSettings;
+use crate::config::{NodeSettings, QueueType};
 
 /// A consumer about to be; dropping it closes what it opened.
 pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Box<Opened>, BrokerError>> + Send>>;
@@ -25,9 +25,18 @@ pub(crate) enum Opened {
     Consumer(Consumer, QueueFacts),
 }
 
-/// Makes sure of the queue, and of what stands beside it.
-async fn ensure(link: &Link, settings: &NodeSettings) -> Result<QueueFacts, BrokerError> {
-    let facts = ensure_queue(link, settings).await?;
+/// Makes sure of the queue, and of what stands beside it. `kind` is the queue's type if it is known already: to ask for
+/// it leaves a line in the broker's log.
+async fn ensure(
+    link: &Link,
+    settings: &NodeSettings,
+    kind: Option<QueueType>,
+) -> Result<QueueFacts, BrokerError> {
+    let mut facts = ensure_queue(link, settings).await?;
+    facts.kind = match facts.kind.or(kind) {
+        None => queue_type(link, &settings.queue).await?,
+        known => known,
+    };
     ensure_aside(link, settings, facts.delayed_retry).await?;
     Ok(facts)
 }
@@ -38,9 +47,10 @@ pub(crate) fn open(
     settings: Arc<NodeSettings>,
     queue: Arc<str>,
     consumer_tag: String,
+    kind: Option<QueueType>,
 ) -> Opening {
     Box::pin(async move {
-        let facts = ensure(&link, &settings).await?;
+        let facts = ensure(&link, &settings, kind).await?;
         let prefetch = settings.prefetch;
         let channel = ConsumeChannel::open(&link, &queue, prefetch, consumer_tag).await?;
         let consumer = channel.consume().await?;
@@ -50,10 +60,15 @@ pub(crate) fn open(
 
 /// Makes sure that the queue is there and consumes again on `channel`, whose consumer has ended; its
 /// deliveries under way stay settleable.
-pub(crate) fn reopen(link: Link, settings: Arc<NodeSettings>, channel: &ConsumeChannel) -> Opening {
+pub(crate) fn reopen(
+    link: Link,
+    settings: Arc<NodeSettings>,
+    channel: &ConsumeChannel,
+    kind: Option<QueueType>,
+) -> Opening {
     let consume = channel.consume();
     Box::pin(async move {
-        let facts = ensure(&link, &settings).await?;
+        let facts = ensure(&link, &settings, kind).await?;
         Ok(Box::new(Opened::Consumer(consume.await?, facts)))
     })
 }

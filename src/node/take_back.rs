@@ -45,6 +45,7 @@ impl Task {
             settings,
             Arc::clone(&self.queue),
             self.consumer_tag.clone(),
+            self.queue_type,
         );
         match self.unless_interrupted(OPENING_LIMIT, opening).await {
             Some(Ok(opened)) => self.opened(Ok(opened)),

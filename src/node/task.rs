@@ -19,7 +19,7 @@ use super::run::{Run, RunEvent};
 use super::slots::{Slot, SlotPool};
 use super::{NodeDrain, NodeParts};
 use crate::broker::{Backoff, BrokerError, ConsumeChannel, Intake, Link, SessionState, Write};
-use crate::config::NodeSettings;
+use crate::config::{NodeSettings, QueueType};
 use crate::handler::AnyHandler;
 use crate::lifecycle::DrainSignal;
 use crate::metrics::NodeMetrics;
@@ -65,6 +65,8 @@ pub(super) struct Task {
     pub(super) backoff: Backoff,
     pub(super) consumed_before: bool,
     pub(super) single_active_consumer: bool,
+    /// The queue's type, once it is known.
+    pub(super) queue_type: Option<QueueType>,
     /// Whether the queue delays and counts what is rejected.
     pub(super) delayed_by_broker: bool,
 
@@ -120,6 +122,7 @@ impl Task {
         Self {
             queue: settings.queue.as_str().into(),
             single_active_consumer: settings.single_active_consumer,
+            queue_type: None,
             delayed_by_broker: settings.delayed_retry,
             adoption: Adoption::new(2 * usize::from(settings.prefetch) + REMEMBERED),
             copier: Copier::new(Arc::clone(&settings), parts.publish),

@@ -183,7 +183,7 @@ impl Guest {
             return Ok(());
         };
         for link in links {
-            if let broker::LinkState::Lost { cause } = link.state() {
+            if let broker::LinkState::Lost { cause, .. } = link.state() {
                 let what = "listening to the fleet";
                 return Err(BrokerError::Lost { what, cause });
             }
