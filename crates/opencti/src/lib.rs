@@ -23,6 +23,7 @@ mod plan;
 mod raw_object;
 pub mod schedule;
 
+pub mod settings;
 pub mod signs;
 
 pub use bundle::{Bundle, BundleError};

@@ -1,0 +1,190 @@
+use std::collections::BTreeMap;
+
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::*;
+
+const NEEDED: [(&str, &str); 2] = [
+    ("OPENCTI_URL", "http://opencti:8080/base"),
+    ("OPENCTI_TOKEN", "secret"),
+];
+
+fn read_all(
+    variables: &[(&str, &str)],
+    platform: Option<&Value>,
+    section: Option<&Value>,
+) -> Result<Settings, SettingErrors> {
+    let variables: BTreeMap<_, _> = variables.iter().copied().collect();
+    Settings::read(&Sources {
+        environment: &|name| variables.get(name).map(|&value| value.to_owned()),
+        platform,
+        section,
+    })
+}
+
+fn read(more: &[(&str, &str)]) -> Result<Settings, SettingErrors> {
+    read_all(&[&NEEDED[..], more].concat(), None, None)
+}
+
+fn errors(more: &[(&str, &str)]) -> Vec<String> {
+    let errors = read(more).unwrap_err().0;
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn url_and_token_are_enough() {
+    let settings = read(&[]).unwrap();
+    assert_eq!(settings.url.as_str(), "http://opencti:8080/base");
+    assert!(matches!(&settings.token, Token::Inline(token) if token.expose_secret() == "secret"));
+    assert_eq!(settings.verify, Verify::No);
+    assert_eq!(
+        (
+            settings.execution_pool,
+            settings.realtime_pool,
+            settings.listen_pool
+        ),
+        (2, 3, 5)
+    );
+    assert_eq!(settings.requests_timeout, Duration::from_mins(5));
+    assert_eq!(settings.prefetch, 1);
+    assert_eq!(settings.max_body, 512 << 20);
+    assert!(settings.json_logging && settings.python.fork);
+    assert_eq!(settings.telemetry, None);
+    assert!(!format!("{settings:?}").contains("secret"));
+}
+
+#[test]
+fn an_empty_variable_is_the_default() {
+    let settings = read(&[
+        ("OPENCTI_EXECUTION_POOL_SIZE", ""),
+        ("OPENCTI_SSL_VERIFY", " "),
+        ("OPENCTI_JSON_LOGGING", ""),
+    ])
+    .unwrap();
+    assert_eq!(settings.execution_pool, 2);
+    assert!(settings.json_logging);
+}
+
+#[test]
+fn all_errors_come_at_once_and_name_variable_value_and_rule() {
+    let found = errors(&[
+        ("OPENCTI_URL", "opencti:8080"),
+        ("OPENCTI_TOKEN", "ChangeMe"),
+        ("OPENCTI_EXECUTION_POOL_SIZE", "0"),
+        ("OPENCTI_JSON_LOGGING", "on"),
+        ("OPENCTI_CUSTOM_HEADERS", "secret"),
+        ("OPENCTI_MISSING_REF_RETRY_FACTOR", "0.5"),
+        ("WORKER_LOG_LEVEL", "loud"),
+        ("WORKER_PROMETHEUS_TELEMETRY_HOST", "nowhere"),
+        ("MQ_USE_SSL_CERT", "-----BEGIN CERTIFICATE-----"),
+        ("OPENCTI_SSL_VERIFY", "/no/such/file"),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "OPENCTI_URL: must be a URL that begins with http:// or https://",
+            "OPENCTI_TOKEN: must be the token of the platform's user, not the example's ChangeMe",
+            r#"WORKER_PROMETHEUS_TELEMETRY_HOST = "nowhere": must be an IP address"#,
+            r#"OPENCTI_SSL_VERIFY = "/no/such/file": must be true, false, or the path of a file with certificate authorities"#,
+            "OPENCTI_CUSTOM_HEADERS: must be pairs name:value, separated by semicolons",
+            r#"OPENCTI_EXECUTION_POOL_SIZE = "0": must be a whole number from 1 to 1000"#,
+            r#"OPENCTI_MISSING_REF_RETRY_FACTOR = "0.5": must be a number from 1 to 3600"#,
+            "MQ_USE_SSL_KEY: must be set together with MQ_USE_SSL_CERT",
+            r#"WORKER_LOG_LEVEL = "loud": must be one of debug, info, warn, warning, error, critical"#,
+            r#"OPENCTI_JSON_LOGGING = "on": must be yes, true or True, or no, false or False"#,
+        ]
+    );
+}
+
+#[test]
+fn nothing_set_names_both_variables() {
+    let errors = read_all(&[], None, None).unwrap_err().to_string();
+    assert!(errors.starts_with("2 errors"), "{errors}");
+    assert!(errors.contains("OPENCTI_URL: must be set"), "{errors}");
+    assert!(errors.contains("OPENCTI_TOKEN: must be set"), "{errors}");
+}
+
+#[test]
+fn the_words_for_true_and_false_are_pythons() {
+    for (text, expected) in [
+        ("yes", true),
+        ("True", true),
+        ("no", false),
+        ("False", false),
+    ] {
+        let settings = read(&[("WORKER_LISTEN_API_SSL_VERIFY", text)]).unwrap();
+        assert_eq!(settings.callback.verify, expected);
+    }
+    assert_eq!(
+        read(&[("OPENCTI_SSL_VERIFY", "true")]).unwrap().verify,
+        Verify::System
+    );
+}
+
+#[test]
+fn the_environment_wins_over_the_platforms_file_and_that_over_ours() {
+    let platform = json!({"opencti": {"url": "http://platform", "token": "t", "execution_pool_size": 7},
+        "worker": {"log_level": "debug"}, "mq": {"use_ssl_reject_unauthorized": true}});
+    let section = json!({"url": "http://ours", "realtime_execution_pool_size": 9, "listen_pool_size": 4,
+        "only": ["a", "b"], "execution_pool_size": 1});
+    let variables = [
+        ("OPENCTI_URL", "http://environment"),
+        ("TIDEGATE__OPENCTI__PREFETCH", "3"),
+    ];
+    let settings = read_all(&variables, Some(&platform), Some(&section)).unwrap();
+    assert_eq!(settings.url.as_str(), "http://environment/");
+    assert_eq!(settings.execution_pool, 7);
+    assert_eq!(settings.realtime_pool, 9);
+    assert_eq!(settings.listen_pool, 4);
+    assert_eq!(settings.log_level, "debug");
+    assert!(settings.broker_tls.reject_unauthorized);
+    assert_eq!(settings.selection.only, ["a", "b"]);
+    assert_eq!(settings.prefetch, 3);
+}
+
+#[test]
+fn a_value_of_a_file_is_named_by_its_place() {
+    let platform = json!({"opencti": {"execution_pool_size": "many"}});
+    let section = json!({"hold_max": "1 day and a bit", "exept": ["a"]});
+    let errors = read_all(&NEEDED, Some(&platform), Some(&section)).unwrap_err();
+    let lines: Vec<_> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"opencti.exept: is unknown; did you mean "except"?"#,
+            r#"config.yml: opencti.execution_pool_size = "many": must be a whole number from 1 to 1000"#,
+            r#"opencti.hold_max = "1 day and a bit": must be a duration from 1s to 24h"#,
+        ]
+    );
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let found = errors(&[
+        ("MQ_USE_SSL_KEY", "pasted-key"),
+        ("OPENCTI_CUSTOM_HEADERS", "pasted-secret"),
+        ("OPENCTI_URL", "ftp://user:pasted-password@host"),
+    ]);
+    assert!(!found.concat().contains("pasted"), "{found:?}");
+}
+
+#[test]
+fn headers_proxies_and_telemetry_are_read() {
+    let settings = read(&[
+        ("OPENCTI_CUSTOM_HEADERS", "X-One: 1;x-two:a:b;"),
+        ("https_proxy", "http://proxy:3128"),
+        ("WORKER_TELEMETRY_ENABLED", "true"),
+        ("WORKER_PROMETHEUS_TELEMETRY_HOST", "localhost"),
+    ])
+    .unwrap();
+    assert_eq!(
+        settings.custom_headers.0,
+        [
+            ("X-One".to_owned(), "1".to_owned()),
+            ("x-two".to_owned(), "a:b".to_owned())
+        ]
+    );
+    assert_eq!(settings.proxies.https.as_deref(), Some("http://proxy:3128"));
+    assert_eq!(settings.telemetry.unwrap().to_string(), "127.0.0.1:14270");
+}
