@@ -123,6 +123,16 @@ impl Account {
         self.calls.front()
     }
 
+    /// The work, and what has to be told next.
+    pub fn next_call(&self) -> Option<(&str, &Call)> {
+        Some((self.work()?, self.next()?))
+    }
+
+    /// Whether there is nothing left to tell.
+    pub fn is_settled(&self) -> bool {
+        self.calls.is_empty()
+    }
+
     /// The platform has taken the call that [`Account::next`] gave, or will never take it.
     pub fn settled(&mut self) {
         self.sent += u64::from(self.calls.pop_front().is_some());

@@ -19,6 +19,8 @@ pub const CONNECTOR: &str = "x-tidegate-connector";
 pub const CONNECTOR_NAME: &str = "x-tidegate-connector-name";
 /// Header: the user in whose name the message was to be imported.
 pub const APPLICANT: &str = "x-tidegate-applicant";
+/// Header: the work that the message belonged to. If that was told of the failure, the body has no work any more.
+pub const WORK: &str = "x-tidegate-work";
 /// Header: `true` if the work was told of the failure. A replay of such a letter must not report again.
 pub const REPORTED: &str = "x-tidegate-reported";
 

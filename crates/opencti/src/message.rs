@@ -155,6 +155,11 @@ impl Message {
         })
     }
 
+    /// The same message with `changes`.
+    pub fn with(&self, changes: &[(&str, Value)]) -> Bytes {
+        self.object.with(changes)
+    }
+
     /// The same message with another `content`, and with `more` keys at its end: what a part of a bundle and a
     /// rejected object are published as.
     pub fn body_with_content(&self, content: &[u8], more: &[(&str, Value)]) -> Bytes {

@@ -90,7 +90,7 @@ impl Runs {
         *failed += 1;
         let failed = *failed;
         match cause {
-            Cause::Unreachable | Cause::Unauthorized => {
+            Cause::Unreachable | Cause::Unauthorized | Cause::NoChild => {
                 let asked = sign.retry_after.unwrap_or_default().min(RETRY_AFTER_LIMIT);
                 Action::Hold(backoff(failed, random).max(asked))
             }

@@ -42,7 +42,14 @@ pub enum Cause {
     Invalid,
     /// The Python child died.
     ChildDied,
+    /// No Python child can be started: what we lack is never charged to the object.
+    NoChild,
 }
+
+/// The class that stands for a child that died.
+pub(crate) const CHILD_DIED: &str = "tidegate.ChildDied";
+/// The class that stands for a child that could not be started.
+pub(crate) const NO_CHILD: &str = "tidegate.NoChild";
 
 impl Cause {
     /// The cause as it appears in logs, headers and metrics.
@@ -58,6 +65,7 @@ impl Cause {
             Self::WorkNotAlive => "work_not_alive",
             Self::Invalid => "invalid",
             Self::ChildDied => "child_died",
+            Self::NoChild => "no_child",
         }
     }
 
@@ -110,6 +118,13 @@ const NETWORK: [&str; 4] = ["RequestException", "HTTPError", "Timeout", "OSError
 /// The cause that `sign` points to. The platform's own name for its error decides first, then the status,
 /// then the exception's class.
 pub fn cause(sign: &Sign) -> Cause {
+    if sign
+        .classes
+        .iter()
+        .any(|class| class.starts_with("tidegate."))
+    {
+        return of_exception(sign);
+    }
     let from_body;
     let name = match &sign.name {
         Some(name) => Some(name.as_str()),
@@ -148,7 +163,7 @@ fn of_exception(sign: &Sign) -> Cause {
     if is("JSONDecodeError") && sign.status == Some(200) {
         return Cause::Unreachable;
     }
-    if is_proxy_page(&sign.text) {
+    if is_proxy_page(&sign.text) && !is(CHILD_DIED) && !is(NO_CHILD) {
         return Cause::Unreachable;
     }
     if OBJECT_AT_FAULT.into_iter().any(is) {
@@ -157,8 +172,11 @@ fn of_exception(sign: &Sign) -> Cause {
     if NETWORK.into_iter().any(is) {
         return Cause::Unreachable;
     }
-    if is("MemoryError") {
+    if is("MemoryError") || is(CHILD_DIED) {
         return Cause::ChildDied;
+    }
+    if is(NO_CHILD) {
+        return Cause::NoChild;
     }
     Cause::Invalid
 }

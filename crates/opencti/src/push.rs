@@ -1,0 +1,313 @@
+//! A delivery of a push queue: split a bundle, or import its objects.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use tidegate::internal::broker::Message as Outgoing;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use crate::accounting::Account;
+use crate::bundle::Bundle;
+use crate::dead_letter::{PlatformReason, platform_letter, single_letter};
+use crate::discovery::Role;
+use crate::engine::Letter;
+use crate::handler::{End, Given, Job};
+use crate::message::{Message, Origin};
+use crate::plan::{Import, Plan, plan};
+use crate::publisher;
+use crate::python::{Element, Headers, ImportRequest, PythonError, Split};
+use crate::schedule::{Rejection, Runs};
+use crate::signs::Cause;
+
+impl Job {
+    /// Deals with the delivery; says how many objects it had.
+    pub(crate) async fn push(&self) -> Result<usize, End> {
+        self.wait_for_platform().await?;
+        match plan(&self.delivery.body) {
+            Plan::Poison { reason, origin } => {
+                self.set_aside(&reason, Cause::Invalid, origin.work).await?;
+                Ok(1)
+            }
+            Plan::Split {
+                message,
+                origin,
+                bundle,
+                bundle_id,
+            } => self.split(&message, &origin, &bundle, &bundle_id).await,
+            Plan::Import(import) => self.import(&import).await,
+        }
+    }
+
+    /// Publishes each part of the bundle as a message of its own.
+    async fn split(
+        &self,
+        message: &Message,
+        origin: &Origin,
+        bundle: &Bundle,
+        bundle_id: &str,
+    ) -> Result<usize, End> {
+        if self.context.is_draining() {
+            return Err(End::HandBack);
+        }
+        let Role::Push {
+            exchange,
+            routing_key,
+            ..
+        } = &self.node.role
+        else {
+            return Err(End::HandBack);
+        };
+        let split = match self.elements(bundle, bundle_id, true).await? {
+            Ok(split) => split,
+            Err(given) => return self.end_whole(given, origin).await,
+        };
+        let parts: Vec<_> = split
+            .elements
+            .iter()
+            .map(|element| {
+                let body = message.body_with_content(element.json.get().as_bytes(), &[]);
+                publisher::part(exchange, routing_key, body)
+            })
+            .collect();
+        if !split.incompatible.is_empty() {
+            info!(
+                queue = self.node.queue,
+                objects = split.incompatible.len(),
+                "objects of a bundle cannot be imported: they lack what they connect"
+            );
+        }
+        drop(split);
+        let mut account = Account::new(origin.work.clone());
+        account.declare(parts.len() as u64);
+        if !account.is_settled() && self.context.is_draining() {
+            return Err(End::HandBack);
+        }
+        self.settle(&mut account, &Headers::new(origin, 0)).await?;
+        self.publish_all(&parts).await;
+        Ok(parts.len())
+    }
+
+    /// Splits the bundle, in as many runs as it takes.
+    async fn elements(
+        &self,
+        bundle: &Bundle,
+        bundle_id: &str,
+        parts: bool,
+    ) -> Result<Result<Split, Given>, End> {
+        let mut runs = Runs::default();
+        let version = bundle.event_version.as_deref();
+        loop {
+            let running = self.engine.metrics.running();
+            let python = &self.engine.python;
+            let split = python.split(&bundle.json, bundle_id, version, parts).await;
+            drop(running);
+            match split {
+                Ok(split) => return Ok(Ok(split)),
+                Err(error) => {
+                    if let Some(given) = self.failed(&mut runs, &error.into_sign()).await? {
+                        return Ok(Err(given));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The message as a whole is not wanted, or given up.
+    async fn end_whole(&self, given: Given, origin: &Origin) -> Result<usize, End> {
+        if let Given::Rejected(rejection) = given {
+            let work = origin.work.clone();
+            self.set_aside(&rejection.error, rejection.cause, work)
+                .await?;
+        }
+        Ok(1)
+    }
+
+    /// Publishes until the broker has taken all. It goes on while a drain lasts: the expectations are declared.
+    async fn publish_all(&self, parts: &[Outgoing]) {
+        let mut confirmed = 0;
+        while confirmed < parts.len() {
+            let published = self.engine.publisher.publish(parts, &mut confirmed).await;
+            if let Err(error) = published {
+                warn!(queue = self.node.queue, confirmed, parts = parts.len(), %error, "parts of a bundle wait for the broker");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    /// Imports the bundle's objects one by one; what the platform is told comes when all are done.
+    async fn import(&self, import: &Import) -> Result<usize, End> {
+        let origin = &import.origin;
+        let split = match self
+            .elements(&import.bundle, &import.bundle_id, false)
+            .await?
+        {
+            Ok(split) => split,
+            Err(given) => return self.end_whole(given, origin).await,
+        };
+        let mut account = Account::new(origin.work.clone());
+        account.declare(import.declare);
+        for id in &split.incompatible {
+            account.incompatible(id);
+        }
+        let mut letters = Vec::new();
+        for element in &split.elements {
+            self.element(import, element, &mut account, &mut letters)
+                .await?;
+        }
+        for letter in &letters {
+            self.post(letter).await?;
+        }
+        self.settle(&mut account, &Headers::new(origin, 0)).await?;
+        Ok(split.elements.len())
+    }
+
+    /// Imports one object, or notes why not.
+    async fn element(
+        &self,
+        import: &Import,
+        element: &Element,
+        account: &mut Account,
+        letters: &mut Vec<Letter>,
+    ) -> Result<(), End> {
+        let limit = self.engine.settings.objects_max_refs;
+        if import.limited && limit > 0 && element.references >= limit {
+            account.too_large(&element.id);
+            let reason = PlatformReason::TooLarge {
+                objects_max_refs: limit,
+            };
+            letters.push(self.rejected_letter(
+                import,
+                element,
+                Some(&reason),
+                "too_large",
+                "Too large element in bundle",
+            ));
+            return Ok(());
+        }
+        match self.import_one(import, element).await? {
+            None => {
+                self.engine.metrics.imported();
+                account.imported();
+            }
+            Some(Given::Skipped) => {
+                debug!(
+                    queue = self.node.queue,
+                    work = account.work(),
+                    "the work is not alive: skipped"
+                );
+            }
+            Some(Given::Rejected(rejection)) => {
+                account.rejected(&rejection, element.json.get());
+                letters.push(self.rejection_letter(import, element, &rejection));
+            }
+        }
+        Ok(())
+    }
+
+    async fn import_one(&self, import: &Import, element: &Element) -> Result<Option<Given>, End> {
+        use secrecy::ExposeSecret as _;
+        let mut runs = Runs::default();
+        loop {
+            self.wait_for_platform().await?;
+            let engine = &self.engine;
+            let running = engine.metrics.running();
+            let token = engine.platform.token();
+            let request = ImportRequest {
+                connector: &self.node.connector.id,
+                token: token.expose_secret(),
+                headers: &Headers::new(&import.origin, runs.in_all()),
+                item: &element.json,
+                update: import.update,
+                types: import.types.as_deref(),
+                bundle_id: &import.bundle_id,
+            };
+            let limit = if import.long {
+                Duration::MAX
+            } else {
+                engine.settings.python.item_timeout
+            };
+            let imported = timeout(limit, engine.python.import(&request)).await;
+            drop(running);
+            let imported = imported.unwrap_or_else(|_elapsed| {
+                let text = format!("the import took longer than {limit:?}");
+                Err(PythonError::Died(text))
+            });
+            match imported {
+                Ok(()) => {
+                    engine.gate.answered();
+                    return Ok(None);
+                }
+                Err(error) => {
+                    if let Some(given) = self.failed(&mut runs, &error.into_sign()).await? {
+                        return Ok(Some(given));
+                    }
+                }
+            }
+        }
+    }
+
+    fn rejection_letter(
+        &self,
+        import: &Import,
+        element: &Element,
+        rejection: &Rejection,
+    ) -> Letter {
+        let reason = rejection.to_platform.then(|| PlatformReason::MaxRetry {
+            last_error: rejection.error.clone(),
+        });
+        let cause = rejection.cause.as_str();
+        self.rejected_letter(import, element, reason.as_ref(), cause, &rejection.error)
+    }
+
+    /// The letter of one object: to the platform's routing key if it is the platform's to deal with.
+    fn rejected_letter(
+        &self,
+        import: &Import,
+        element: &Element,
+        to_platform: Option<&PlatformReason>,
+        reason: &str,
+        error: &str,
+    ) -> Letter {
+        let object = element.json.get();
+        if let (
+            Some(platform),
+            Role::Push {
+                dead_letter: Some((exchange, key)),
+                ..
+            },
+        ) = (to_platform, &self.node.role)
+        {
+            let connector = &self.node.connector.id;
+            if let Some(body) = platform_letter(&import.message, object, platform, connector) {
+                return Letter {
+                    message: publisher::part(exchange, key, body),
+                    to_platform: true,
+                };
+            }
+        }
+        let reported = import.origin.work.is_some();
+        let body = if import.bundle.objects > 1 {
+            Message::read(&single_letter(&import.message, object, &import.bundle_id)).map_or_else(
+                |_never| self.delivery.body.clone(),
+                |letter| unworked(&letter, reported),
+            )
+        } else {
+            unworked(&import.message, reported)
+        };
+        self.own_letter(body, reason, error, &import.origin)
+    }
+}
+
+/// The wait before messages are published again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The message without its work if that was told already: a replay must not report again.
+pub(crate) fn unworked(message: &Message, reported: bool) -> Bytes {
+    if reported {
+        message.with(&[("work_id", Value::Null)])
+    } else {
+        message.with(&[])
+    }
+}

@@ -1,0 +1,111 @@
+//! What the tests share: the interpreter with `pycti`, and settings.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tidegate::delivery::{Delivery, Properties};
+use tidegate::handler::Context;
+use tidegate::lifecycle::DrainTrigger;
+use tidegate_opencti::discovery::{Selection, discover};
+use tidegate_opencti::python::Python;
+use tidegate_opencti::settings::{Settings, Sources};
+use tidegate_opencti::{Engine, OpenCtiHandler};
+
+use crate::platform::Platform;
+
+/// The Python with `pycti`: `TIDEGATE_TEST_PYCTI`, or what `scripts/pycti` made. `None` after saying loudly that the
+/// test is skipped.
+pub(crate) fn interpreter() -> Option<PathBuf> {
+    let program = std::env::var_os("TIDEGATE_TEST_PYCTI").map_or_else(
+        || {
+            let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+            home.join(".cache/tidegate/pycti-7.261026.0/bin/python3")
+        },
+        PathBuf::from,
+    );
+    if program.exists() {
+        return Some(program);
+    }
+    eprintln!(
+        "SKIPPED: no Python with pycti at {}; run scripts/pycti",
+        program.display()
+    );
+    None
+}
+
+/// Settings as the environment would give them.
+pub(crate) fn settings(url: &str, program: &Path, more: &[(&str, &str)]) -> Settings {
+    let program = program.display().to_string();
+    let mut variables = BTreeMap::from([
+        ("OPENCTI_URL", url),
+        ("OPENCTI_TOKEN", "token"),
+        ("TIDEGATE__OPENCTI__PYTHON", program.as_str()),
+    ]);
+    variables.extend(more.iter().copied());
+    Settings::read(&Sources {
+        environment: &|name| variables.get(name).map(|&value| value.to_owned()),
+        platform: None,
+        section: None,
+    })
+    .unwrap()
+}
+
+/// Children of `program` that import into `platform`.
+pub(crate) fn python(platform: &Platform, program: &Path, more: &[(&str, &str)]) -> Python {
+    Python::new(&settings(&platform.url(), program, more), 4).unwrap()
+}
+
+/// A handler of a push queue of `platform`.
+pub(crate) fn handler(
+    platform: &Platform,
+    program: &Path,
+    more: &[(&str, &str)],
+) -> (Arc<Engine>, OpenCtiHandler) {
+    let engine = Engine::new(settings(&platform.url(), program, more)).unwrap();
+    let node = discover(
+        &json!([connector("a", None)]),
+        &Selection::default(),
+        &BTreeMap::new(),
+    );
+    let node = node.unwrap().nodes.remove("push_a").unwrap();
+    (Arc::clone(&engine), OpenCtiHandler::new(engine, node))
+}
+
+/// A connector as the platform lists it.
+pub(crate) fn connector(id: &str, callback: Option<&str>) -> Value {
+    json!({"id": id, "name": format!("Connector {id}"), "connector_priority_group": "DEFAULT",
+        "config": {"connection": {"host": "127.0.0.1", "vhost": "/", "use_ssl": false, "port": 5672,
+            "user": "guest", "pass": "guest"},
+        "listen": format!("listen_{id}"), "listen_exchange": "amqp.connector.exchange",
+        "listen_callback_uri": callback, "push": format!("push_{id}"),
+        "push_exchange": "amqp.worker.exchange", "push_routing": format!("push_routing_{id}"),
+        "dead_letter_routing": format!("dead_{id}")}})
+}
+
+/// A message with `bundle` and the keys in `more`.
+pub(crate) fn delivery(bundle: &Value, more: &Value) -> Arc<Delivery> {
+    let content = STANDARD.encode(bundle.to_string());
+    let mut message = json!({"type": "bundle", "content": content});
+    message
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    Arc::new(Delivery {
+        queue: "push_a".into(),
+        exchange: "amqp.worker.exchange".into(),
+        routing_key: "push_routing_a".into(),
+        redelivered: false,
+        attempt: 1,
+        properties: Properties::default(),
+        body: message.to_string().into(),
+    })
+}
+
+/// A context outside a worker: no drain ever begins.
+pub(crate) fn context() -> Context {
+    Context::new(DrainTrigger::new().signal())
+}
