@@ -3,14 +3,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use crate::config::HandlerSettings;
 use crate::delivery::Delivery;
-use crate::lifecycle::DrainSignal;
 
+mod context;
 mod error;
 mod exec;
 mod function;
@@ -21,10 +18,12 @@ mod log;
 mod metadata;
 mod outcome;
 mod service;
+mod shortage;
 #[cfg(test)]
 mod testing;
 mod trace;
 
+pub use context::Context;
 pub use error::HandlerError;
 pub use exec::ExecHandler;
 pub use function::{FunctionHandler, IntoHandler, Json};
@@ -33,69 +32,12 @@ pub(crate) use hold::{Hold, HoldFuture};
 pub use http::HttpHandler;
 pub(crate) use http::RESERVED_HEADERS;
 #[doc(hidden)]
-pub use http::client as http_client;
+pub use http::{Answer, ConnectError, HttpClient, PostError};
 pub use json::json;
 pub use log::LogHandler;
 pub use outcome::{ERROR_LIMIT, Outcome, Reason};
 pub use service::service;
-
-/// What a handler may know about the worker while it runs.
-#[derive(Debug, Clone)]
-pub struct Context {
-    drain: DrainSignal,
-    /// The slot of this run, and the run's number; `None` outside a worker.
-    slot: Option<(Arc<dyn Hold>, u64)>,
-}
-
-impl Context {
-    /// A context that observes `drain`, for a handler that runs outside a worker, in a test for example.
-    pub fn new(drain: DrainSignal) -> Self {
-        Self { drain, slot: None }
-    }
-
-    /// The context of run `run`, which has a slot in `slot`.
-    pub(crate) fn of_run(drain: DrainSignal, slot: Arc<dyn Hold>, run: u64) -> Self {
-        let slot = Some((slot, run));
-        Self { drain, slot }
-    }
-
-    /// Waits for `delay` without a slot, so that other deliveries can run meanwhile. The delivery stays
-    /// unacknowledged, and so keeps its place in the queue.
-    ///
-    /// The time on hold does not count towards the node's `timeout`. The hold ends early, without a slot, when a drain
-    /// begins; the handler should then answer [`Outcome::HandBack`] at once. It also ends once the delivery has been
-    /// with the worker for the node's `hold_max`, 25 minutes by default. In a node with a single active consumer the
-    /// slot is kept: no other delivery may overtake this one.
-    ///
-    /// Cancel safe, but a hold that is dropped early leaves the delivery without a slot until it ends.
-    pub async fn hold(&self, delay: Duration) -> HoldEnd {
-        if let Some((slot, run)) = &self.slot {
-            return slot.hold(*run, delay).await;
-        }
-        tokio::select! {
-            biased;
-            _deadline = self.drain.begun() => HoldEnd::Draining,
-            () = tokio::time::sleep(delay) => HoldEnd::Elapsed,
-        }
-    }
-
-    /// Whether the worker is draining. The delivery may still finish; it ought not to begin long work.
-    pub fn is_draining(&self) -> bool {
-        self.drain.deadline().is_some()
-    }
-
-    /// Resolves when a drain begins, at once if it has begun; then is the time to checkpoint.
-    ///
-    /// Cancel safe.
-    pub async fn draining(&self) {
-        self.drain.begun().await;
-    }
-
-    /// When the drain will interrupt what still runs; `None` while there is no drain.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.drain.deadline()
-    }
-}
+pub(crate) use shortage::Shortages;
 
 /// Something that works on deliveries: one call a delivery, up to the node's slots at a time.
 ///

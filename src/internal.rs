@@ -14,12 +14,17 @@ pub mod broker {
 
 /// The client that handlers and the fleet's forwarding share.
 pub mod handler {
-    pub use crate::handler::http_client;
+    pub use crate::handler::{Answer, ConnectError, HttpClient, PostError};
 }
 
 /// Metrics and their text form.
 pub mod metrics {
     pub use crate::metrics::{Metrics, log_lines_lost};
+}
+
+/// What a worker's process does for its children.
+pub mod process {
+    pub use crate::process::{DescriptorLimit, raise_descriptor_limit, reap_orphans};
 }
 
 /// Retry delays and copies.

@@ -71,6 +71,7 @@ pub mod internal;
 pub mod lifecycle;
 mod metrics;
 mod node;
+mod process;
 mod retry;
 #[cfg(feature = "endpoints")]
 mod server;

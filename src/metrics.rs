@@ -17,6 +17,7 @@ use tokio::time::Instant;
 pub(crate) use runs::Runs;
 pub(crate) use settling::Settling;
 
+use crate::handler::Shortages;
 use crate::status::wire::DrainReport;
 
 /// Upper bounds of handler durations, in seconds.
@@ -86,6 +87,8 @@ struct Inner {
     flush: Family<QueueLabels, Histogram>,
     settling: settling::Families,
     unconfirmed: Family<QueueLabels, Counter>,
+    not_begun: Family<QueueLabels, Counter>,
+    starved: Family<QueueLabels, Gauge>,
     reconnects: Family<PurposeLabels, Counter>,
     status: Family<KindLabels, Counter>,
     status_failures: Family<KindLabels, Counter>,
@@ -116,6 +119,8 @@ impl Metrics {
             flush,
             settling: settling::Families::default(),
             unconfirmed: Family::default(),
+            not_begun: Family::default(),
+            starved: Family::default(),
             reconnects: Family::default(),
             status: Family::default(),
             status_failures: Family::default(),
@@ -159,6 +164,16 @@ impl Metrics {
             "unconfirmed_settlements",
             "Outcomes whose settlement is not known to have reached the broker",
             inner.unconfirmed.clone(),
+        );
+        registry.register(
+            "runs_not_begun",
+            "Attempts to begin a run that failed because the worker lacked something: descriptors, memory, processes, a network",
+            inner.not_begun.clone(),
+        );
+        registry.register(
+            "runs_starved",
+            "Deliveries that hold a slot and wait for something that the worker lacks",
+            inner.starved.clone(),
         );
         inner.settling.register(&mut registry);
         registry.register(
@@ -229,6 +244,10 @@ impl Metrics {
             flush: self.0.flush.get_or_create(&labels).clone(),
             settling: self.0.settling.node(queue),
             unconfirmed: self.0.unconfirmed.get_or_create(&labels).clone(),
+            shortages: Shortages::new(
+                self.0.not_begun.get_or_create(&labels).clone(),
+                self.0.starved.get_or_create(&labels).clone(),
+            ),
             runs: Runs::default(),
         }
     }
@@ -312,6 +331,8 @@ pub struct NodeMetrics {
     pub settling: Settling,
     /// Outcomes whose settlement is not known to have arrived.
     pub unconfirmed: Counter,
+    /// What the worker lacked when runs were to begin.
+    pub(crate) shortages: Shortages,
     /// What runs now.
     pub runs: Runs,
 }

@@ -30,18 +30,20 @@ pub enum HandlerError {
         /// The rule that it breaks.
         rule: &'static str,
     },
-    /// The HTTP client cannot be built.
-    #[error("handler http: the client cannot be built")]
-    Client(#[source] reqwest::Error),
     /// TLS cannot be set up.
     #[error("handler http: TLS cannot be set up")]
     Tls(#[from] rustls::Error),
     /// `command` names no program.
-    #[error("handler exec: command: must begin with a program")]
-    NoProgram,
+    #[error("handler {handler}: command: must begin with a program")]
+    NoProgram {
+        /// The handler's kind.
+        handler: &'static str,
+    },
     /// `command` or `env` contains something that no program can be given.
-    #[error("handler exec: {what}: {rule}")]
-    Exec {
+    #[error("handler {handler}: {what}: {rule}")]
+    Command {
+        /// The handler's kind.
+        handler: &'static str,
         /// Which argument or variable.
         what: String,
         /// The rule that it breaks.

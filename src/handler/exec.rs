@@ -1,9 +1,11 @@
 //! The `exec` handler: runs a command for each delivery; its exit code is the outcome.
 
 mod capture;
+pub(super) mod command;
 mod environment;
 mod process;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -11,14 +13,14 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
-use secrecy::{ExposeSecret as _, SecretString};
-use tokio::process::Command;
 
 use self::capture::Capture;
+use self::process::{Exit, Failure};
 use super::outcome::ERROR_LIMIT;
 use super::{Context, Handler, HandlerError, Outcome, Reason};
 use crate::config::ExecSettings;
 use crate::delivery::Delivery;
+use crate::process::{Program, Starter, Variables, is_shortage};
 
 /// The exit code that asks for another attempt: `EX_TEMPFAIL` of `sysexits.h`.
 const TEMPORARY_FAILURE: i32 = 75;
@@ -33,16 +35,19 @@ const STDOUT_LIMIT: usize = 8 * 1024;
 /// Runs a command for each delivery: the body on stdin, everything else in `TIDEGATE_*` variables.
 ///
 /// Exit code 0 is done, 75 is retried, any other is dead, with the end of stderr as the error. A child that a
-/// signal killed, or that could not be started, is retried: neither is the message's fault. stdout is read
-/// and logged at level `debug`. The child leads a process group of its own, so a signal to the worker's group
-/// (Ctrl-C) does not reach it; dropping the future kills that group with SIGKILL and reaps the child.
+/// signal killed, or whose program cannot be run, is retried with reason `crash`. If the worker itself lacks
+/// what a child needs (descriptors, memory, processes), the delivery waits in its slot, and nothing is counted.
+///
+/// stdout is read and logged at level `debug`. The child leads a process group of its own, so a signal to the
+/// worker's group (Ctrl-C) does not reach it. Dropping the future kills that group with SIGKILL and reaps the
+/// child. If the worker dies, the kernel kills the child.
 pub struct ExecHandler {
-    program: String,
-    arguments: Vec<String>,
+    name: String,
     directory: Option<PathBuf>,
-    /// The whole environment but for what the delivery adds.
-    inherited: Vec<(OsString, OsString)>,
-    configured: Vec<(String, SecretString)>,
+    program: Arc<Program>,
+    /// What is configured wins over what the message says.
+    configured: BTreeSet<String>,
+    starter: Starter,
 }
 
 impl ExecHandler {
@@ -60,39 +65,31 @@ impl ExecHandler {
         settings: &ExecSettings,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, HandlerError> {
-        validate(settings)?;
-        let (program, arguments) = settings
-            .command
-            .split_first()
-            .ok_or(HandlerError::NoProgram)?;
+        command::validate("exec", settings)?;
         Ok(Self {
-            program: program.clone(),
-            arguments: arguments.to_vec(),
+            name: settings.command[0].clone(),
             directory: settings.directory.clone(),
-            inherited: environment::inherited(variables),
-            configured: settings
-                .env
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            program: Arc::new(command::program("exec", settings, variables)?),
+            configured: settings.env.keys().cloned().collect(),
+            starter: Starter::default(),
         })
     }
 
-    fn command(&self, delivery: &Delivery) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .envs(self.inherited.iter().map(|(name, value)| (name, value)))
-            .envs(environment::variables(delivery));
-        // What is configured wins over what the message says.
-        for (name, value) in &self.configured {
-            command.env(name, value.expose_secret());
-        }
-        if let Some(directory) = &self.directory {
-            command.current_dir(directory);
-        }
-        command
+    fn variables(&self, delivery: &Delivery) -> Variables {
+        let variables = environment::variables(delivery).into_iter();
+        Variables::new(variables.filter(|(name, _)| !self.configured.contains(name)))
+            .expect("variables with NUL are left out")
+    }
+
+    async fn attempt(&self, delivery: &Delivery) -> Result<Exit, Failure> {
+        process::run(
+            &self.starter,
+            &self.program,
+            self.variables(delivery),
+            &delivery.body,
+            (Capture::first(STDOUT_LIMIT), Capture::last(STDERR_LIMIT)),
+        )
+        .await
     }
 
     /// Names the directory too: when it is missing, the system says no more than that something is.
@@ -101,43 +98,25 @@ impl ExecHandler {
             Some(directory) => format!(" in {}", directory.display()),
             None => String::new(),
         };
-        format!("cannot run `{}`{place}: {error}", self.program)
+        format!("cannot run `{}`{place}: {error}", self.name)
     }
-}
-
-fn validate(settings: &ExecSettings) -> Result<(), HandlerError> {
-    if settings.command.first().is_none_or(String::is_empty) {
-        return Err(HandlerError::NoProgram);
-    }
-    let refused = |what, rule| Err(HandlerError::Exec { what, rule });
-    for (index, argument) in settings.command.iter().enumerate() {
-        if argument.contains('\0') {
-            return refused(format!("command[{index}]"), "must not contain NUL");
-        }
-    }
-    for (name, value) in &settings.env {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return refused(
-                format!("env {name:?}"),
-                "a variable's name must not be empty or contain `=` or NUL",
-            );
-        }
-        if value.expose_secret().contains('\0') {
-            return refused(format!("env {name}"), "its value must not contain NUL");
-        }
-    }
-    Ok(())
 }
 
 impl Handler for ExecHandler {
-    async fn handle(&self, delivery: Arc<Delivery>, _context: Context) -> Outcome {
-        let run = process::run(
-            self.command(&delivery),
-            &delivery.body,
-            Capture::first(STDOUT_LIMIT),
-            Capture::last(STDERR_LIMIT),
-        );
-        match run.await {
+    async fn handle(&self, delivery: Arc<Delivery>, context: Context) -> Outcome {
+        let mut wait = context.shortage_wait();
+        let exit = loop {
+            match self.attempt(&delivery).await {
+                Err(Failure::NotStarted(error)) if is_shortage(&error) => {
+                    if wait.pause("a command", &error).await.is_break() {
+                        return Outcome::HandBack;
+                    }
+                }
+                other => break other,
+            }
+        };
+        wait.end();
+        match exit {
             Ok(exit) => {
                 let stderr = exit.stderr.text();
                 tracing::debug!(
@@ -150,7 +129,11 @@ impl Handler for ExecHandler {
                 );
                 outcome(exit.status, &stderr)
             }
-            Err(error) => crashed(self.not_run(&error)),
+            Err(Failure::NotStarted(error)) => crashed(self.not_run(&error)),
+            Err(Failure::Lost(error)) => crashed(format!(
+                "the exit code of `{}` was lost: {error}",
+                self.name
+            )),
         }
     }
 }
@@ -159,7 +142,7 @@ impl std::fmt::Debug for ExecHandler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Arguments are left out with the variables: a password is often among them.
         f.debug_struct("ExecHandler")
-            .field("program", &self.program)
+            .field("program", &self.name)
             .finish_non_exhaustive()
     }
 }

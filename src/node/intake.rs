@@ -375,6 +375,7 @@ impl Task {
             ),
             handler: self.handler.clone(),
             drain: self.drain_signal.clone(),
+            shortages: self.metrics.shortages.clone(),
             timeout: self.settings.timeout,
             hold_max: self.settings.hold_max,
             events: self.events_sender.clone(),

@@ -15,7 +15,7 @@ use super::lease::Lease;
 use super::line::{Line, Waiting};
 use super::slots::Slot;
 use crate::delivery::Delivery;
-use crate::handler::{AnyHandler, Context, Outcome, Reason};
+use crate::handler::{AnyHandler, Context, Outcome, Reason, Shortages};
 use crate::lifecycle::DrainSignal;
 use crate::retry::Received;
 use crate::settlement::Identity;
@@ -169,6 +169,7 @@ pub(crate) struct Start {
     pub lease: Lease,
     pub handler: AnyHandler,
     pub drain: DrainSignal,
+    pub shortages: Shortages,
     pub timeout: Duration,
     pub hold_max: Duration,
     pub events: mpsc::UnboundedSender<RunEvent>,
@@ -193,9 +194,10 @@ pub(crate) fn start(start: Start, runtime: &Handle) -> Run {
     let task = runtime.spawn(async move {
         loop {
             let slot = Arc::clone(&lease) as Arc<_>;
-            let context = Context::of_run(start.drain.clone(), slot, guard.run);
-            let handled = start.handler.handle(delivery, context);
-            let end = within(start.timeout, &lease, handled).await;
+            let context = Context::of_run(start.drain.clone(), slot, guard.run)
+                .counting(start.shortages.clone());
+            let handled = start.handler.handle(delivery, context.clone());
+            let end = within(start.timeout, &lease, &context, handled).await;
             let Some(next) = guard.report(end) else {
                 return;
             };
@@ -213,7 +215,12 @@ pub(crate) fn start(start: Start, runtime: &Handle) -> Run {
     }
 }
 
-async fn within(limit: Duration, lease: &Lease, handled: impl Future<Output = Outcome>) -> RunEnd {
+async fn within(
+    limit: Duration,
+    lease: &Lease,
+    context: &Context,
+    handled: impl Future<Output = Outcome>,
+) -> RunEnd {
     let caught = AssertUnwindSafe(handled).catch_unwind();
     tokio::select! {
         biased;
@@ -225,14 +232,19 @@ async fn within(limit: Duration, lease: &Lease, handled: impl Future<Output = Ou
                 error: format!("the handler panicked: {}", panic_text(panic.as_ref())),
             }),
         },
-        () = lease.ran_for(limit) => RunEnd::Failed(Outcome::Retry {
-            delay: None,
-            reason: Reason::Timeout,
-            error: format!(
-                "the handler did not finish within {}",
-                humantime::format_duration(limit)
-            ),
-        }),
+        // What the worker lacks is not charged to the message.
+        () = lease.ran_for(limit) => if context.is_starved() {
+            RunEnd::Decided(Outcome::HandBack)
+        } else {
+            RunEnd::Failed(Outcome::Retry {
+                delay: None,
+                reason: Reason::Timeout,
+                error: format!(
+                    "the handler did not finish within {}",
+                    humantime::format_duration(limit)
+                ),
+            })
+        },
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Client, Request, StatusCode, header};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
@@ -17,7 +18,7 @@ use super::state::Changes;
 use tidegate::config::ForwardSettings;
 use tidegate::handler::HandlerError;
 use tidegate::internal::broker::Backoff;
-use tidegate::internal::handler::http_client;
+use tidegate::internal::handler::HttpClient;
 
 /// Workers in one request; the others follow in the next.
 const WORKERS_LIMIT: usize = 2_000;
@@ -104,8 +105,8 @@ pub(super) struct Forwarder {
     hub: Arc<Hub>,
     pending: Arc<Pending>,
     window: Duration,
-    client: Client,
-    template: Request,
+    client: HttpClient,
+    headers: HeaderMap,
 }
 
 impl Forwarder {
@@ -117,20 +118,15 @@ impl Forwarder {
         hub: Arc<Hub>,
         pending: Arc<Pending>,
     ) -> Result<Self, HandlerError> {
-        let (client, mut template) = http_client(&settings.http)?;
-        let json = header::HeaderValue::from_static("application/json");
-        template
-            .headers_mut()
-            .entry(header::CONTENT_TYPE)
-            .or_insert(json);
+        let json = HeaderValue::from_static("application/json");
         Ok(Self {
             program,
             shared,
             hub,
             pending,
             window: settings.window,
-            client,
-            template,
+            client: HttpClient::new(&settings.http)?,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
         })
     }
 
@@ -171,17 +167,12 @@ impl Forwarder {
 
     async fn send(&self, taken: &Untold, more: bool, seq: u64) -> Result<(), String> {
         let body = self.body(taken, more, seq);
-        let mut request = self
-            .template
-            .try_clone()
-            .expect("a request without a body can be cloned");
         let body = serde_json::to_vec(&body).expect("what is told is plain data");
-        *request.body_mut() = Some(body.into());
-        let answered = timeout(REQUEST_LIMIT, self.client.execute(request)).await;
+        let post = async { self.client.post(&self.headers, &body.into()).await };
+        let answered = timeout(REQUEST_LIMIT, post).await;
         let answered = answered.map_err(|_elapsed| format!("no answer in {REQUEST_LIMIT:?}"))?;
-        // Not with its URL, which may hold a secret.
-        let response = answered.map_err(|error| error.without_url().to_string())?;
-        match response.status() {
+        let answer = answered.map_err(|error| error.to_string())?;
+        match answer.status {
             status if status.is_success() => Ok(()),
             // Trying again with the same would help nobody; the next window has newer.
             StatusCode::PAYLOAD_TOO_LARGE => Err("it is too large for it (413)".to_owned()),

@@ -1,15 +1,15 @@
-//! One child process and the group that it leads.
+//! One run of a child process: its input, its output and its end.
 
 use std::io;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::net::unix::pipe;
 
 use super::capture::Capture;
+use crate::process::{self, Program, Starter, Variables};
 
 /// How long the output may take once the child has exited. A process that it left behind can hold the pipes
 /// open for ever; the child's word is its exit code.
@@ -23,42 +23,49 @@ pub(super) struct Exit {
     pub(super) stderr: Capture,
 }
 
-/// Runs `command` in a process group of its own with `input` on its stdin, and reads its stdout and stderr
-/// into the captures at the same time, so that neither side can wait for the other.
+/// Why there is no exit status.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The child never ran its program.
+    NotStarted(io::Error),
+    /// The child ran, and its end is not known.
+    Lost(io::Error),
+}
+
+/// Runs `program` with `input` on its stdin, and reads its stdout and stderr into the captures at the same time,
+/// so that neither side can wait for the other.
 ///
 /// A child that exits or closes its stdin without reading all of it is not an error. Dropping the future
 /// kills the whole group with SIGKILL and reaps the child. Processes that the child leaves behind when it exits
 /// by itself are its own business.
-///
-/// # Errors
-/// The program cannot be started, or the child cannot be waited for.
 pub(super) async fn run(
-    mut command: Command,
+    starter: &Starter,
+    program: &Arc<Program>,
+    variables: Variables,
     input: &[u8],
-    mut stdout: Capture,
-    mut stderr: Capture,
-) -> io::Result<Exit> {
-    command
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let mut group = Group(Some(command.spawn()?));
-    let child = group.child();
-    let stdin = child.stdin.take().expect("stdin is piped");
-    let out = child.stdout.take().expect("stdout is piped");
-    let err = child.stderr.take().expect("stderr is piped");
-
+    (mut stdout, mut stderr): (Capture, Capture),
+) -> Result<Exit, Failure> {
+    let not_started = Failure::NotStarted;
+    let stdin = process::input().map_err(not_started)?;
+    let out = process::output().map_err(not_started)?;
+    let err = process::output().map_err(not_started)?;
+    let stdin_rest = prefill(stdin.ours, input).map_err(not_started)?;
+    let output = pipe::Receiver::from_owned_fd_unchecked(out.ours).map_err(not_started)?;
+    let errors = pipe::Receiver::from_owned_fd_unchecked(err.ours).map_err(not_started)?;
+    let descriptors = vec![(stdin.theirs, 0), (out.theirs, 1), (err.theirs, 2)];
+    let mut child = starter
+        .start(program, variables, descriptors)
+        .await
+        .map_err(not_started)?;
     let status = {
         let pipes = async {
-            tokio::join!(feed(stdin, input), stdout.fill(out), stderr.fill(err));
+            tokio::join!(feed(stdin_rest), stdout.fill(output), stderr.fill(errors));
         };
         tokio::pin!(pipes);
         let mut open = true;
         let status = loop {
             tokio::select! {
-                status = child.wait() => break status?,
+                status = child.wait() => break status.map_err(Failure::Lost)?,
                 () = &mut pipes, if open => open = false,
             }
         };
@@ -76,38 +83,31 @@ pub(super) async fn run(
     })
 }
 
-/// Writes `input` and closes the pipe. The reader may go away when it likes (EPIPE).
-async fn feed(mut stdin: ChildStdin, input: &[u8]) {
-    if let Err(error) = stdin.write_all(input).await {
+/// What of the input did not fit into the pipe.
+type Rest<'a> = Option<(pipe::Sender, &'a [u8])>;
+
+/// Writes as much of `input` as fits into the pipe, which is all of most bodies, before the child starts.
+fn prefill(stdin: std::os::fd::OwnedFd, input: &[u8]) -> io::Result<Rest<'_>> {
+    let mut rest = input;
+    while !rest.is_empty() {
+        match rustix::io::write(&stdin, rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                return Ok(Some((pipe::Sender::from_owned_fd_unchecked(stdin)?, rest)));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the rest and closes the pipe. The reader may go away when it likes (EPIPE).
+async fn feed(rest: Rest<'_>) {
+    let Some((mut stdin, rest)) = rest else {
+        return;
+    };
+    if let Err(error) = stdin.write_all(rest).await {
         tracing::trace!(%error, "a child did not read all of its stdin");
-    }
-}
-
-/// The leader of a process group. Dropped while the leader is not yet reaped, it kills the group.
-struct Group(Option<Child>);
-
-impl Group {
-    fn child(&mut self) -> &mut Child {
-        self.0.as_mut().expect("only drop takes the child")
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let Some(mut child) = self.0.take() else {
-            return;
-        };
-        // A reaped child has no id here. Its number may belong to a stranger by now: never signal it.
-        let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) else {
-            return;
-        };
-        if let Err(error) = killpg(Pid::from_raw(id), Signal::SIGKILL) {
-            tracing::warn!(%error, "the process group of a cancelled child cannot be killed");
-        }
-        // Nothing survives SIGKILL for long, so this ends soon. Without a runtime the process is about to
-        // end itself, and the system reaps.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { child.wait().await });
-        }
     }
 }

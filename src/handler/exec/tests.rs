@@ -1,5 +1,7 @@
 //! The `exec` handler with real processes.
 
+mod starting;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+use secrecy::SecretString;
 use tempfile::TempDir;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! A delivery as HTTP request headers.
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::delivery::Delivery;
 use crate::handler::metadata::{self, Room};

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use http::StatusCode;
+use http::header::{HeaderMap, RETRY_AFTER};
 
+use super::client::Answer;
 use crate::handler::Outcome;
 
 /// The longest delay that a server can ask for.
@@ -31,28 +32,16 @@ fn verdict(status: StatusCode) -> Verdict {
     }
 }
 
-/// Whether the body of a response with `status` says anything that matters.
-pub(super) fn is_done(status: StatusCode) -> bool {
-    verdict(status) == Verdict::Done
-}
-
-/// The outcome of a response: its status, its headers, and the beginning of its body.
-pub(super) fn outcome(
-    status: StatusCode,
-    headers: &HeaderMap,
-    excerpt: &[u8],
-    now: SystemTime,
-) -> Outcome {
-    match verdict(status) {
+/// The outcome of an answer.
+pub(super) fn outcome(answer: &Answer, now: SystemTime) -> Outcome {
+    let describe = || describe(answer.status, &answer.excerpt);
+    match verdict(answer.status) {
         Verdict::Done => Outcome::Done,
-        Verdict::Retry => {
-            let error = describe(status, excerpt);
-            match retry_after(headers, now) {
-                Some(delay) => Outcome::retry_after(delay, error),
-                None => Outcome::retry(error),
-            }
-        }
-        Verdict::Dead => Outcome::dead(describe(status, excerpt)),
+        Verdict::Retry => match retry_after(&answer.headers, now) {
+            Some(delay) => Outcome::retry_after(delay, describe()),
+            None => Outcome::retry(describe()),
+        },
+        Verdict::Dead => Outcome::dead(describe()),
     }
 }
 
@@ -99,6 +88,15 @@ mod tests {
 
     use super::*;
 
+    fn of(status: StatusCode, headers: &HeaderMap, excerpt: &[u8]) -> Outcome {
+        let answer = Answer {
+            status,
+            headers: headers.clone(),
+            excerpt: excerpt.to_owned(),
+        };
+        outcome(&answer, SystemTime::now())
+    }
+
     fn asked(value: &str, now: SystemTime) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, value.parse().unwrap());
@@ -114,7 +112,7 @@ mod tests {
                 408 | 425 | 429 | 500..=599 => "retry",
                 _ => "dead",
             };
-            let outcome = outcome(status, &HeaderMap::new(), b"", SystemTime::now());
+            let outcome = of(status, &HeaderMap::new(), b"");
             assert_eq!(outcome.as_str(), expected, "{code}");
         }
     }
@@ -123,7 +121,7 @@ mod tests {
     fn the_error_names_the_status_and_the_beginning_of_the_body() {
         let dead = |code: u16, body: &[u8]| {
             let status = StatusCode::from_u16(code).unwrap();
-            outcome(status, &HeaderMap::new(), body, SystemTime::now())
+            of(status, &HeaderMap::new(), body)
         };
         assert_eq!(
             dead(422, b"{\n  \"error\": \"no such order\"\n}\n"),
@@ -177,7 +175,7 @@ mod tests {
     fn retry_after_counts_for_retries_alone() {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, "7".parse().unwrap());
-        let of = |status| outcome(status, &headers, b"", SystemTime::now());
+        let of = |status| of(status, &headers, b"");
         assert_eq!(
             of(StatusCode::SERVICE_UNAVAILABLE),
             Outcome::retry_after(Duration::from_secs(7), "HTTP 503 Service Unavailable")

@@ -1,15 +1,18 @@
 //! The `http` handler with real servers.
 
+mod reuse;
 mod server;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
+use self::client::{DRAIN_LIMIT, EXCERPT_LIMIT};
 use self::server::{Answer, Authority, response, serve, serve_tls};
 use super::*;
 use crate::handler::testing::{self, eventually};
@@ -240,12 +243,7 @@ async fn a_configured_header_wins_and_is_never_shown() {
         .filter(|line| line.starts_with("content-type:"))
         .collect();
     assert_eq!(types, ["content-type: text/ours"]);
-    let request = handler.request(&testing::delivery("x").0);
-    for debug in [
-        format!("{handler:?}"),
-        format!("{request:?}"),
-        format!("{settings:?}"),
-    ] {
+    for debug in [format!("{handler:?}"), format!("{settings:?}")] {
         assert!(!debug.contains("hush"), "{debug}");
     }
 }

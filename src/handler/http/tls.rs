@@ -9,18 +9,15 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::handler::HandlerError;
 
-/// The TLS of a client that trusts the system's authorities, and those in the PEM file `ca` beside them. With
-/// `encrypted` false it trusts nobody and reads nothing, since it will not be asked to.
-pub(super) fn config(encrypted: bool, ca: Option<&Path>) -> Result<ClientConfig, HandlerError> {
+/// The TLS of a client that trusts the system's authorities, and those in the PEM file `ca` beside them.
+pub(super) fn config(ca: Option<&Path>) -> Result<ClientConfig, HandlerError> {
     let mut roots = RootCertStore::empty();
-    if encrypted {
-        if let Some(path) = ca {
-            add_file(&mut roots, path)?;
-        }
-        add_system(&mut roots);
-        if roots.is_empty() {
-            return Err(HandlerError::NoAuthorities);
-        }
+    if let Some(path) = ca {
+        add_file(&mut roots, path)?;
+    }
+    add_system(&mut roots);
+    if roots.is_empty() {
+        return Err(HandlerError::NoAuthorities);
     }
     // The provider is named here, not installed for the process: a library must not choose for its program.
     let provider = Arc::new(rustls::crypto::ring::default_provider());

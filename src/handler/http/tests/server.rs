@@ -26,6 +26,10 @@ pub(super) enum Answer {
     Bytes(Vec<u8>),
     /// With these bytes, and then with bytes of a body that never ends.
     Endless(Vec<u8>),
+    /// The first of each connection with 200; the next with these bytes, and then the connection is closed.
+    Once(Vec<u8>),
+    /// With 200; then the connection is closed, without having said so.
+    ThenClose,
     /// Not at all: the connection is closed.
     Close,
     /// Not at all: the connection stays open.
@@ -51,11 +55,13 @@ impl Record {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// How many connections the client has closed.
+    /// How many connections are closed, by the client or after [`Answer::ThenClose`].
     pub(super) fn closed(&self) -> usize {
         self.closed.load(Ordering::SeqCst)
     }
 }
+
+const FINE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /// A response with `status` (code and phrase), further header lines, and a body.
 pub(super) fn response(status: &str, headers: &[&str], body: &str) -> Answer {
@@ -144,6 +150,7 @@ impl Authority {
 
 async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: Answer, record: Record) {
     record.connections.fetch_add(1, Ordering::SeqCst);
+    let mut answered = 0;
     while let Some(request) = receive(&mut stream).await {
         record
             .received
@@ -162,10 +169,22 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: Answe
                 }
                 break;
             }
+            Answer::Once(last) if answered > 0 => {
+                stream.write_all(last).await.expect("loopback works");
+                return;
+            }
+            Answer::Once(_) | Answer::ThenClose => {
+                stream.write_all(FINE).await.expect("loopback works");
+                if matches!(answer, Answer::ThenClose) {
+                    break;
+                }
+            }
             Answer::Close => return,
             Answer::Silence => {}
         }
+        answered += 1;
     }
+    drop(stream);
     record.closed.fetch_add(1, Ordering::SeqCst);
 }
 
