@@ -137,6 +137,11 @@ impl AnyHandler {
         }
     }
 
+    /// Whether both are the very same handler.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// The word that state messages give this handler.
     pub fn kind(&self) -> &'static str {
         self.kind

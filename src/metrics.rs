@@ -72,6 +72,9 @@ pub fn log_lines_lost() -> &'static Counter {
     &LOG_LINES_LOST
 }
 
+/// The outcomes that deliveries are counted by.
+const OUTCOMES: [&str; 5] = ["done", "retry", "dead", "handed_back", "interrupted"];
+
 /// All metrics of one worker. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Inner>);
@@ -250,6 +253,26 @@ impl Metrics {
             ),
             runs: Runs::default(),
         }
+    }
+
+    /// Drops the figures of a node that is gone.
+    pub fn forget_node(&self, queue: &str) {
+        let queue: Arc<str> = queue.into();
+        for outcome in OUTCOMES {
+            let labels = OutcomeLabels {
+                queue: Arc::clone(&queue),
+                outcome,
+            };
+            self.0.deliveries.remove(&labels);
+        }
+        self.0.settling.forget_node(&queue);
+        let labels = QueueLabels { queue };
+        self.0.slots.remove(&labels);
+        self.0.handler.remove(&labels);
+        self.0.in_flight.remove(&labels);
+        self.0.held.remove(&labels);
+        self.0.flush.remove(&labels);
+        self.0.unconfirmed.remove(&labels);
     }
 
     /// Counts a connection made again.

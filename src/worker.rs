@@ -3,6 +3,9 @@
 mod builder;
 mod control;
 mod drain;
+mod host;
+mod plan;
+mod release;
 mod report;
 mod signals;
 mod start;
@@ -19,7 +22,7 @@ use tokio::task::JoinHandle;
 pub use crate::status::wire::{DrainOutcome, DrainReport, DrainSteps};
 #[doc(hidden)]
 pub use builder::run;
-pub use builder::{Node, WorkerBuilder};
+pub use builder::{Node, NodeSource, WorkerBuilder};
 #[doc(hidden)]
 pub use signals::Signals;
 
@@ -102,10 +105,18 @@ pub enum WorkerError {
 /// What a running worker can be told.
 #[derive(Debug)]
 enum WorkerCommand {
-    Pause { reason: Option<String> },
+    Pause {
+        reason: Option<String>,
+    },
     Resume,
-    Drain { reason: String },
+    Drain {
+        reason: String,
+    },
     Abort,
+    /// Host these nodes, instead of those that were named before.
+    Host {
+        nodes: Vec<Node>,
+    },
 }
 
 /// A command, and who wants to know what has become of it.
@@ -234,6 +245,12 @@ impl WorkerHandle {
     /// Ends a drain at once: what is in flight is handed back.
     pub async fn abort(&self) {
         self.send(WorkerCommand::Abort).await;
+    }
+
+    /// Hosts these nodes from now on, instead of those that the worker was built with or given here before. One whose
+    /// settings and handler are the same goes on undisturbed; one that is missing is drained by itself.
+    pub async fn host(&self, nodes: Vec<Node>) {
+        self.send(WorkerCommand::Host { nodes }).await;
     }
 
     async fn send(&self, command: WorkerCommand) {

@@ -106,7 +106,18 @@ impl BrokerError {
         )
     }
 
-    /// The AMQP reply code, where the broker gave one.
+    /// Whether another connection has the queue to itself for now: 405, or 403 because of an exclusive consumer.
+    pub(crate) fn is_taken(&self) -> bool {
+        match self {
+            Self::Refused { code: 405, .. } => true,
+            Self::Refused {
+                code: 403, text, ..
+            } => text.contains("exclusive use"),
+            _ => false,
+        }
+    }
+
+    /// The AMQP reply code, if the broker gave one.
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } => Some(*code),

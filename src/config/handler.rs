@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// `handler = { <kind> = { … } }`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum HandlerSettings {
     /// POST to a URL.
     Http(HttpSettings),
@@ -39,6 +39,13 @@ pub struct HttpSettings {
     pub ca: Option<PathBuf>,
 }
 
+impl PartialEq for HttpSettings {
+    fn eq(&self, other: &Self) -> bool {
+        let plain = |settings: &Self| (settings.url.clone(), settings.ca.clone());
+        plain(self) == plain(other) && are_same(&self.headers, &other.headers)
+    }
+}
+
 impl fmt::Debug for HttpSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // User, password, path and query may all be, or hold, a token.
@@ -63,6 +70,13 @@ pub struct ExecSettings {
     pub env: BTreeMap<String, SecretString>,
 }
 
+impl PartialEq for ExecSettings {
+    fn eq(&self, other: &Self) -> bool {
+        let plain = |settings: &Self| (settings.command.clone(), settings.directory.clone());
+        plain(self) == plain(other) && are_same(&self.env, &other.env)
+    }
+}
+
 impl fmt::Debug for ExecSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExecSettings")
@@ -75,7 +89,7 @@ impl fmt::Debug for ExecSettings {
 }
 
 /// `handler = { log = { … } }`
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogSettings {
     /// What is printed of each delivery.
     pub print: Print,
@@ -91,4 +105,18 @@ pub enum Print {
     Line,
     /// The line and the body.
     Body,
+}
+
+/// Whether both hold the same secrets under the same names.
+fn are_same(
+    ours: &BTreeMap<String, SecretString>,
+    theirs: &BTreeMap<String, SecretString>,
+) -> bool {
+    let exposed = |secrets: &BTreeMap<String, SecretString>| {
+        let exposed = secrets.iter();
+        let exposed =
+            exposed.map(|(name, secret)| (name.clone(), secret.expose_secret().to_owned()));
+        exposed.collect::<Vec<_>>()
+    };
+    exposed(ours) == exposed(theirs)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::handler::HandlerSettings;
 
 /// `[[node]]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NodeSettings {
     /// The queue's name; at most 255 bytes.
     pub queue: String,

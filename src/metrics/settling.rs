@@ -25,6 +25,9 @@ struct KnownLabels {
     known: &'static str,
 }
 
+/// What can be known of a message whose channel was lost: the words of `Remembered`.
+const KNOWN: [&str; 5] = ["running", "copying", "decided", "unpublished", "finished"];
+
 /// The families of all nodes.
 #[derive(Debug, Default)]
 pub(super) struct Families {
@@ -62,6 +65,22 @@ impl Families {
             "Redeliveries of messages whose channel was lost that did not run again, by what was known of them",
             self.adoptions.clone(),
         );
+    }
+
+    /// Drops the figures of a node that is gone.
+    pub(super) fn forget_node(&self, queue: &Arc<str>) {
+        let queue = || Arc::clone(queue);
+        for to in ["retry", "dead"] {
+            self.copies.remove(&ToLabels { queue: queue(), to });
+        }
+        for known in KNOWN {
+            let queue = queue();
+            self.adoptions.remove(&KnownLabels { queue, known });
+        }
+        let labels = QueueLabels { queue: queue() };
+        self.failures.remove(&labels);
+        self.copying.remove(&labels);
+        self.twins.remove(&labels);
     }
 
     pub(crate) fn node(&self, queue: &Arc<str>) -> Settling {

@@ -124,8 +124,7 @@ impl Task {
         if self.is_consuming() {
             return;
         }
-        let refused = matches!(*self.state.borrow(), NodeState::Refused(_));
-        if !self.is_running() || refused || self.opening.is_some() || self.reopen_at.is_some() {
+        if !self.is_running() || self.opening.is_some() || self.reopen_at.is_some() {
             return;
         }
         let Some(link) = self.link() else { return };
@@ -164,6 +163,13 @@ impl Task {
                 facts
             }
             Err(error) if error.is_refusal() && !self.consumed_before => {
+                warn!(
+                    queue = %self.queue,
+                    attempt = self.backoff.attempts() + 1,
+                    %error,
+                    "the broker refuses the queue; trying again"
+                );
+                self.reopen_at = Some(Instant::now() + self.backoff.next(rand::random()));
                 self.state.send_replace(NodeState::Refused(error));
                 return;
             }

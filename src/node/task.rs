@@ -38,7 +38,7 @@ pub(crate) enum NodeState {
     Consuming,
     /// Not consuming, by command.
     Paused,
-    /// Its queue was refused before it ever consumed; it does not try again.
+    /// The broker refuses its queue, and it has never consumed. It tries again, with backoff.
     Refused(BrokerError),
     /// Stopping in order.
     Draining,

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::signals::{SignalAction, Signals};
 use super::{DrainReport, RunningWorker, WorkerError, start};
 use crate::config::{BrokerSettings, NodeSettings, QueueType, RetrySettings, Settings, Slots};
@@ -16,15 +18,39 @@ use crate::status::wire::DrainOutcome;
 #[derive(Debug)]
 pub struct WorkerBuilder {
     settings: Result<Settings, WorkerError>,
+    nodes: Vec<Node>,
     handlers: HashMap<String, AnyHandler>,
+    source: Option<watch::Receiver<Vec<Node>>>,
+}
+
+/// Says which nodes a worker is to host now, whenever that changes: discovery, a configuration that is read again.
+///
+/// ```
+/// use tidegate::{Node, Worker};
+/// use tokio::sync::watch;
+///
+/// let (wanted, source) = watch::channel(vec![Node::new("orders")]);
+/// let worker = Worker::builder("amqp://localhost").nodes_from(source);
+/// wanted.send_modify(|nodes| nodes.push(Node::new("bills")));
+/// # let _ = worker;
+/// ```
+pub trait NodeSource {
+    /// The nodes that are wanted. After the sender is dropped, what was wanted last stays.
+    fn wanted(self) -> watch::Receiver<Vec<Node>>;
+}
+
+impl NodeSource for watch::Receiver<Vec<Node>> {
+    fn wanted(self) -> watch::Receiver<Vec<Node>> {
+        self
+    }
 }
 
 /// One queue with its handler, as a program states it. What is not stated has the defaults of [`NodeSettings`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Node {
-    settings: NodeSettings,
-    prefetch: Option<u16>,
-    handler: Option<AnyHandler>,
+    pub(super) settings: NodeSettings,
+    pub(super) handler: Option<AnyHandler>,
+    has_prefetch: bool,
 }
 
 impl Node {
@@ -32,22 +58,49 @@ impl Node {
     pub fn new(queue: impl Into<String>) -> Self {
         Self {
             settings: NodeSettings::new(queue),
-            prefetch: None,
             handler: None,
+            has_prefetch: false,
         }
+    }
+
+    /// A node with all settings as a file has them. Their handler is used unless [`Node::handler`] names another.
+    pub fn from_settings(settings: NodeSettings) -> Self {
+        Self {
+            settings,
+            handler: None,
+            has_prefetch: true,
+        }
+    }
+
+    /// The queue that it consumes.
+    pub fn queue(&self) -> &str {
+        &self.settings.queue
+    }
+
+    /// Whether `other` has the same settings and the same handler: the very one, not one that was made alike.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let handlers = match (&self.handler, &other.handler) {
+            (Some(ours), Some(theirs)) => ours.is_same(theirs),
+            (ours, theirs) => ours.is_none() && theirs.is_none(),
+        };
+        handlers && self.settings == other.settings
     }
 
     /// How many deliveries run at once; at least 1.
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.settings.slots = Slots::Own(slots);
+        if !self.has_prefetch {
+            self.settings.prefetch = crate::config::default_prefetch(slots);
+        }
         self
     }
 
     /// How many deliveries the broker sends ahead, 1 to 65,535; twice the slots by default.
     #[must_use]
     pub fn prefetch(mut self, prefetch: u16) -> Self {
-        self.prefetch = Some(prefetch);
+        self.settings.prefetch = prefetch;
+        self.has_prefetch = true;
         self
     }
 
@@ -79,6 +132,14 @@ impl Node {
         self
     }
 
+    /// What works on the deliveries, if several nodes share it, or if state messages shall call it something else than
+    /// `rust`.
+    #[must_use]
+    pub fn any_handler(mut self, handler: AnyHandler) -> Self {
+        self.handler = Some(handler);
+        self
+    }
+
     /// Changes any other setting.
     ///
     /// ```
@@ -96,32 +157,36 @@ impl Node {
 impl WorkerBuilder {
     pub(super) fn of_url(url: &str) -> Self {
         let broker = BrokerSettings::from_url(url);
-        Self {
-            settings: broker.map(Settings::new).map_err(WorkerError::Url),
-            handlers: HashMap::new(),
-        }
+        Self::new(broker.map(Settings::new).map_err(WorkerError::Url))
     }
 
     pub(super) fn of_settings(settings: Settings) -> Self {
+        Self::new(Ok(settings))
+    }
+
+    fn new(settings: Result<Settings, WorkerError>) -> Self {
         Self {
-            settings: Ok(settings),
+            settings,
+            nodes: Vec::new(),
             handlers: HashMap::new(),
+            source: None,
         }
     }
 
     /// Adds a node.
     #[must_use]
     pub fn node(mut self, node: Node) -> Self {
-        let mut settings = node.settings;
-        if let Some(prefetch) = node.prefetch {
-            settings.prefetch = prefetch;
-        } else if let Slots::Own(slots) = settings.slots {
-            settings.prefetch = crate::config::default_prefetch(slots);
-        }
-        if let Some(handler) = node.handler {
-            self.handlers.insert(settings.queue.clone(), handler);
-        }
-        self.configure(|all| all.nodes.push(settings))
+        self.nodes.push(node);
+        self
+    }
+
+    /// Lets nodes come and go while the worker runs: it hosts what `source` wants at each moment, beside the nodes that
+    /// are fixed. A node that is not wanted any more is drained by itself. Once the worker drains, nothing is added
+    /// or removed.
+    #[must_use]
+    pub fn nodes_from(mut self, source: impl NodeSource) -> Self {
+        self.source = Some(source.wanted());
+        self
     }
 
     /// Registers the handler of a node that the settings hold, in place of one that they name.
@@ -149,7 +214,17 @@ impl WorkerBuilder {
     /// When something is wrong that does not need the broker to know. What the broker refuses is told by
     /// [`RunningWorker::finished`].
     pub async fn start(self) -> Result<RunningWorker, WorkerError> {
-        start::start(self.settings?, self.handlers).await
+        let mut settings = self.settings?;
+        let mut fixed = self.nodes;
+        for node in settings.nodes.drain(..) {
+            fixed.push(Node::from_settings(node));
+        }
+        for node in &mut fixed {
+            if let Some(handler) = self.handlers.get(node.queue()) {
+                node.handler = Some(handler.clone());
+            }
+        }
+        start::start(settings, fixed, self.source).await
     }
 
     /// Runs the worker until a signal or a command has drained it, and returns the code to exit with: 0 if nothing was

@@ -1,28 +1,25 @@
 //! The drain of a worker, in order.
 
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{error, info, warn};
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
 
 use super::control::Control;
+use super::host::Leaving;
+use super::release::release_all;
 use super::report::{log, report};
 use super::supervise::{Supervisor, advance};
 use super::{DrainReport, Refusal, Request, WorkerCommand};
 use crate::broker::{BrokerError, Session};
 use crate::handler::AnyHandler;
-use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT, Event, Phase, words};
-use crate::node::{self, Node, NodeDrain};
+use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT, Event, Phase};
+use crate::node::{self, NodeDrain};
 use crate::status::Status;
 
-/// How long all handlers together may take, at least, to release what they hold.
-const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 /// How long the drain report waits for a publish connection that is being made again.
 const COMEBACK_LIMIT: Duration = Duration::from_secs(1);
 /// How long the broker may take to confirm the drain report.
@@ -59,8 +56,17 @@ impl Supervisor {
         self.publish.hurry();
         info!(reason, grace_ms = self.grace.as_millis(), "drain begins");
 
-        let nodes = std::mem::take(&mut self.nodes);
-        let (drained, aborted) = drain_nodes(nodes, deadline, &mut self.commands).await;
+        let mut handlers: Vec<AnyHandler> = Vec::new();
+        let here = self.nodes.iter().map(|node| &node.handler);
+        for handler in here.chain(self.leaving.iter().map(|node| &node.handler)) {
+            if !handlers.iter().any(|other| other.is_same(handler)) {
+                handlers.push(handler.clone());
+            }
+        }
+        // Those that drain by themselves already keep their own, earlier deadline.
+        let nodes = self.nodes.drain(..).map(|node| node.leave(deadline));
+        let nodes = self.leaving.drain(..).chain(nodes).collect();
+        let (drained, aborted) = drain_nodes(nodes, &mut self.commands).await;
 
         let release = Instant::now();
         let mut budget = ShutdownBudget {
@@ -69,7 +75,7 @@ impl Supervisor {
             aborted: aborted.is_some(),
         };
         budget
-            .run(release_handlers(self.handlers, deadline, &self.work))
+            .run(release_all(handlers, deadline, &self.host.work))
             .await;
         let times = (begun.elapsed(), release.elapsed());
         let failure = self.amqp.tasks().failure();
@@ -103,33 +109,30 @@ impl Supervisor {
 
 /// Steps 2 to 6 of every node, side by side; and when a second signal aborted them, if one did.
 async fn drain_nodes(
-    nodes: Vec<Node>,
-    deadline: Instant,
-    commands: &mut mpsc::Receiver<Request>,
+    nodes: Vec<Leaving>,
+    requests: &mut mpsc::Receiver<Request>,
 ) -> (NodeDrain, Option<Instant>) {
-    let commanders: Vec<_> = nodes.iter().map(Node::commander).collect();
-    let command = |command| {
-        for commander in &commanders {
-            commander.send_replace(command);
-        }
-    };
-    command(node::Command::Drain { deadline });
-    let mut drained = pin!(join_all(nodes.into_iter().map(Node::drained)));
+    let (commands, drains): (Vec<_>, Vec<_>) = nodes
+        .into_iter()
+        .map(|node| (node.commands, node.drained))
+        .unzip();
+    let mut drained = pin!(join_all(drains));
     let mut aborted = None;
     let drains = loop {
         tokio::select! {
             biased;
             drains = &mut drained => break drains,
-            at = next_abort(commands) => if aborted.is_none() {
+            at = next_abort(requests) => if aborted.is_none() {
                 warn!("aborting: what is in flight is handed back");
                 aborted = Some(at);
-                command(node::Command::Abort { at });
+                for node in &commands {
+                    node.send_replace(node::Command::Abort { at });
+                }
             },
         }
     };
-    let sum = drains
-        .into_iter()
-        .fold(NodeDrain::default(), NodeDrain::and);
+    let drains = drains.into_iter().map(|(_queue, drain)| drain);
+    let sum = drains.fold(NodeDrain::default(), NodeDrain::and);
     (sum, aborted)
 }
 
@@ -152,6 +155,9 @@ async fn next_abort(requests: &mut mpsc::Receiver<Request>) -> Instant {
             }
             WorkerCommand::Pause { .. } => (refused("only a running worker can be paused"), false),
             WorkerCommand::Resume => (refused("only a paused worker can be resumed"), false),
+            WorkerCommand::Host { .. } => {
+                (refused("a worker that drains hosts no other nodes"), false)
+            }
         };
         request.answer(answer);
         if aborts {
@@ -180,31 +186,6 @@ impl ShutdownBudget {
                     self.end = self.end.min(at + ABORT_LIMIT);
                 },
             }
-        }
-    }
-}
-
-/// Releases handlers in reverse order of their creation, each with its share of the time that is left.
-///
-/// They are released where they ran: what blocks or panics in a handler is kept away from the AMQP thread.
-async fn release_handlers(handlers: Vec<AnyHandler>, deadline: Instant, work: &Handle) {
-    let end = deadline.max(Instant::now() + RELEASE_LIMIT);
-    let mut left = u32::try_from(handlers.len()).unwrap_or(u32::MAX);
-    for handler in handlers.into_iter().rev() {
-        let share = end.saturating_duration_since(Instant::now()) / left;
-        left -= 1;
-        let kind = handler.kind();
-        let release = work.spawn(async move {
-            let released = AssertUnwindSafe(handler.release()).catch_unwind().await;
-            released.map_err(|panic| words(panic.as_ref()))
-        });
-        match timeout(share, release).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(panic))) => {
-                error!(handler = kind, panic, "a handler panicked in its release")
-            }
-            Ok(Err(error)) => error!(handler = kind, %error, "a handler's release was lost"),
-            Err(_elapsed) => warn!(handler = kind, "a handler did not release in time"),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The start, in order: handlers, HTTP port, connections, nodes.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,34 +10,30 @@ use tracing::info;
 use ulid::Ulid;
 
 use super::control::{Control, ControlParts};
+use super::host::{Host, Pools, handler_of};
 use super::supervise::Supervisor;
-use super::{COMMANDS, RunningWorker, WorkerError, WorkerHandle};
+use super::{COMMANDS, Node, RunningWorker, WorkerError, WorkerHandle};
 use crate::broker::{AmqpRuntime, Session};
-use crate::config::{NodeSettings, Settings, Slots};
-use crate::handler::{self, AnyHandler};
+use crate::config::{Settings, Slots};
 #[cfg(feature = "endpoints")]
 use crate::http;
 use crate::lifecycle::{DrainTrigger, Phase};
 use crate::metrics::Metrics;
-use crate::node::{Node, NodeParts, SlotPool};
-use crate::status::{NodeInfo, Snapshot, Status, StatusParts};
+use crate::status::{Snapshot, Status, StatusParts};
 
 pub(super) async fn start(
     settings: Settings,
-    mut registered: HashMap<String, AnyHandler>,
+    fixed: Vec<Node>,
+    source: Option<watch::Receiver<Vec<Node>>>,
 ) -> Result<RunningWorker, WorkerError> {
-    validate(&settings.nodes)?;
-    if settings.worker.http.is_some() && cfg!(not(feature = "endpoints")) {
-        return Err(WorkerError::Settings {
-            subject: "worker.http".to_owned(),
-            rule: "needs the crate's feature `endpoints`",
-        });
-    }
-    let slots = slots(&settings)?;
-    let slots_in_all = slots_in_all(&settings);
-    let mut handlers = Vec::with_capacity(settings.nodes.len());
-    for node in &settings.nodes {
-        handlers.push(make_handler(node, registered.remove(&node.queue))?);
+    validate(&settings, &fixed, source.is_some())?;
+    let pools = Pools::new(&settings.pools);
+    let mut nodes = Vec::with_capacity(fixed.len());
+    for mut node in fixed {
+        // What is wrong with a node that is fixed is said before anything is opened.
+        pools.slots(&node)?;
+        node.handler = Some(handler_of(&node)?);
+        nodes.push(node);
     }
     let amqp = Arc::new(AmqpRuntime::start().map_err(WorkerError::Runtime)?);
     let listener = match settings.worker.http {
@@ -54,44 +49,31 @@ pub(super) async fn start(
     let broker = Arc::new(settings.broker);
     let session =
         |purpose| Session::start(Arc::clone(&broker), &id, purpose, &amqp, metrics.clone());
-    info!(worker = id, nodes = settings.nodes.len(), "worker starting");
+    info!(worker = id, nodes = nodes.len(), "worker starting");
     let consume = session("consume");
     let publish = session("publish");
     let drain = DrainTrigger::new();
-
-    let mut nodes = Vec::with_capacity(settings.nodes.len());
-    let mut infos = Vec::with_capacity(settings.nodes.len());
-    for ((node, handler), (slots, count)) in settings.nodes.into_iter().zip(&handlers).zip(slots) {
-        let node_metrics = metrics.node(&node.queue.as_str().into(), count);
-        infos.push(NodeInfo {
-            queue: node.queue.clone(),
-            kind: node.declare.then(|| node.kind.as_str()),
-            handler: handler.kind(),
-            slots: count,
-            prefetch: node.prefetch,
-            phase: Phase::Starting,
-            figures: node_metrics.clone(),
-        });
-        let parts = NodeParts {
-            metrics: node_metrics,
-            consumer_tag: id.clone(),
-            settings: node,
-            handler: handler.clone(),
-            slots,
-            session: consume.state(),
-            publish: publish.state(),
-            drain: drain.signal(),
-            work: Handle::current(),
-        };
-        nodes.push(Node::start(parts, &amqp));
-    }
+    let host = Host {
+        worker: id.clone(),
+        amqp: Arc::clone(&amqp),
+        consume: consume.state(),
+        publish: publish.state(),
+        drain: drain.signal(),
+        work: Handle::current(),
+        metrics: metrics.clone(),
+        pools,
+    };
+    let nodes = nodes.into_iter().map(|node| host.start(node));
+    let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
 
     let snapshot = watch::Sender::new(Snapshot {
         phase: Phase::Starting,
         reason: None,
         deadline: None,
-        slots: slots_in_all,
-        nodes: infos,
+        slots: host
+            .pools
+            .slots_in_all(nodes.iter().map(|node| &node.wanted)),
+        nodes: nodes.iter().map(|node| node.info.clone()).collect(),
     });
     let control_exchange = settings.status.control.clone();
     let status = settings.status.enabled.then(|| {
@@ -138,15 +120,17 @@ pub(super) async fn start(
     let observed = phase.subscribe();
     let supervisor = Supervisor {
         amqp: Arc::clone(&amqp),
-        work: Handle::current(),
         grace: settings.drain.grace,
         phase,
         readiness,
         snapshot,
         commands: receiver,
         drain,
+        host,
+        fixed: nodes.iter().map(|node| node.wanted.clone()).collect(),
         nodes,
-        handlers,
+        source,
+        leaving: Vec::new(),
         consume,
         publish,
         status,
@@ -167,25 +151,29 @@ pub(super) async fn start(
 }
 
 /// What configuration rules out, a program may still put into settings of its own making.
-fn validate(nodes: &[NodeSettings]) -> Result<(), WorkerError> {
-    let wrong = |node: &NodeSettings, rule| WorkerError::Settings {
-        subject: format!("node {:?}", node.queue),
-        rule,
-    };
-    if nodes.is_empty() {
-        let subject = "the worker".to_owned();
+fn validate(settings: &Settings, nodes: &[Node], comes_and_goes: bool) -> Result<(), WorkerError> {
+    let wrong = |subject: String, rule| Err(WorkerError::Settings { subject, rule });
+    if settings.worker.http.is_some() && cfg!(not(feature = "endpoints")) {
+        let rule = "needs the crate's feature `endpoints`";
+        return wrong("worker.http".to_owned(), rule);
+    }
+    if nodes.is_empty() && !comes_and_goes {
         let rule = "has no node: there is nothing to work on";
-        return Err(WorkerError::Settings { subject, rule });
+        return wrong("the worker".to_owned(), rule);
     }
     for (place, node) in nodes.iter().enumerate() {
-        if node.slots == Slots::Own(0) {
-            return Err(wrong(node, "has no slot: nothing would ever run"));
+        let subject = format!("node {:?}", node.queue());
+        if node.settings.slots == Slots::Own(0) {
+            return wrong(subject, "has no slot: nothing would ever run");
         }
-        if node.prefetch == 0 {
-            return Err(wrong(node, "has prefetch 0, which AMQP takes for no limit"));
+        if node.settings.prefetch == 0 {
+            return wrong(subject, "has prefetch 0, which AMQP takes for no limit");
         }
-        if nodes[..place].iter().any(|other| other.queue == node.queue) {
-            return Err(wrong(node, "is there twice: a queue is one node's"));
+        if nodes[..place]
+            .iter()
+            .any(|other| other.queue() == node.queue())
+        {
+            return wrong(subject, "is there twice: a queue is one node's");
         }
     }
     Ok(())
@@ -198,76 +186,4 @@ async fn listen(address: SocketAddr, amqp: &AmqpRuntime) -> Result<TcpListener, 
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)));
     listening.map_err(|cause| WorkerError::Http { address, cause })
-}
-
-fn make_handler(
-    node: &NodeSettings,
-    registered: Option<AnyHandler>,
-) -> Result<AnyHandler, WorkerError> {
-    let queue = || node.queue.clone();
-    match (registered, &node.handler) {
-        (Some(handler), _) => Ok(handler),
-        (None, Some(settings)) => {
-            handler::from_settings(settings).map_err(|cause| WorkerError::Handler {
-                queue: queue(),
-                cause,
-            })
-        }
-        (None, None) => Err(WorkerError::NoHandler { queue: queue() }),
-    }
-}
-
-/// All slots; those of a pool count once, where a node has it.
-fn slots_in_all(settings: &Settings) -> usize {
-    let nodes = || settings.nodes.iter();
-    let own = nodes().map(|node| match node.slots {
-        Slots::Own(count) => count,
-        Slots::Pool(_) => 0,
-    });
-    let named = |name: &str| nodes().any(|node| node.slots == Slots::Pool(name.to_owned()));
-    let overflown_into = |name: &str| {
-        let mut pools = settings.pools.iter();
-        pools.any(|(other, pool)| named(other) && pool.overflow.as_deref() == Some(name))
-    };
-    let used = |name: &str| named(name) || overflown_into(name);
-    let pools = settings.pools.iter().filter(|(name, _)| used(name));
-    own.sum::<usize>() + pools.map(|(_, pool)| pool.slots).sum::<usize>()
-}
-
-/// The slots of each node, in their order, and how many they are.
-fn slots(settings: &Settings) -> Result<Vec<(SlotPool, usize)>, WorkerError> {
-    let named: HashMap<&str, SlotPool> = settings
-        .pools
-        .iter()
-        .map(|(name, pool)| (name.as_str(), SlotPool::new(pool.slots)))
-        .collect();
-    let pools: HashMap<&str, (SlotPool, usize)> = settings
-        .pools
-        .iter()
-        .map(|(name, pool)| {
-            let own = named[name.as_str()].clone();
-            let overflow = pool.overflow.as_deref();
-            let slots = match overflow.and_then(|other| named.get(other)) {
-                Some(other) => own.overflowing_into(other),
-                None => own,
-            };
-            (name.as_str(), (slots, pool.slots))
-        })
-        .collect();
-    settings
-        .nodes
-        .iter()
-        .map(|node| match &node.slots {
-            Slots::Own(count) => Ok((SlotPool::new(*count), *count)),
-            Slots::Pool(pool) => {
-                pools
-                    .get(pool.as_str())
-                    .cloned()
-                    .ok_or_else(|| WorkerError::NoPool {
-                        queue: node.queue.clone(),
-                        pool: pool.clone(),
-                    })
-            }
-        })
-        .collect()
 }
