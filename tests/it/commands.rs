@@ -279,7 +279,7 @@ async fn a_fleet_is_drained_one_by_one() {
     let nobody = run(&vhost, &["drain", "--all"]).await;
     assert_eq!(
         (nobody.code, &*nobody.stdout),
-        (Some(0), "no worker is there\n"),
+        (Some(0), "no live worker\n"),
         "{nobody:?}"
     );
 }

@@ -21,6 +21,7 @@ mod fleet_forward;
 mod harness;
 mod hold;
 mod library;
+mod log;
 mod loss;
 mod permissions;
 mod pools;
