@@ -17,7 +17,7 @@ pub enum BrokerError {
         cause: String,
     },
     /// The broker answered with an AMQP error: `connection.close` or `channel.close`.
-    #[error("{what}: the broker refused with {code}: {text}")]
+    #[error("{}{what}: the broker refused with {code}: {text}", likely_cause(what, *code))]
     Refused {
         /// What was being done.
         what: &'static str,
@@ -73,6 +73,14 @@ pub enum BrokerError {
         /// What the operating system said.
         cause: String,
     },
+}
+
+/// What a refusal likely means. The broker answers with 403 to a login for no other reason.
+fn likely_cause(what: &str, code: u16) -> &'static str {
+    match (what, code) {
+        ("connecting", 403) => "wrong user or password: ",
+        _ => "",
+    }
 }
 
 impl BrokerError {

@@ -5,6 +5,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::process::Child;
 
+use crate::harness::fleet::FleetProgram;
 use crate::harness::gate::Gate;
 use crate::harness::run::{self, Run, ended};
 use crate::harness::status::StatusTap;
@@ -282,4 +283,50 @@ async fn a_fleet_is_drained_one_by_one() {
         (Some(0), "no live worker\n"),
         "{nobody:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_means_all_that_live_although_the_log_knows_one_that_is_lost() {
+    let (vhost, gate) = scene().await;
+    gate.release_all();
+    // The fleet program keeps the log, from which commands learn of the worker that is lost.
+    let fleet = FleetProgram::ready(vhost.url(), "").await;
+    let mut workers = Vec::new();
+    for name in ["a", "b", "c"] {
+        workers.push(worker(&vhost, &gate, name).await);
+    }
+    fleet.until("c", "running").await;
+    drop(fleet);
+    workers[0].kill().await;
+    for command in ["pause", "resume"] {
+        let run = run(&vhost, &[command, "--all", "--json"]).await;
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert!(run.json()["ok"].as_bool().unwrap(), "{run:?}");
+    }
+    let drained = run(&vhost, &["drain", "--all", "--max-at-once", "1"]).await;
+    assert_eq!(drained.code, Some(0), "{drained:?}");
+    for worker in &mut workers[1..] {
+        assert_eq!(worker.ended().await.code, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_does_not_depend_on_who_reads_its_results() {
+    let (vhost, gate) = scene().await;
+    gate.release_all();
+    let mut workers = [
+        worker(&vhost, &gate, "web").await,
+        worker(&vhost, &gate, "mail").await,
+    ];
+    let mut draining = spawn(&vhost, &["drain", "--all", "--max-at-once", "1"]);
+    drop(draining.stdout.take());
+    let drained = ended(draining).await;
+    assert_eq!(
+        (drained.code, &*drained.stderr),
+        (Some(0), ""),
+        "{drained:?}"
+    );
+    for worker in &mut workers {
+        assert_eq!(worker.ended().await.code, Some(0));
+    }
 }

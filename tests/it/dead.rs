@@ -1,6 +1,8 @@
 //! `tidegate dead`: what it shows, what it sends again, and that neither loses nor doubles anything.
 
 mod kill;
+mod prompt;
+mod reader;
 mod replay;
 mod scene;
 

@@ -8,7 +8,9 @@ use tidegate::internal::status::control::COMMAND_TYPE;
 use tidegate::lifecycle::Phase;
 
 use crate::harness::commander::Commander;
+use crate::harness::fleet::FleetProgram;
 use crate::harness::gate::Gate;
+use crate::harness::run;
 use crate::harness::status::{StatusMessage, StatusTap};
 use crate::harness::user::User;
 use crate::harness::vhost::Vhost;
@@ -105,4 +107,53 @@ async fn a_worker_that_may_not_reply_obeys_all_the_same() {
     tap.messages()
         .iter()
         .for_each(StatusMessage::obeys_its_schema);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_need_no_more_than_is_written_down() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    let gate = Gate::open().await;
+    let own = r"tidegate\.fleet\.guest-.*";
+    let user = User::new(
+        &vhost,
+        &format!("^{own}"),
+        &format!(r"^({own}|tidegate\.control|amq\.default)$"),
+        &format!(r"^({own}|tidegate\.status(\.log)?)$"),
+    )
+    .await;
+    let command = async |arguments: &[&str]| {
+        let url = ["--url", user.url().as_str()];
+        run::ended(run::spawn(&[arguments, &url].concat())).await
+    };
+    // Without a log first, and then with one.
+    for with_log in [false, true] {
+        let _fleet = if with_log {
+            Some(FleetProgram::ready(vhost.url(), "").await)
+        } else {
+            None
+        };
+        let config =
+            WorkerConfig::new(vhost.url())
+                .name("web")
+                .http_node("orders", &gate.url(), "");
+        let mut worker = Worker::ready(&config).await;
+        worker.logged("listening for commands").await;
+        for arguments in [
+            &["status"][..],
+            &["pause", "web"],
+            &["resume", "--all"],
+            &["drain", "web", "--wait"],
+        ] {
+            let run = command(arguments).await;
+            assert_eq!(run.code, Some(0), "{arguments:?}, log {with_log}: {run:?}");
+        }
+        assert_eq!(worker.ended().await.code, Some(0));
+    }
+    let user = User::new(&vhost, NOTHING, r"^tidegate\.control$", NOTHING).await;
+    let url = ["drain", "--all", "--url", user.url().as_str()];
+    let refused = run::ended(run::spawn(&url)).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let expected = "the user lacks a permission; see \"Permissions\"";
+    assert!(refused.stderr.contains(expected), "{refused:?}");
 }

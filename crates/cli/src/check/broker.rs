@@ -48,7 +48,7 @@ async fn greet(settings: &Settings, runtime: &AmqpRuntime) -> (Vec<Finding>, Opt
         Ok(link) => link,
         Err(cause) => {
             let finding = match cause.code() {
-                Some(403) => error(&user, format!("wrong user or password: {cause}")),
+                Some(403) => error(&user, cause.to_string()),
                 Some(_) => error(&vhost, cause.to_string()),
                 None => error(&address, cause.to_string()),
             };

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{ConfigArgs, Exit};
 use crate::output::usage_error;
 use tidegate::config::{BrokerSettings, HandlersFrom, Settings};
-use tidegate::internal::broker::{self, AmqpRuntime, BrokerError, Link};
+use tidegate::internal::broker::BrokerError;
 
 pub(super) use misspelt::misspelt_variables;
 
@@ -123,30 +123,7 @@ pub(super) fn variable_names() -> impl Iterator<Item = String> {
     std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned())
 }
 
-/// Connects for a command.
-///
-/// # Errors
-/// Says what is wrong as [`explain`] does.
-pub(super) async fn connect(
-    broker: &BrokerSettings,
-    name: &str,
-    runtime: &AmqpRuntime,
-) -> anyhow::Result<Link> {
-    match broker::connect(broker, name, runtime).await {
-        Ok(link) => Ok(link),
-        Err(error) => Err(explain(error)),
-    }
-}
-
-/// Why a connection could not be made, with what it likely means.
-pub(super) fn explain(error: BrokerError) -> anyhow::Error {
-    if error.code() == Some(403) {
-        return anyhow::anyhow!("wrong user or password: {error}");
-    }
-    error.into()
-}
-
-/// As [`explain`], for a first look at the fleet.
+/// An error of a first look at the fleet, with what it likely means.
 pub(super) fn explain_client_error(error: BrokerError) -> anyhow::Error {
     match error {
         BrokerError::Refused { code: 404, .. } => {
@@ -159,6 +136,6 @@ pub(super) fn explain_client_error(error: BrokerError) -> anyhow::Error {
                 "the user lacks a permission; see \"Permissions\" in docs/status-protocol.md: {error}"
             )
         }
-        _ => explain(error),
+        _ => error.into(),
     }
 }

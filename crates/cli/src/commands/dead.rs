@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use arguments::DeadCommand;
 
-use super::connection::connect;
 use super::{Exit, signals};
 use crate::dead::{
     self, DeadAction, DeadOutcome, DeadReport, Export, Filter, Letter, Picking, QueueReport, Record,
@@ -26,7 +25,7 @@ use progress::Progress;
 use render::List;
 use show::Shown;
 use tidegate::config::BrokerSettings;
-use tidegate::internal::broker::{AmqpRuntime, Link};
+use tidegate::internal::broker::{AmqpRuntime, Link, connect};
 
 /// How long the broker may take to answer the last close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -90,7 +89,7 @@ async fn connect_until(
     stop: &CancellationToken,
 ) -> anyhow::Result<Link> {
     tokio::select! {
-        link = connect(broker, "tidegate dead", runtime) => link,
+        link = connect(broker, "tidegate dead", runtime) => Ok(link?),
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
     }
 }

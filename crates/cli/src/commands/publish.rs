@@ -9,12 +9,12 @@ use anyhow::Context as _;
 
 pub(crate) use arguments::PublishArgs;
 
-use super::{Exit, connection, signals};
+use super::{Exit, signals};
 use crate::output::{conclude, note, print_aside};
 use crate::publish::{Outcome, Plan, Report, Source, Stop, check_destination, send};
 use progress::Progress;
 use tidegate::config::BrokerSettings;
-use tidegate::internal::broker::{AmqpRuntime, Link};
+use tidegate::internal::broker::{self, AmqpRuntime, Link};
 
 /// How long the broker has to answer the last goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -84,7 +84,7 @@ async fn connect(
     plan: &Plan,
     runtime: &AmqpRuntime,
 ) -> anyhow::Result<Link> {
-    let link = connection::connect(settings, "tidegate publish", runtime).await?;
+    let link = broker::connect(settings, "tidegate publish", runtime).await?;
     if let Err(cause) = check_destination(&link, plan).await {
         let _ = link.close(CLOSE_LIMIT).await;
         anyhow::bail!(cause);

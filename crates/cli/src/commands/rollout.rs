@@ -166,12 +166,10 @@ impl<'a> Rollout<'a> {
         stop: &CancellationToken,
     ) -> anyhow::Result<Exit> {
         let runtime = Arc::new(AmqpRuntime::start().context("cannot start the AMQP thread")?);
-        let mut guest = match Guest::start(settings, Stay::Command, Arc::clone(&runtime)).await {
-            Ok(guest) => guest,
-            Err(error) => return Err(explain_client_error(error)),
-        };
+        let started = Guest::start(settings, Stay::Command, runtime).await;
+        let mut guest = started.map_err(explain_client_error)?;
         tokio::select! {
-            settled = guest.settled(SETTLE_LIMIT) => settled?,
+            settled = guest.settled(SETTLE_LIMIT) => settled.map_err(explain_client_error)?,
             () = stop.cancelled() => anyhow::bail!("stopped by a signal; no worker was commanded"),
         }
         let selection = {

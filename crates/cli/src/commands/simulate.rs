@@ -9,12 +9,12 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, BROKER_HELP, BrokerArgs};
+use super::connection::{BROKER_HELP, BrokerArgs};
 use super::{Exit, signals};
 use crate::output::{conclude, print_aside, usage_error};
 use crate::simulate::{Plan, Report, Shape, Stop, WORKERS_PER_CONNECTION, run as simulate};
 use tidegate::config::BrokerSettings;
-use tidegate::internal::broker::{AmqpRuntime, Link};
+use tidegate::internal::broker::{self, AmqpRuntime, Link};
 
 /// How long the broker has to answer the last goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -125,11 +125,11 @@ async fn simulated(
     stop: &Stop,
 ) -> anyhow::Result<Report> {
     let runtime = AmqpRuntime::start().context("cannot start the AMQP thread")?;
-    let link = connection::connect(settings, "tidegate simulate", &runtime).await?;
+    let link = broker::connect(settings, "tidegate simulate", &runtime).await?;
     let mut links: Vec<Link> = Vec::new();
     for number in 0..plan.control_queues.div_ceil(WORKERS_PER_CONNECTION) {
         let name = format!("tidegate simulate control {number}");
-        links.push(connection::connect(settings, &name, &runtime).await?);
+        links.push(broker::connect(settings, &name, &runtime).await?);
     }
     let bar = bar(args);
     let all = links.clone();

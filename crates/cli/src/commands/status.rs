@@ -82,15 +82,12 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
     let runtime = Arc::new(AmqpRuntime::start().context("cannot start the AMQP thread")?);
     let stay = if args.watch { Stay::Long } else { Stay::Look };
     let started = tokio::select! {
-        started = Guest::start(settings, stay, Arc::clone(&runtime)) => started,
+        started = Guest::start(settings, stay, runtime) => started,
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
     };
-    let mut guest = match started {
-        Ok(guest) => guest,
-        Err(error) => return Err(explain_client_error(error)),
-    };
+    let mut guest = started.map_err(explain_client_error)?;
     tokio::select! {
-        settled = guest.settled(SETTLE_LIMIT) => settled?,
+        settled = guest.settled(SETTLE_LIMIT) => settled.map_err(explain_client_error)?,
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
     }
     let all = args.all;

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use tidegate::config::Settings;
 use tidegate::internal::broker::{
     BrokerError, Ear, Feed, Link, Offset, Stream, ensure_stream, ensure_topic_exchange,
-    find_exchange, find_queue,
+    find_exchange, may_consume,
 };
 
 /// The stream of states and drain reports.
@@ -107,12 +107,19 @@ async fn declare(link: &Link, settings: &Settings, progress: &Progress) -> Resul
     Ok(())
 }
 
-/// Whether there is a log; the exchange must be there.
+/// Whether there is a log that the user may read; the exchange must be there.
+///
+/// Looking at an exchange or a queue takes the permission to configure it (RabbitMQ 4.3), which nobody needs who only
+/// reads. So a refusal of the look is no answer, and the log is asked for by what it is needed for.
 pub(crate) async fn has_log(link: &Link, exchange: &str) -> Result<bool, BrokerError> {
-    find_exchange(link, exchange).await?;
-    match find_queue(link, LOG).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.code() == Some(404) => Ok(false),
+    match find_exchange(link, exchange).await {
+        // Binding to it tells the rest.
+        Err(error) if error.code() == Some(403) => {}
+        other => other?,
+    }
+    match may_consume(link, LOG).await {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.code(), Some(403 | 404)) => Ok(false),
         Err(error) => Err(error),
     }
 }
