@@ -1,6 +1,7 @@
 //! The fleet page as a person meets it: in Chromium, served by the real program, with real workers behind it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "a test that fails shows what it saw")]
 
 mod broker;
 mod commands;

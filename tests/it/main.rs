@@ -1,6 +1,7 @@
 //! Tests of the whole: the real program against a real broker, each test in a virtual host of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "a test that fails shows what it saw")]
 
 mod adoption;
 mod beats;

@@ -77,10 +77,10 @@ impl BrokerArgs {
             let settings = super::load_for(&ConfigArgs { config }, handlers)?;
             return Ok(Ok(settings));
         }
-        Ok(self.from_url())
+        Ok(self.settings_without_file())
     }
 
-    fn from_url(&self) -> Result<Settings, UsageError> {
+    fn settings_without_file(&self) -> Result<Settings, UsageError> {
         let variable = |name| std::env::var(name).ok();
         let (origin, url) = match (&self.url, variable(URL_VARIABLE)) {
             (Some(url), _) => ("--url", url.clone()),

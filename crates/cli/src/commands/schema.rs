@@ -65,7 +65,7 @@ impl Document {
 /// Prints or writes the schemas.
 pub(crate) fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
     if args.openapi {
-        print(&tidegate_fleet::openapi::text())?;
+        print(tidegate_fleet::openapi::text())?;
         return Ok(Exit::Clean);
     }
     for document in documents() {
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
                 let path = dir.join(document.file_name());
                 std::fs::write(&path, schema)
                     .with_context(|| format!("cannot write {}", path.display()))?;
-                print(&format!("{}\n", path.display()))?;
+                print(format!("{}\n", path.display()))?;
             }
             None => print(&schema)?,
         }
