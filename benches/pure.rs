@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tidegate::config::{HeartbeatSettings, RetrySettings};
 use tidegate::delivery::{Delivery, HeaderValue, Properties};
 use tidegate::handler::{Outcome, Reason};
+use tidegate::internal::broker::Guard;
 use tidegate::internal::retry::{self, Received, Target, Why};
 use tidegate::internal::settlement::{Case, Identity, Ledger, Settlement, decide};
 use tidegate::internal::status::heartbeat::Heartbeat;
@@ -162,5 +163,67 @@ fn messages(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(pure, ledger, decisions, heartbeats, identities, messages);
+/// What a broker sends for one message of 256 bytes: `basic.deliver`, a content header, a body frame.
+fn delivered(tag: u64) -> Vec<u8> {
+    let short =
+        |text: &str| [&[u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
+    let long = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len()).expect("small");
+        [&length.to_be_bytes(), bytes].concat()
+    };
+    let frame = |kind: u8, payload: &[u8]| [&[kind, 0, 1], &long(payload)[..], &[0xce]].concat();
+    let deliver = [
+        &[0, 60, 0, 60][..],
+        &short("orders-1-01KAXJ5D3W8ZQ4"),
+        &tag.to_be_bytes(),
+        &[0],
+        &short("orders"),
+        &short("orders.created.north"),
+    ];
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let headers = [
+        &short("traceparent")[..],
+        b"S",
+        &long(trace.as_bytes()),
+        &short("tenant"),
+        b"S",
+        &long(b"north"),
+        &short("priority-class"),
+        b"I\x00\x00\x00\x03",
+    ];
+    let flags = 1_u16 << 15 | 1 << 13 | 1 << 12 | 1 << 7;
+    let header = [
+        &[0, 60, 0, 0][..],
+        &256_u64.to_be_bytes(),
+        &flags.to_be_bytes(),
+        &short("application/json"),
+        &long(&headers.concat()),
+        &[2],
+        &short("01KAXJ5D3W8ZQ4T6V9B2C7E0FG"),
+    ];
+    [
+        frame(1, &deliver.concat()),
+        frame(2, &header.concat()),
+        frame(3, &[b'x'; 256]),
+    ]
+    .concat()
+}
+
+fn guard(criterion: &mut Criterion) {
+    let bytes: Vec<u8> = (0..DELIVERIES).flat_map(delivered).collect();
+    let mut group = criterion.benchmark_group("guard");
+    group.throughput(Throughput::Elements(DELIVERIES));
+    group.bench_function("check", |bench| {
+        bench.iter(|| {
+            let mut guard = Guard::new(131_072);
+            let verdict = guard.check(black_box(&bytes)).expect("nothing is wrong");
+            assert_eq!(verdict.pass, bytes.len());
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(
+    pure, ledger, decisions, heartbeats, identities, messages, guard
+);
 criterion_main!(pure);

@@ -14,6 +14,8 @@ mod field;
 mod frame;
 mod method;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
@@ -178,9 +180,13 @@ impl Guard {
 
     fn frame(&mut self, bytes: &[u8]) -> Result<Front, Violation> {
         if bytes[0] == frame::PROTOCOL_HEADER {
-            let whole = bytes.len() >= PROTOCOL_HEADER_BYTES;
-            let pass = Front::Pass(PROTOCOL_HEADER_BYTES);
-            return Ok(if whole { pass } else { Front::Incomplete });
+            let Some(header) = bytes.get(..PROTOCOL_HEADER_BYTES) else {
+                return Ok(Front::Incomplete);
+            };
+            if !header.starts_with(b"AMQP\0") {
+                return Err(Violation::FrameType(frame::PROTOCOL_HEADER));
+            }
+            return Ok(Front::Pass(PROTOCOL_HEADER_BYTES));
         }
         let Some(head) = FrameHead::parse(bytes)? else {
             return Ok(Front::Incomplete);
