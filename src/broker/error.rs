@@ -42,6 +42,12 @@ pub enum BrokerError {
         /// What the client library said.
         cause: String,
     },
+    /// The broker cancelled a consumer.
+    #[error("the broker cancelled the consumer: {cause}")]
+    Cancelled {
+        /// Why, as far as that can be told.
+        cause: String,
+    },
     /// With `declare = false`: what the node needs beside its queue is not there.
     #[error(
         "declare = false, so nothing is declared, and what retries and dead letters need is missing: {}",

@@ -323,15 +323,14 @@ impl Task {
         if let Some(channel) = &self.channel {
             channel.hand_back_all();
         }
-        let what = "consuming";
-        self.lose(&BrokerError::Lost { what, cause });
+        self.lose(&BrokerError::Cancelled { cause });
     }
 
     /// Why the broker may have cancelled the consumer, in words. It does not say so itself.
     fn why_cancelled(&self) -> String {
         let oldest = self.running.values().min_by_key(|run| run.started);
         let Some(oldest) = oldest.filter(|_| self.queue_type == Some(QueueType::Quorum)) else {
-            return "the broker cancelled the consumer: the queue was deleted or moved".to_owned();
+            return "the queue was deleted or moved".to_owned();
         };
         let id = &oldest.work.delivery().properties.message_id;
         let order = if self.single_active_consumer {
@@ -340,8 +339,7 @@ impl Task {
             ""
         };
         format!(
-            "consumer time-out, or the queue was deleted: the broker cancelled the consumer while message {} ran for \
-             {:.1?}{order}",
+            "consumer time-out, or the queue was deleted; message {} has run for {:.1?}{order}",
             id.as_deref().unwrap_or("without an id"),
             oldest.started.elapsed(),
         )

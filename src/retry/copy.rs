@@ -9,8 +9,7 @@ use ulid::Ulid;
 use super::Received;
 use super::receive::{is_counter, is_death};
 use super::seal::{Purpose, seal};
-use crate::broker::Message;
-use crate::delivery::{HeaderValue, Properties, header};
+use crate::delivery::{HeaderValue, Message, Properties, header};
 use crate::handler::Reason;
 use crate::status::wire::rfc3339;
 
@@ -83,8 +82,13 @@ pub fn copy(
     let purpose = target.purpose();
     let mut properties = delivery.properties.clone();
     properties.headers.retain(|name, _| !is_counter(name));
-    let original = displace(&mut properties, purpose);
     let dead = purpose == Purpose::Dead;
+    // What could not be decoded is for the reader of the dead letter.
+    let undecoded = match dead {
+        true => properties.headers.remove(header::PROPERTIES),
+        false => None,
+    };
+    let original = displace(&mut properties, purpose);
     let headers = &mut properties.headers;
     let mut set = |name: &str, value: HeaderValue| headers.insert(name.to_owned(), value);
     if dead {
@@ -92,6 +96,9 @@ pub fn copy(
     }
     if !original.is_empty() {
         set(header::ORIGINAL, HeaderValue::Table(original));
+    }
+    if let Some(undecoded) = undecoded {
+        set(header::PROPERTIES, undecoded);
     }
     set(header::REASON, why.reason.as_str().into());
     set(header::ERROR, why.error.as_str().into());

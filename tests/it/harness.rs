@@ -8,6 +8,7 @@ pub(crate) mod gate;
 pub(crate) mod management;
 pub(crate) mod proxy;
 pub(crate) mod puppet;
+pub(crate) mod raw;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod user;

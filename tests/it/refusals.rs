@@ -20,7 +20,12 @@ async fn refused(config: &WorkerConfig, expected: &[&str]) {
     let ended = worker.ended().await;
     let output = worker.log().text();
     assert_eq!(ended.code, Some(1), "{output}");
-    let last = output.lines().last().unwrap_or_default();
+    // Quotation marks are escaped in a log of JSON lines.
+    let last = output
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .replace("\\\"", "\"");
     for part in expected {
         assert!(last.contains(part), "{part:?} is not in {last:?}");
     }

@@ -167,3 +167,31 @@ async fn a_broker_signed_by_another_authority_is_not_trusted() {
 async fn a_client_without_its_certificate_is_turned_away() {
     is_refused("ca.pem", false, "CertificateRequired").await;
 }
+
+/// An image that was built from nothing has no certificates at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_an_authority_of_its_own_no_store_of_the_system_is_needed() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 5).await;
+    let files = certificates();
+    let url = amqps(&vhost, listener(&files, vhost.url()).await);
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(&url)
+        .broker(&lines(&files, "ca.pem", true))
+        .http_node("orders", &gate.url(), "");
+    let nowhere = files.path("nowhere").display().to_string();
+    let store = [("SSL_CERT_FILE", &*nowhere), ("SSL_CERT_DIR", &*nowhere)];
+    let mut worker = Worker::spawn_toml(&config.toml(), &store);
+    gate.finished(5).await;
+    worker.drained().await;
+
+    let config = WorkerConfig::new(&url).http_node("orders", &gate.url(), "");
+    let mut worker = Worker::spawn_toml(&config.toml(), &store);
+    worker
+        .logged_where("no authority", |line| {
+            line.text("error").contains("broker.ca")
+        })
+        .await;
+    worker.drained().await;
+}

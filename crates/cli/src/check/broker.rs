@@ -8,7 +8,7 @@ use super::{Finding, Section};
 use tidegate::config::{NodeSettings, Settings};
 use tidegate::internal::broker::{
     AmqpRuntime, BrokerError, Link, QueueFacts, RPC_LIMIT, connect, declare_topic_exchange,
-    ensure_queue, find_exchange, find_queue, may_consume,
+    ensure_queue, find_exchange, find_queue, may_consume, queue_type,
 };
 
 mod aside;
@@ -209,6 +209,15 @@ async fn there(
         let subject = format!("delivery limit of {}", node.queue);
         findings.push(Finding::warning(Section::Queues, subject, message));
     }
+    if !node.declare
+        && let Err(error) = queue_type(link, &node.queue).await
+    {
+        return Ok(Finding::error(
+            Section::Queues,
+            &node.queue,
+            refusal(error)?,
+        ));
+    }
     if let Err(error) = may_consume(link, &node.queue).await {
         let message = format!("there, but not to consume from: {}", refusal(error)?);
         return Ok(Finding::error(Section::Queues, &node.queue, message));
@@ -255,7 +264,9 @@ async fn bindings(
 /// Every other error.
 fn refusal(error: BrokerError) -> Result<String, BrokerError> {
     match error {
-        BrokerError::Refused { .. } | BrokerError::NotAccepted { .. } => Ok(error.to_string()),
+        BrokerError::Refused { .. }
+        | BrokerError::NotAccepted { .. }
+        | BrokerError::Stream { .. } => Ok(error.to_string()),
         _ => Err(error),
     }
 }

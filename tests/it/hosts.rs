@@ -1,0 +1,124 @@
+//! Several hosts, several addresses, credentials that change: where a worker connects, and with what.
+
+use serde_json::json;
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::harness::gate::Gate;
+use crate::harness::proxy::{Proxy, Side};
+use crate::harness::user::User;
+use crate::harness::vhost::Vhost;
+use crate::harness::worker::{Worker, WorkerConfig};
+
+/// A host that accepts connections and never says a word.
+async fn silent() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+fn at(url: &Url, port: u16) -> Url {
+    let mut url = url.clone();
+    url.set_host(Some("127.0.0.1")).unwrap();
+    url.set_port(Some(port)).unwrap();
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_host_is_left_for_another() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 3).await;
+    let (_listener, port) = silent().await;
+    let real = vhost.url();
+    let other = format!(
+        "{}:{}",
+        real.host_str().unwrap(),
+        real.port().unwrap_or(5672)
+    );
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(&at(real, port))
+        .broker(&format!(
+            "connect_timeout = \"500ms\"\nhosts = [\"{other}\"]"
+        ))
+        .http_node("orders", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    gate.finished(3).await;
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_goes_is_replaced_by_the_next() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    let (first, second) = (
+        Proxy::start(vhost.url()).await,
+        Proxy::start(vhost.url()).await,
+    );
+    let (a, b) = (first.url(vhost.url()), second.url(vhost.url()));
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(&a)
+        .broker(&format!("hosts = [\"127.0.0.1:{}\"]", b.port().unwrap()))
+        .http_node("orders", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    first.refuse(true);
+    first.cut();
+    worker.until_ready().await;
+    vhost.publish("orders", 5).await;
+    gate.finished(5).await;
+    second.seen_method("basic.ack").await;
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_read_again_at_each_attempt() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    let user = User::new(&vhost, ".*", ".*", ".*").await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("password");
+    std::fs::write(&file, format!("{}\n", user.url().password().unwrap())).unwrap();
+    let mut url = user.url().clone();
+    url.set_password(None).unwrap();
+    let proxy = Proxy::start(&url).await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(&proxy.url(&url))
+        .broker(&format!("password_file = '{}'", file.display()))
+        .http_node("orders", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    let rotated = json!({"password": "rotated", "tags": ""});
+    let path = format!("/api/users/{}", user.url().username());
+    vhost.management().put(&path, &rotated).await.unwrap();
+    std::fs::write(&file, "rotated\n").unwrap();
+    proxy.cut();
+    vhost.publish("orders", 4).await;
+    gate.finished(4).await;
+    worker.drained().await;
+    let log = worker.log().text();
+    assert!(!log.contains("ACCESS_REFUSED"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_connection_of_a_worker_is_closed_in_order() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node("orders", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    worker.drained().await;
+    let log = proxy.log();
+    let names = log.connection_names();
+    for connection in names.keys() {
+        let sent = log.sent(*connection);
+        assert_eq!(
+            sent.last().map(String::as_str),
+            Some("connection.close"),
+            "{log}"
+        );
+        let closed = log.closed(*connection);
+        assert!(closed.is_some_and(|(_, side)| matches!(side, Side::Client | Side::Broker)));
+    }
+    let opened = log.all(|event| event.name() == "opened").len();
+    assert_eq!(opened, names.len(), "a connection without a login: {log}");
+}
