@@ -13,6 +13,7 @@
 mod backoff;
 mod consume;
 mod convert;
+mod declare;
 mod error;
 mod exclusive;
 mod feed;
@@ -33,16 +34,16 @@ use std::time::Duration;
 
 use lapin::options::BasicAckOptions;
 
+pub use crate::delivery::Message;
 pub use backoff::Backoff;
 pub(crate) use consume::{ConsumeChannel, Consumer, Intake, Write};
 pub use error::BrokerError;
 pub use exclusive::{ExclusiveConsumer, ExclusiveQueue, Taken};
 pub use feed::{Batch, Ear, Feed, Offset};
 pub use guard::Guard;
-pub(crate) use inspect::queue_type;
-pub use inspect::{find_exchange, find_queue, may_consume};
+pub use inspect::{find_exchange, find_queue, may_consume, queue_type};
 pub use link::{Link, LinkState, connect};
-pub use publish::{Confirm, Message, Publisher};
+pub use publish::{Confirm, Publisher};
 pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delete_queue, delivery_limit, lock};
 pub use runtime::AmqpRuntime;
 pub use server::Server;

@@ -62,6 +62,21 @@ impl Delivery {
     }
 }
 
+/// A message to publish.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Exchange; empty for the default exchange.
+    pub exchange: String,
+    /// Routing key.
+    pub routing_key: String,
+    /// Whether a message that no queue takes must come back (and so is not accepted).
+    pub mandatory: bool,
+    /// Properties and headers.
+    pub properties: Properties,
+    /// Body.
+    pub body: Bytes,
+}
+
 /// The properties of a message (AMQP 0-9-1, class `basic`), all optional.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Properties {

@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use tracing::warn;
 
-use super::topology::bind_queue;
+use super::declare::bind_queue;
 use super::{BrokerError, Link, RPC_LIMIT, ack_now, bounded, convert};
 
 /// What an exclusive queue is to be like.

@@ -9,7 +9,7 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use tracing::warn;
 
-use super::topology::bind_queue;
+use super::declare::bind_queue;
 use super::{BrokerError, Link, RPC_LIMIT, ack_now, bounded, convert};
 use crate::delivery::Delivery;
 

@@ -5,7 +5,7 @@
 use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::topology::{declare_exchange, declare_queue};
+use super::declare::{declare_exchange, declare_queue};
 use super::{BrokerError, Link, QueueFacts, RPC_LIMIT, bounded, convert};
 use crate::config::QueueType;
 
@@ -38,7 +38,7 @@ pub async fn find_queue(link: &Link, name: &str) -> Result<QueueFacts, BrokerErr
 /// # Errors
 /// [`BrokerError::Stream`]; [`BrokerError::Refused`] with 403 without permission, 404 if there is no such queue, 405
 /// if another connection has it exclusively.
-pub(crate) async fn queue_type(link: &Link, name: &str) -> Result<Option<QueueType>, BrokerError> {
+pub async fn queue_type(link: &Link, name: &str) -> Result<Option<QueueType>, BrokerError> {
     let channel = link.channel().await?;
     let mut arguments = FieldTable::default();
     for argument in ["x-priority", "x-stream-offset"] {

@@ -2,28 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use lapin::Confirmation;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
-use crate::delivery::Properties;
-
-/// A message to publish.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Message {
-    /// Exchange; empty for the default exchange.
-    pub exchange: String,
-    /// Routing key.
-    pub routing_key: String,
-    /// Whether a message that no queue takes must come back (and so is not accepted).
-    pub mandatory: bool,
-    /// Properties and headers.
-    pub properties: Properties,
-    /// Body.
-    pub body: Bytes,
-}
+use crate::delivery::Message;
 
 /// A channel in confirm mode (RabbitMQ publisher confirms).
 #[derive(Debug, Clone)]

@@ -9,7 +9,8 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::topology::{declare_queue, durable, inequivalent, text};
+use super::declare::{declare_queue, durable, text};
+use super::topology::inequivalent;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 use crate::delivery::Delivery;
 

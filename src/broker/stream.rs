@@ -5,7 +5,7 @@ use std::time::Duration;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::topology::bind_queue;
+use super::declare::bind_queue;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 
 /// The largest segment of a stream, in bytes. A stream forgets by whole segments: smaller ones keep to its age

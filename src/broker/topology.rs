@@ -2,24 +2,23 @@
 //!
 //! Each operation that the broker may refuse gets a channel of its own, for a refusal closes its channel.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable, LongString};
-use lapin::{Channel, ExchangeKind, Queue};
+use lapin::options::ExchangeDeclareOptions;
 
+use super::declare::{bind_queue, declare_exchange, durable};
 use super::inspect::find_queue;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
 use crate::config::{NodeSettings, QueueType};
-use wish::Wish;
+use desired::DesiredArguments;
 
 mod aside;
-mod wish;
+mod desired;
 
-pub(super) use wish::inequivalent;
+pub(super) use desired::inequivalent;
 
 pub(crate) use aside::{ensure_aside, ensure_dead_queue, ensure_delay_queue};
 
 /// How often a declaration is tried with other arguments, each of which the broker named.
-const WISHES: usize = 6;
+const DECLARE_TRIES: usize = 6;
 
 /// What is known of a queue once it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,17 +56,17 @@ pub async fn ensure_queue(link: &Link, node: &NodeSettings) -> Result<QueueFacts
             ..found
         });
     }
-    let mut wish = Wish::of(node, link);
+    let mut desired = DesiredArguments::of(node, link);
     let mut tries = 1;
     loop {
-        match declare(link, node, &wish).await {
+        match declare(link, node, &desired).await {
             Err(error) if is_stream(&error) => {
                 return Err(BrokerError::Stream {
                     queue: node.queue.clone(),
                 });
             }
-            Err(error) if tries < WISHES => match wish.corrected(node, &error) {
-                Some(corrected) => wish = corrected,
+            Err(error) if tries < DECLARE_TRIES => match desired.corrected(node, &error) {
+                Some(corrected) => desired = corrected,
                 None => return Err(error),
             },
             declared => return declared,
@@ -76,10 +75,14 @@ pub async fn ensure_queue(link: &Link, node: &NodeSettings) -> Result<QueueFacts
     }
 }
 
-async fn declare(link: &Link, node: &NodeSettings, wish: &Wish) -> Result<QueueFacts, BrokerError> {
+async fn declare(
+    link: &Link,
+    node: &NodeSettings,
+    desired: &DesiredArguments,
+) -> Result<QueueFacts, BrokerError> {
     let channel = link.channel().await?;
     let name = convert::short("queue", &node.queue)?;
-    let declare = channel.queue_declare(name, durable(), wish.arguments(node));
+    let declare = channel.queue_declare(name, durable(), desired.arguments(node));
     let queue = bounded("queue.declare", RPC_LIMIT, declare).await?;
     for binding in &node.bind {
         bind_queue(&channel, &node.queue, &binding.exchange, &binding.key).await?;
@@ -88,9 +91,9 @@ async fn declare(link: &Link, node: &NodeSettings, wish: &Wish) -> Result<QueueF
     Ok(QueueFacts {
         messages: queue.message_count(),
         consumers: queue.consumer_count(),
-        single_active_consumer: wish.single_active_consumer,
-        delayed_retry: wish.delayed_retry.is_some(),
-        delivery_limit: wish.has_delivery_limit(),
+        single_active_consumer: desired.single_active_consumer,
+        delayed_retry: desired.delayed_retry.is_some(),
+        delivery_limit: desired.has_delivery_limit(),
         kind: Some(node.kind),
     })
 }
@@ -103,48 +106,6 @@ fn is_stream(error: &BrokerError) -> bool {
         }
         _ => false,
     }
-}
-
-pub(super) fn durable() -> QueueDeclareOptions {
-    QueueDeclareOptions {
-        durable: true,
-        ..QueueDeclareOptions::default()
-    }
-}
-
-pub(super) fn text(value: &str) -> AMQPValue {
-    AMQPValue::LongString(LongString::from(value))
-}
-
-/// `queue.declare` on a channel of its own.
-pub(super) async fn declare_queue(
-    link: &Link,
-    name: &str,
-    options: QueueDeclareOptions,
-    arguments: FieldTable,
-) -> Result<Queue, BrokerError> {
-    let channel = link.channel().await?;
-    let declare = channel.queue_declare(convert::short("queue", name)?, options, arguments);
-    let queue = bounded("queue.declare", RPC_LIMIT, declare).await?;
-    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await?;
-    Ok(queue)
-}
-
-/// `queue.bind`
-pub(super) async fn bind_queue(
-    channel: &Channel,
-    queue: &str,
-    exchange: &str,
-    key: &str,
-) -> Result<(), BrokerError> {
-    let bind = channel.queue_bind(
-        convert::short("queue", queue)?,
-        convert::short("exchange", exchange)?,
-        convert::short("binding key", key)?,
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    );
-    bounded("queue.bind", RPC_LIMIT, bind).await
 }
 
 /// Declares a durable topic exchange.
@@ -169,18 +130,4 @@ pub async fn ensure_topic_exchange(link: &Link, name: &str) -> Result<(), Broker
         Err(BrokerError::Refused { code: 403, .. }) => Ok(()),
         declared => declared,
     }
-}
-
-/// `exchange.declare` on a channel of its own.
-pub(super) async fn declare_exchange(
-    link: &Link,
-    name: &str,
-    options: ExchangeDeclareOptions,
-) -> Result<(), BrokerError> {
-    let channel = link.channel().await?;
-    let name = convert::short("exchange", name)?;
-    let declare =
-        channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
-    bounded("exchange.declare", RPC_LIMIT, declare).await?;
-    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
 }

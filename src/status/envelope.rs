@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::wire::{APP_ID, Kind, millis};
-use crate::broker::Message;
+use crate::delivery::Message;
 use crate::delivery::Properties;
 
 /// The message of `kind` about `worker` with `body`, for `exchange`: persistent, or transient where it expires.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::super::declare::{declare_queue, durable, text};
 use super::super::inspect::{find_exchange, find_queue};
 use super::super::{BrokerError, Link};
-use super::{declare_queue, durable, inequivalent, text};
+use super::inequivalent;
 use crate::config::{NodeSettings, QueueType};
 use crate::retry;
 

@@ -1,15 +1,16 @@
 //! The arguments that a queue is declared with, and what the broker's refusal says about those it has.
 
+use std::time::Duration;
+
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::text;
+use crate::broker::declare::text;
 use crate::broker::{BrokerError, Link};
 use crate::config::{NodeSettings, QueueType};
-use crate::status::wire::millis;
 
 /// The arguments that the worker would like, beside those that configuration names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(super) struct DesiredArguments {
     pub single_active_consumer: bool,
     /// `x-delivery-limit` -1: none, though the broker has one by default.
     pub unlimited: bool,
@@ -19,7 +20,7 @@ pub(super) struct Wish {
     pub delayed_retry: Option<(u64, u64)>,
 }
 
-impl Wish {
+impl DesiredArguments {
     pub(crate) fn of(node: &NodeSettings, link: &Link) -> Self {
         let plain = Self {
             single_active_consumer: node.single_active_consumer,
@@ -78,7 +79,7 @@ impl Wish {
         arguments
     }
 
-    /// What to wish for after the broker refused this: the queue is there, with an argument that may be
+    /// What to ask for after the broker refused this: the queue is there, with an argument that may be
     /// otherwise. Nothing where the refusal is about something else.
     pub(crate) fn corrected(self, node: &NodeSettings, error: &BrokerError) -> Option<Self> {
         let BrokerError::Refused {
@@ -121,6 +122,7 @@ impl Wish {
 }
 
 fn configured(node: &NodeSettings) -> (u64, u64) {
+    let millis = |delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     (millis(node.retry.min), millis(node.retry.max))
 }
 
@@ -142,7 +144,7 @@ pub(in crate::broker) fn inequivalent(text: &str) -> Option<(&str, Option<&str>)
 mod tests {
     use super::*;
 
-    const PLAIN: Wish = Wish {
+    const PLAIN: DesiredArguments = DesiredArguments {
         single_active_consumer: false,
         unlimited: true,
         limits_by_default: true,
@@ -170,7 +172,7 @@ mod tests {
                     "x-delivery-limit",
                     "received the value '-1' of type 'signedint' but current is none",
                 ),
-                Some(Wish {
+                Some(DesiredArguments {
                     unlimited: false,
                     ..PLAIN
                 }),
@@ -181,7 +183,7 @@ mod tests {
                     "x-single-active-consumer",
                     "received none but current is the value 'true' of type 'bool'",
                 ),
-                Some(Wish {
+                Some(DesiredArguments {
                     single_active_consumer: true,
                     ..PLAIN
                 }),
@@ -192,13 +194,13 @@ mod tests {
                     "x-delayed-retry-type",
                     "received none but current is the value 'failed' of type 'longstr'",
                 ),
-                Some(Wish {
+                Some(DesiredArguments {
                     delayed_retry: delays,
                     ..PLAIN
                 }),
             ),
             (
-                Wish {
+                DesiredArguments {
                     delayed_retry: delays,
                     ..PLAIN
                 },
@@ -206,13 +208,13 @@ mod tests {
                     "x-delayed-retry-min",
                     "received '1000' but current is '250'",
                 ),
-                Some(Wish {
+                Some(DesiredArguments {
                     delayed_retry: Some((250, 300_000)),
                     ..PLAIN
                 }),
             ),
             (
-                Wish {
+                DesiredArguments {
                     delayed_retry: delays,
                     ..PLAIN
                 },
@@ -244,8 +246,8 @@ mod tests {
                 None,
             ),
         ];
-        for (wish, error, expected) in cases {
-            assert_eq!(wish.corrected(&node, &error), expected, "{error}");
+        for (desired, error, expected) in cases {
+            assert_eq!(desired.corrected(&node, &error), expected, "{error}");
         }
     }
 }
