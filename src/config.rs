@@ -7,6 +7,8 @@
 
 use std::path::Path;
 
+use tree::Tree;
+
 mod broker;
 mod environment;
 mod error;
@@ -59,4 +61,52 @@ pub fn load(
     let errors = environment::overlay(&mut tree, env);
     tree.number();
     read::settings(&tree, errors, handlers).map_err(|errors| ConfigErrors::new(path, errors))
+}
+
+/// The file as it is, each of its sections as JSON.
+///
+/// # Errors
+/// It cannot be read, or is not what its extension says.
+#[doc(hidden)]
+pub fn read_sections(path: &Path) -> Result<serde_json::Value, ConfigErrors> {
+    let tree = file::read(path).map_err(|error| ConfigErrors::new(path, vec![error]))?;
+    Ok(tree.to_json())
+}
+
+/// The settings of a worker whose broker and nodes come from elsewhere: of the file, if there is one, all but the
+/// section `apart`, which is returned as JSON.
+///
+/// # Errors
+/// As [`load`].
+#[doc(hidden)]
+pub fn load_apart(
+    path: Option<&Path>,
+    apart: &str,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<(Settings, Option<serde_json::Value>), ConfigErrors> {
+    let name = path.unwrap_or(Path::new("the environment"));
+    let wrong = |errors| ConfigErrors::new(name, errors);
+    let table = || Tree::new(tree::Kind::Table(Vec::new()), None);
+    let mut tree = match path {
+        Some(path) => file::read(path).map_err(|error| wrong(vec![error]))?,
+        None => table(),
+    };
+    let mut errors = environment::overlay(&mut tree, env);
+    let section = tree.take(apart).map(|section| section.to_json());
+    for (key, rule) in [
+        ("broker", "comes from discovery, and cannot be set"),
+        ("node", "come from discovery, and cannot be set"),
+        ("pool", "come from discovery, and cannot be set"),
+    ] {
+        if tree.take(key).is_some() {
+            errors.push(ConfigError::at(key.to_owned(), rule, 0));
+        }
+    }
+    let mut broker = table();
+    let url = tree::Kind::Text("amqp://localhost".to_owned());
+    broker.put("url", Tree::new(url, None));
+    tree.put("broker", broker);
+    tree.number();
+    let settings = read::settings(&tree, errors, HandlersFrom::Command).map_err(wrong)?;
+    Ok((settings, section))
 }

@@ -59,5 +59,5 @@ pub mod wait {
 
 /// Running a worker as the program does.
 pub mod worker {
-    pub use crate::worker::{Signals, run};
+    pub use crate::worker::{SignalAction, Signals, run, run_started};
 }

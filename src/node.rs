@@ -96,13 +96,16 @@ impl Node {
 
     /// Resolves when the node has drained, with what the drain did to it. It never resolves before a
     /// drain was commanded.
-    pub(crate) async fn drained(self) -> NodeDrain {
+    pub(crate) fn drained(self) -> impl Future<Output = NodeDrain> + Send {
+        // Now, not when it is awaited: a node with nothing to do drains at once.
         self.task.expect_end();
-        match self.task.join().await {
-            Ok(drain) => drain,
-            Err(error) => {
-                tracing::error!(%error, "a node's task ended badly; the broker takes back its deliveries");
-                NodeDrain::default()
+        async move {
+            match self.task.join().await {
+                Ok(drain) => drain,
+                Err(error) => {
+                    tracing::error!(%error, "a node's task ended badly; the broker takes back its deliveries");
+                    NodeDrain::default()
+                }
             }
         }
     }

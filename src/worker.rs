@@ -20,11 +20,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use crate::status::wire::{DrainOutcome, DrainReport, DrainSteps};
-#[doc(hidden)]
-pub use builder::run;
 pub use builder::{Node, NodeSource, WorkerBuilder};
 #[doc(hidden)]
-pub use signals::Signals;
+pub use builder::{run, run_started};
+#[doc(hidden)]
+pub use signals::{SignalAction, Signals};
 
 use crate::broker::{AmqpRuntime, BrokerError};
 use crate::config::{Settings, UrlError};
@@ -148,6 +148,7 @@ impl Request {
 pub struct RunningWorker {
     id: String,
     http: Option<SocketAddr>,
+    publish: watch::Receiver<crate::broker::SessionState>,
     phase: watch::Receiver<Phase>,
     handle: WorkerHandle,
     task: JoinHandle<Result<DrainReport, WorkerError>>,
@@ -201,6 +202,12 @@ impl RunningWorker {
     /// Where the HTTP server listens.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// The state of the connection for publishing.
+    #[doc(hidden)]
+    pub fn publish_session(&self) -> watch::Receiver<crate::broker::SessionState> {
+        self.publish.clone()
     }
 
     /// Observes the worker's phase.

@@ -89,6 +89,40 @@ impl Tree {
         Self::new(kind, Some(Arc::clone(variable)))
     }
 
+    /// The value as JSON.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.kind {
+            Kind::Null => Json::Null,
+            Kind::Bool(value) => (*value).into(),
+            Kind::Integer(value) => i64::try_from(*value)
+                .map_or_else(|_beyond| value.to_string().into(), serde_json::Value::from),
+            Kind::Float(value) => (*value).into(),
+            Kind::Text(value) => value.as_str().into(),
+            Kind::List(items) => items.iter().map(Self::to_json).collect(),
+            Kind::Table(entries) => entries
+                .iter()
+                .map(|(key, value)| (key.clone(), value.to_json()))
+                .collect(),
+        }
+    }
+
+    /// Takes an entry out of a table.
+    pub(super) fn take(&mut self, key: &str) -> Option<Self> {
+        let Kind::Table(entries) = &mut self.kind else {
+            return None;
+        };
+        let place = entries.iter().position(|(name, _)| name == key)?;
+        Some(entries.remove(place).1)
+    }
+
+    /// Puts an entry at the end of a table.
+    pub(super) fn put(&mut self, key: &str, value: Self) {
+        if let Kind::Table(entries) = &mut self.kind {
+            entries.push((key.to_owned(), value));
+        }
+    }
+
     /// Counts the values through, in the order of the file.
     pub(super) fn number(&mut self) {
         self.number_from(0);

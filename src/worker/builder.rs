@@ -249,7 +249,18 @@ impl WorkerBuilder {
 /// # Errors
 /// As [`WorkerBuilder::run`].
 pub async fn run(builder: WorkerBuilder, mut signals: Signals) -> Result<DrainReport, WorkerError> {
-    let mut worker = builder.start().await?;
+    let worker = builder.start().await?;
+    run_started(worker, &mut signals).await
+}
+
+/// Lets `worker` live until it has drained; `signals` drain and abort it.
+///
+/// # Errors
+/// As [`RunningWorker::finished`].
+pub async fn run_started(
+    mut worker: RunningWorker,
+    signals: &mut Signals,
+) -> Result<DrainReport, WorkerError> {
     let handle = worker.handle();
     loop {
         tokio::select! {

@@ -102,12 +102,14 @@ impl Host {
 impl Hosted {
     /// Drains this node alone.
     pub(super) fn leave(self, deadline: tokio::time::Instant) -> Leaving {
-        self.node.command(node::Command::Drain { deadline });
         let queue = self.info.queue;
         let name = queue.clone();
+        let commands = self.node.commander();
+        let drained = self.node.drained();
+        commands.send_replace(node::Command::Drain { deadline });
         Leaving {
-            commands: self.node.commander(),
-            drained: Box::pin(async move { (name, self.node.drained().await) }),
+            commands,
+            drained: Box::pin(async move { (name, drained.await) }),
             handler: self.handler,
             queue,
         }

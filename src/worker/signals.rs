@@ -21,7 +21,7 @@ const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SignalAction {
+pub enum SignalAction {
     /// Drain, with this reason.
     Drain(&'static str),
     /// End the drain at once.
@@ -90,7 +90,7 @@ impl Signals {
     }
 
     /// Resolves at the next signal that asks for something. Cancel safe.
-    pub(super) async fn next(&mut self) -> SignalAction {
+    pub async fn next(&mut self) -> SignalAction {
         loop {
             let [term, int, hup, quit] = &mut self.ends;
             let name = tokio::select! {

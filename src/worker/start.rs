@@ -118,6 +118,7 @@ pub(super) async fn start(
     }
 
     let observed = phase.subscribe();
+    let publish_state = publish.state();
     let supervisor = Supervisor {
         amqp: Arc::clone(&amqp),
         grace: settings.drain.grace,
@@ -142,6 +143,7 @@ pub(super) async fn start(
     Ok(RunningWorker {
         id,
         http: address,
+        publish: publish_state,
         phase: observed,
         handle: WorkerHandle(commands),
         // On the AMQP thread, so that handlers that block theirs cannot delay a drain.

@@ -68,7 +68,7 @@ pub(crate) struct ConfigArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a worker on the queues of a configuration, until a signal ends it
-    Worker(ConfigArgs),
+    Worker(worker::WorkerArgs),
     /// Show the state of every worker on a page and through an API, until a signal ends it
     Fleet(ConfigArgs),
     /// Check the configuration, the shutdown budget, the broker and the queues; starts nothing
@@ -181,7 +181,7 @@ fn run(cli: Cli) -> Exit {
             return Exit::Clean;
         }
         log.fail(&error);
-        if error.is::<ConfigErrors>() {
+        if error.is::<ConfigErrors>() || error.is::<tidegate_opencti::settings::SettingErrors>() {
             Exit::Config
         } else {
             Exit::Failure
@@ -234,6 +234,11 @@ fn load(args: &ConfigArgs) -> Result<Settings, ConfigErrors> {
 
 /// As [`load`], for what is done with the nodes.
 fn load_for(args: &ConfigArgs, handlers: HandlersFrom) -> Result<Settings, ConfigErrors> {
+    tidegate::config::load(&args.config, variables(), handlers)
+}
+
+/// The environment.
+fn variables() -> impl Iterator<Item = (String, String)> {
     // What is not UTF-8 is wrong, and is to be refused by the key's rule or the broker, not left out in silence.
     let text = |(name, value): (OsString, OsString)| {
         Some((
@@ -241,6 +246,5 @@ fn load_for(args: &ConfigArgs, handlers: HandlersFrom) -> Result<Settings, Confi
             value.to_string_lossy().into_owned(),
         ))
     };
-    let variables = std::env::vars_os().filter_map(text);
-    tidegate::config::load(&args.config, variables, handlers)
+    std::env::vars_os().filter_map(text)
 }

@@ -67,6 +67,14 @@ impl Gate {
         self.tell(change, Some((cause, &reason)));
     }
 
+    /// Resolves when the platform answers again after it did not. Cancel safe.
+    pub async fn recovered(&self) {
+        let mut open = self.open.subscribe();
+        // The sender is in `self`, so it is never gone. The guards are not kept: they lock it.
+        drop(open.wait_for(|open| *open).await);
+        drop(open.wait_for(|open| !*open).await);
+    }
+
     /// The state in words, if nothing new is started.
     pub fn describe(&self) -> Option<String> {
         self.breaker().describe(Instant::now())
@@ -76,8 +84,8 @@ impl Gate {
     pub async fn probe(self, platform: GraphQl) {
         let mut open = self.open.subscribe();
         loop {
-            // The sender is in `self`, so it is never gone.
-            let _opened = open.wait_for(|open| *open).await;
+            // The sender is in `self`, so it is never gone. The guard is not kept: it locks it.
+            drop(open.wait_for(|open| *open).await);
             let at = self.breaker().probe_at();
             let Some(at) = at else {
                 continue;

@@ -18,6 +18,7 @@ pub mod broker_group;
 mod bundle;
 pub mod dead_letter;
 pub mod discovery;
+mod endpoints;
 mod engine;
 mod gate;
 mod graphql;
@@ -38,6 +39,8 @@ pub mod schedule;
 pub mod settings;
 pub mod signs;
 mod source;
+mod version;
+mod worker;
 
 pub use bundle::{Bundle, BundleError};
 pub use engine::{Engine, EngineError};
@@ -50,6 +53,7 @@ pub use node::{LISTEN_POOL, node_settings, pools};
 pub use plan::{Import, Plan, plan};
 pub use publisher::{PublishSession, Publisher};
 pub use source::{Discovery, Wanted};
+pub use worker::{WorkerFailure, run};
 
 /// How the worker names itself in `User-Agent`, after pycti's own name.
 pub const PROVIDER: &str = concat!("worker/", env!("CARGO_PKG_VERSION"));
