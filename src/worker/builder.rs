@@ -239,18 +239,23 @@ impl WorkerBuilder {
     pub async fn run(self) -> Result<ExitCode, WorkerError> {
         // Before anything else, so that a signal during the start is not lost.
         let signals = Signals::listen().map_err(WorkerError::Signals)?;
-        let report = run(self, signals).await?;
+        let report = run(self, signals, || None).await?;
         Ok(ExitCode::from(exit_code(report.outcome)))
     }
 }
 
-/// As [`WorkerBuilder::run`], with signals that have been listened for since earlier.
+/// As [`WorkerBuilder::run`], with signals that have been listened for since earlier. `reload` gives the nodes to host
+/// from now on when SIGHUP asks for that; nothing if what was read cannot be used.
 ///
 /// # Errors
 /// As [`WorkerBuilder::run`].
-pub async fn run(builder: WorkerBuilder, mut signals: Signals) -> Result<DrainReport, WorkerError> {
+pub async fn run(
+    builder: WorkerBuilder,
+    mut signals: Signals,
+    mut reload: impl FnMut() -> Option<Vec<Node>>,
+) -> Result<DrainReport, WorkerError> {
     let worker = builder.start().await?;
-    run_started(worker, &mut signals).await
+    follow_signals(worker, &mut signals, &mut reload).await
 }
 
 /// Lets `worker` live until it has drained; `signals` drain and abort it.
@@ -258,8 +263,16 @@ pub async fn run(builder: WorkerBuilder, mut signals: Signals) -> Result<DrainRe
 /// # Errors
 /// As [`RunningWorker::finished`].
 pub async fn run_started(
+    worker: RunningWorker,
+    signals: &mut Signals,
+) -> Result<DrainReport, WorkerError> {
+    follow_signals(worker, signals, &mut || None).await
+}
+
+async fn follow_signals(
     mut worker: RunningWorker,
     signals: &mut Signals,
+    reload: &mut impl FnMut() -> Option<Vec<Node>>,
 ) -> Result<DrainReport, WorkerError> {
     let handle = worker.handle();
     loop {
@@ -268,6 +281,9 @@ pub async fn run_started(
             finished = worker.finished() => return finished,
             action = signals.next() => match action {
                 SignalAction::Drain(name) => handle.drain(name).await,
+                SignalAction::Reload => if let Some(nodes) = reload() {
+                    handle.host(nodes).await;
+                },
                 SignalAction::Abort => handle.abort().await,
                 SignalAction::Ignore => {}
             },

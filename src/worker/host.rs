@@ -53,10 +53,9 @@ impl Host {
     /// Starts a node; it consumes as soon as there is a connection.
     ///
     /// # Errors
-    /// When it names no pool that is there, or its handler cannot be made.
-    pub(super) fn start(&self, wanted: Node) -> Result<Hosted, WorkerError> {
+    /// When it names no pool that is there.
+    pub(super) fn start(&self, wanted: Node, handler: AnyHandler) -> Result<Hosted, WorkerError> {
         let settings = &wanted.settings;
-        let handler = handler_of(&wanted)?;
         let (slots, count) = self.pools.slots(&wanted)?;
         let figures = self.metrics.node(&settings.queue.as_str().into(), count);
         let info = NodeInfo {

@@ -2,8 +2,8 @@
 //!
 //! | signal | what it does |
 //! | --- | --- |
-//! | SIGTERM, SIGINT, SIGHUP | drains; a second one aborts the drain |
-//! | SIGQUIT | drains; aborts a drain that has begun |
+//! | SIGTERM, SIGINT, SIGQUIT | drains; another of them aborts the drain |
+//! | SIGHUP | has the configuration read again, if there is a file; else as SIGTERM |
 //! | SIGUSR1, SIGUSR2, SIGALRM | nothing |
 //!
 //! A signal within [`SAME_SIGNAL`] of the one before counts as the same: shells and process supervisors often send
@@ -19,11 +19,15 @@ use tokio::time::Instant;
 /// Two signals within this time are one, sent twice.
 const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
+const HANGUP: &str = "SIGHUP";
+
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalAction {
     /// Drain, with this reason.
     Drain(&'static str),
+    /// Read the configuration again.
+    Reload,
     /// End the drain at once.
     Abort,
     /// Nothing.
@@ -33,6 +37,8 @@ pub enum SignalAction {
 /// Decides what each signal asks for, by those that came before.
 #[derive(Debug, Default)]
 struct SignalPolicy {
+    /// Whether there is a configuration to read again.
+    reloads: bool,
     last: Option<Instant>,
     draining: bool,
 }
@@ -40,6 +46,13 @@ struct SignalPolicy {
 impl SignalPolicy {
     /// The decision for the signal of this name that arrives `now`.
     fn decide(&mut self, name: &'static str, now: Instant) -> SignalAction {
+        if name == HANGUP && self.reloads {
+            return if self.draining {
+                SignalAction::Ignore
+            } else {
+                SignalAction::Reload
+            };
+        }
         let is_repeat = self
             .last
             .is_some_and(|last| now.saturating_duration_since(last) < SAME_SIGNAL);
@@ -82,11 +95,16 @@ impl Signals {
             ends: [
                 ("SIGTERM", signal(SignalKind::terminate())?),
                 ("SIGINT", signal(SignalKind::interrupt())?),
-                ("SIGHUP", signal(SignalKind::hangup())?),
+                (HANGUP, signal(SignalKind::hangup())?),
                 ("SIGQUIT", signal(SignalKind::quit())?),
             ],
             policy: SignalPolicy::default(),
         })
+    }
+
+    /// From now on SIGHUP has the configuration read again instead of draining.
+    pub fn reload_at_hangup(&mut self) {
+        self.policy.reloads = true;
     }
 
     /// Resolves at the next signal that asks for something. Cancel safe.
@@ -129,6 +147,21 @@ mod tests {
         // Each repeat starts the time anew: a supervisor that sends a burst is still one supervisor.
         assert_eq!(policy.decide("SIGINT", at(198)), SignalAction::Ignore);
         assert_eq!(policy.decide("SIGINT", at(298)), SignalAction::Abort);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hangup_reloads_if_there_is_something_to_read_again() {
+        let now = Instant::now();
+        let drain = SignalAction::Drain(HANGUP);
+        assert_eq!(SignalPolicy::default().decide(HANGUP, now), drain);
+        let mut policy = SignalPolicy {
+            reloads: true,
+            ..SignalPolicy::default()
+        };
+        assert_eq!(policy.decide(HANGUP, now), SignalAction::Reload);
+        let term = SignalAction::Drain("SIGTERM");
+        assert_eq!(policy.decide("SIGTERM", now), term, "it is no repetition");
+        assert_eq!(policy.decide(HANGUP, now), SignalAction::Ignore);
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,11 +29,11 @@ pub(super) async fn start(
     validate(&settings, &fixed, source.is_some())?;
     let pools = Pools::new(&settings.pools);
     let mut nodes = Vec::with_capacity(fixed.len());
-    for mut node in fixed {
+    for node in fixed {
         // What is wrong with a node that is fixed is said before anything is opened.
         pools.slots(&node)?;
-        node.handler = Some(handler_of(&node)?);
-        nodes.push(node);
+        let handler = handler_of(&node)?;
+        nodes.push((node, handler));
     }
     let amqp = Arc::new(AmqpRuntime::start().map_err(WorkerError::Runtime)?);
     let listener = match settings.worker.http {
@@ -63,7 +63,8 @@ pub(super) async fn start(
         metrics: metrics.clone(),
         pools,
     };
-    let nodes = nodes.into_iter().map(|node| host.start(node));
+    let nodes = nodes.into_iter();
+    let nodes = nodes.map(|(node, handler)| host.start(node, handler));
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
 
     let snapshot = watch::Sender::new(Snapshot {

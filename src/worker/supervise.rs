@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::control::Control;
-use super::host::{Host, Hosted, Leaving};
+use super::host::{Host, Hosted, Leaving, handler_of};
 use super::plan::{Change, changes};
 use super::release::release;
 use super::{DrainReport, Node, Refusal, Request, WorkerCommand, WorkerError};
@@ -139,7 +139,8 @@ impl Supervisor {
             return;
         }
         let queue = wanted.queue().to_owned();
-        match self.host.start(wanted) {
+        let handler = handler_of(&wanted);
+        match handler.and_then(|handler| self.host.start(wanted, handler)) {
             Ok(hosted) => {
                 if *self.phase.borrow() == Phase::Paused {
                     hosted.node.command(node::Command::Pause);

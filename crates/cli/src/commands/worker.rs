@@ -1,16 +1,20 @@
 //! `tidegate worker`: runs a worker until a signal ends it.
 
+mod reload;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
+use tracing::{debug, info, warn};
 
 use super::{ConfigArgs, Exit, variables};
-use tidegate::Worker;
 use tidegate::config::{Settings, load_apart, read_sections};
+use tidegate::internal::process::{raise_descriptor_limit, reap_orphans};
 use tidegate::internal::worker::{Signals, run};
 use tidegate::worker::{DrainOutcome, DrainReport};
+use tidegate::{Node, Worker};
 use tidegate_opencti::settings::{Settings as OpenCti, Sources};
 
 /// Where the configuration of a worker is.
@@ -22,10 +26,23 @@ pub(crate) struct WorkerArgs {
     pub config: Option<PathBuf>,
 }
 
-/// Runs the worker. The first signal drains it, a second one aborts the drain.
+/// Runs the worker. The first signal drains it, a second one aborts the drain; SIGHUP has its file read again.
 pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<Exit> {
     // Before anything else, so that a signal during the start is not lost.
     let signals = Signals::listen().context("cannot listen for signals")?;
+    match raise_descriptor_limit() {
+        Ok(limit) => debug!(?limit, "the limit of open descriptors is raised"),
+        Err(error) => warn!(%error, "the limit of open descriptors cannot be raised"),
+    }
+    tokio::select! {
+        exit = run_either(args, signals) => exit,
+        // As process 1 of a container it never ends, and elsewhere it does nothing.
+        () = reap_orphans() => anyhow::bail!("the reaper of orphans has ended"),
+    }
+}
+
+/// Runs OpenCTI's worker if the file or the environment is about one, else a worker of the file's nodes.
+async fn run_either(args: WorkerArgs, mut signals: Signals) -> anyhow::Result<Exit> {
     if let Some((own, opencti)) = opencti(args.config.as_deref())? {
         let report = tidegate_opencti::run(signals, own, opencti).await?;
         return Ok(report.map_or(Exit::Clean, |report| exit(&report)));
@@ -33,9 +50,32 @@ pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<Exit> {
     let config = args
         .config
         .context("name a configuration file with -c, or set OPENCTI_URL and OPENCTI_TOKEN")?;
-    let settings = super::load(&ConfigArgs { config })?;
-    let report = run(Worker::from_settings(settings), signals).await?;
+    let args = ConfigArgs { config };
+    let mut settings = super::load(&args)?;
+    signals.reload_at_hangup();
+    let builder = Worker::from_settings(settings.clone());
+    let report = run(builder, signals, || reload(&args, &mut settings)).await?;
     Ok(exit(&report))
+}
+
+/// Reads the configuration again, and gives the nodes to host from now on; nothing if it cannot be used.
+fn reload(args: &ConfigArgs, settings: &mut Settings) -> Option<Vec<Node>> {
+    let read = super::load(args).map_err(anyhow::Error::from);
+    let read = read.and_then(|new| {
+        let nodes = reload::nodes(settings, &new)?;
+        *settings = new;
+        Ok(nodes)
+    });
+    match read {
+        Ok(nodes) => {
+            info!("the configuration was read again");
+            Some(nodes)
+        }
+        Err(error) => {
+            warn!(%error, "the configuration stays as it is");
+            None
+        }
+    }
 }
 
 fn exit(report: &DrainReport) -> Exit {

@@ -1,0 +1,96 @@
+//! What may change when a worker's configuration is read again.
+
+use thiserror::Error;
+
+use tidegate::Node;
+use tidegate::config::Settings;
+use tidegate::handler::{self, HandlerError};
+
+/// Why a configuration that was read again cannot be used by the worker that runs.
+#[derive(Debug, Error)]
+pub(super) enum ReloadError {
+    /// A section says something else that is fixed for the life of a worker.
+    #[error("[{section}] cannot change while the worker runs; restart it")]
+    Fixed {
+        /// The section.
+        section: &'static str,
+    },
+    /// A node's handler cannot be made.
+    #[error("the handler of node {queue:?}: {cause}")]
+    Handler {
+        /// The node's queue.
+        queue: String,
+        /// Why.
+        cause: HandlerError,
+    },
+}
+
+/// The nodes to host from now on. Nodes may come, go and change; everything else must be as it was.
+///
+/// # Errors
+/// When something else changed, or a handler cannot be made. Then nothing changes.
+pub(super) fn nodes(old: &Settings, new: &Settings) -> Result<Vec<Node>, ReloadError> {
+    let sections = |settings: &Settings| {
+        // Their debug form shows all that is no secret.
+        [
+            ("broker", format!("{:?}", settings.broker)),
+            ("worker", format!("{:?}", settings.worker)),
+            ("drain", format!("{:?}", settings.drain)),
+            ("heartbeat", format!("{:?}", settings.heartbeat)),
+            ("status", format!("{:?}", settings.status)),
+            ("pool", format!("{:?}", settings.pools)),
+        ]
+    };
+    let pairs = sections(old).into_iter().zip(sections(new));
+    for ((section, before), (_, now)) in pairs {
+        if before != now {
+            return Err(ReloadError::Fixed { section });
+        }
+    }
+    for node in &new.nodes {
+        if let Some(settings) = &node.handler {
+            handler::from_settings(settings).map_err(|cause| ReloadError::Handler {
+                queue: node.queue.clone(),
+                cause,
+            })?;
+        }
+    }
+    Ok(new.nodes.iter().cloned().map(Node::from_settings).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate::config::{BrokerSettings, NodeSettings, Slots};
+
+    fn settings(url: &str) -> Settings {
+        let broker = BrokerSettings::from_url(url).expect("the URL is well formed");
+        let mut settings = Settings::new(broker);
+        settings.nodes.push(NodeSettings::new("orders"));
+        settings
+    }
+
+    #[test]
+    fn nodes_may_change_and_nothing_else() {
+        let old = settings("amqp://localhost");
+        let mut new = old.clone();
+        new.nodes[0].slots = Slots::Own(20);
+        new.nodes.push(NodeSettings::new("bills"));
+        let nodes = nodes(&old, &new).expect("nodes may change");
+        let queues: Vec<_> = nodes.iter().map(Node::queue).collect();
+        assert_eq!(queues, ["orders", "bills"]);
+    }
+
+    #[test]
+    fn another_broker_name_or_grace_is_refused_by_the_name_of_its_section() {
+        let old = settings("amqp://localhost");
+        let refused = |new: &Settings| nodes(&old, new).expect_err("it is fixed").to_string();
+        assert!(refused(&settings("amqp://elsewhere")).starts_with("[broker] "));
+        let mut new = old.clone();
+        new.worker.name = "other".to_owned();
+        assert!(refused(&new).starts_with("[worker] "));
+        let mut new = old.clone();
+        new.drain.grace *= 2;
+        assert!(refused(&new).starts_with("[drain] "));
+    }
+}
