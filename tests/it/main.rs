@@ -26,6 +26,7 @@ mod hosts;
 mod library;
 mod log;
 mod loss;
+mod nodes;
 mod permissions;
 mod pools;
 mod proxy;

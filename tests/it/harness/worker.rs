@@ -23,7 +23,7 @@ pub(crate) struct Worker {
     log: Output,
     stdout: Output,
     exit: Option<ExitStatus>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// How a worker ended.
@@ -101,8 +101,14 @@ impl Worker {
             log,
             stdout,
             exit: None,
-            _directory: directory,
+            directory,
         }
+    }
+
+    /// Writes another configuration into its file; SIGHUP has it read.
+    pub(crate) fn rewrite(&self, config: &WorkerConfig) {
+        let file = self.directory.path().join("worker.toml");
+        std::fs::write(file, config.toml()).expect("the temporary directory can be written");
     }
 
     /// Its process id.

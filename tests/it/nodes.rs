@@ -1,0 +1,215 @@
+//! Nodes that come and go while the worker runs, and nodes that fail.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lapin::BasicProperties;
+use nix::sys::signal::Signal;
+use tidegate::config::{BrokerSettings, NodeSettings, Settings};
+use tidegate::handler::{AnyHandler, Context, Handler, Outcome};
+use tidegate::worker::DrainOutcome;
+use tidegate::{Delivery, Node, Worker as LibraryWorker};
+use tokio::sync::watch;
+
+use crate::harness::gate::Gate;
+use crate::harness::vhost::Vhost;
+use crate::harness::wait::{eventually, expect_that, within};
+use crate::harness::worker::{Worker, WorkerConfig};
+
+fn settings(vhost: &Vhost) -> Settings {
+    let broker = BrokerSettings::from_url(vhost.url().as_str()).unwrap();
+    let mut settings = Settings::new(broker);
+    settings.worker.http = None;
+    settings.drain.grace = Duration::from_secs(60);
+    settings
+}
+
+/// A node of a queue that the test declared: it is run once, so that no queue for retries is needed.
+fn undeclared(settings: &mut NodeSettings) {
+    settings.declare = false;
+    settings.retry.max_attempts = 1;
+}
+
+/// Counts how often each message id was run.
+#[derive(Debug, Clone, Default)]
+struct Counter(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Counter {
+    fn handler(&self) -> AnyHandler {
+        let runs = Arc::clone(&self.0);
+        AnyHandler::new("rust", move |delivery: Arc<Delivery>, _: Context| {
+            let runs = Arc::clone(&runs);
+            async move {
+                tokio::task::yield_now().await;
+                let id = delivery.properties.message_id.clone().unwrap();
+                *runs.lock().unwrap().entry(id).or_default() += 1;
+                Outcome::Done
+            }
+        })
+    }
+
+    async fn until(&self, count: usize) {
+        eventually(format_args!("{count} messages have run"), async || {
+            let runs = self.0.lock().unwrap().len();
+            expect_that(runs == count, || format!("{runs} have"))
+        })
+        .await;
+    }
+
+    fn repeated(&self) -> Vec<String> {
+        let runs = self.0.lock().unwrap();
+        let repeated = runs.iter().filter(|(_, runs)| **runs > 1);
+        repeated.map(|(id, _)| id.clone()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_added_and_removed_under_load_without_loss_or_repetition() {
+    const QUEUES: usize = 20;
+    const EACH: usize = 100;
+    for kind in ["classic", "quorum"] {
+        let vhost = Vhost::new().await;
+        let queues: Vec<String> = (0..QUEUES).map(|number| format!("q{number}")).collect();
+        for queue in &queues {
+            vhost.declare(queue, kind).await;
+            let ids = (0..EACH).map(|number| format!("{queue}-{number}"));
+            vhost.publish_all(queue, ids).await;
+        }
+        let counter = Counter::default();
+        let handler = counter.handler();
+        let node = |queue: &String| {
+            let node = Node::new(queue.as_str()).slots(2).configure(undeclared);
+            node.any_handler(handler.clone())
+        };
+        let (wanted, source) = watch::channel(Vec::new());
+        let builder = LibraryWorker::from_settings(settings(&vhost)).nodes_from(source);
+        let mut worker = builder.start().await.unwrap();
+        // Each round another half of the nodes is wanted, while all of them have messages.
+        for round in 0..10 {
+            let half = queues.iter().enumerate();
+            let half = half.filter(|(place, _)| (place + round) % 2 == 0);
+            let nodes: Vec<Node> = half.map(|(_, queue)| node(queue)).collect();
+            let first = nodes[0].queue().to_owned();
+            wanted.send_replace(nodes);
+            vhost.until_consumers(&first, 1).await;
+        }
+        wanted.send_replace(queues.iter().map(node).collect());
+        counter.until(QUEUES * EACH).await;
+        worker.handle().drain("test").await;
+        let report = within("the drain", worker.finished()).await.unwrap();
+        assert_eq!(report.outcome, DrainOutcome::Clean, "{report:?}");
+        assert_eq!(counter.repeated(), Vec::<String>::new(), "{kind}");
+        for queue in &queues {
+            assert_eq!(vhost.ready(queue).await, 0, "{queue}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_missing_costs_its_own_node_and_no_other() {
+    let vhost = Vhost::new().await;
+    vhost.declare("here", "classic").await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(vhost.url())
+        .http_node("missing", &gate.url(), "")
+        .http_node("here", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    worker
+        .logged("the broker refuses the queue; trying again")
+        .await;
+    vhost.publish("here", 5).await;
+    gate.finished(5).await;
+    vhost.declare("missing", "classic").await;
+    vhost.publish("missing", 5).await;
+    gate.finished(10).await;
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_changes_slots_and_nodes_without_loss_or_repetition() {
+    let vhost = Vhost::new().await;
+    for queue in ["orders", "bills"] {
+        vhost.declare(queue, "quorum").await;
+        let ids = (0..200).map(|number| format!("{queue}-{number}"));
+        vhost.publish_all(queue, ids).await;
+    }
+    let gate = Gate::closed().await;
+    let config = |slots: usize| {
+        let slots = format!("concurrency = {slots}");
+        WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), &slots)
+    };
+    let mut worker = Worker::ready(&config(2)).await;
+    gate.started(2).await;
+
+    // What runs finishes in its old node; then 20 run.
+    worker.rewrite(&config(20));
+    worker.signal(Signal::SIGHUP);
+    worker.logged("the configuration was read again").await;
+    gate.release(2);
+    gate.started(22).await;
+    assert_eq!(gate.in_flight(), 20);
+
+    // Another node, and back to two slots.
+    let both = config(2).http_node("bills", &gate.url(), "concurrency = 1");
+    worker.rewrite(&both);
+    worker.signal(Signal::SIGHUP);
+    gate.release_all();
+    gate.finished(400).await;
+    let mut ids = gate.ids();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(
+        (ids.len(), gate.count()),
+        (400, 400),
+        "each message ran once"
+    );
+
+    // What is fixed stays, and is named.
+    worker.rewrite(&config(2).name("another"));
+    worker.signal(Signal::SIGHUP);
+    let line = worker.logged("the configuration stays as it is").await;
+    assert!(format!("{line:?}").contains("[worker]"), "{line:?}");
+    worker.drained().await;
+}
+
+/// Panics where the node itself calls it: on its own task.
+struct Riddle;
+
+impl Handler for Riddle {
+    async fn handle(&self, _delivery: Arc<Delivery>, _context: Context) -> Outcome {
+        Outcome::Done
+    }
+
+    fn identity(&self, _delivery: &Delivery) -> Option<String> {
+        panic!("no identity")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_task_panics_ends_the_worker_in_order_and_as_failed() {
+    let vhost = Vhost::new().await;
+    for queue in ["riddle", "calm"] {
+        vhost.declare(queue, "classic").await;
+    }
+    let counter = Counter::default();
+    let plain = |queue: &str| Node::new(queue).configure(undeclared);
+    let mut worker = LibraryWorker::from_settings(settings(&vhost))
+        .node(plain("riddle").handler(Riddle))
+        .node(plain("calm").any_handler(counter.handler()))
+        .start()
+        .await
+        .unwrap();
+    vhost.publish("calm", 10).await;
+    counter.until(10).await;
+    // A message without an id: the node asks the handler for one.
+    vhost
+        .publish_messages("riddle", [(BasicProperties::default(), b"?".to_vec())])
+        .await;
+    let report = within("the end", worker.finished()).await.unwrap();
+    assert_eq!(report.outcome, DrainOutcome::Failed);
+    assert!(report.reason.contains("node riddle"), "{}", report.reason);
+    assert!(report.reason.contains("no identity"), "{}", report.reason);
+    vhost.until_ready("riddle", 1).await;
+    assert_eq!(counter.repeated(), Vec::<String>::new());
+}
