@@ -25,7 +25,10 @@ mod value;
 pub use broker::{BrokerSettings, UrlError};
 pub use error::{ConfigError, ConfigErrors};
 pub use fleet::{FleetSettings, ForwardSettings};
-pub use handler::{ExecSettings, HandlerSettings, HttpSettings, LogSettings, Print};
+pub(crate) use handler::RESERVED_HEADERS;
+pub use handler::{
+    ChildPoolSettings, ExecSettings, HandlerSettings, HttpSettings, LogSettings, PoolChannel, Print,
+};
 pub(crate) use node::default_prefetch;
 pub use node::{Binding, DeadLetterSettings, NodeSettings, QueueType, RetrySettings, Slots};
 pub use settings::{

@@ -17,6 +17,7 @@ mod json;
 mod log;
 mod metadata;
 mod outcome;
+mod pool;
 mod service;
 mod shortage;
 #[cfg(test)]
@@ -30,12 +31,12 @@ pub use function::{FunctionHandler, IntoHandler, Json};
 pub use hold::HoldEnd;
 pub(crate) use hold::{Hold, HoldFuture};
 pub use http::HttpHandler;
-pub(crate) use http::RESERVED_HEADERS;
 #[doc(hidden)]
 pub use http::{Answer, ConnectError, HttpClient, PostError};
 pub use json::json;
 pub use log::LogHandler;
 pub use outcome::{ERROR_LIMIT, Outcome, Reason};
+pub use pool::PoolHandler;
 pub use service::service;
 pub(crate) use shortage::Shortages;
 
@@ -60,6 +61,11 @@ pub trait Handler: Send + Sync + 'static {
     fn identity(&self, delivery: &Delivery) -> Option<String> {
         let _ = delivery;
         None
+    }
+
+    /// Gets ready, when a node with this handler starts; deliveries may come before it has ended.
+    fn prepare(&self) -> impl Future<Output = ()> + Send {
+        async {}
     }
 
     /// Releases what the handler holds, once, in a drain after its last delivery (step 7). It is given a
@@ -104,6 +110,7 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 trait Erased: Send + Sync {
     fn handle(&self, delivery: Arc<Delivery>, context: Context) -> BoxFuture<'_, Outcome>;
     fn identity(&self, delivery: &Delivery) -> Option<String>;
+    fn prepare(&self) -> BoxFuture<'_, ()>;
     fn release(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -114,6 +121,10 @@ impl<H: Handler> Erased for H {
 
     fn identity(&self, delivery: &Delivery) -> Option<String> {
         Handler::identity(self, delivery)
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Handler::prepare(self))
     }
 
     fn release(&self) -> BoxFuture<'_, ()> {
@@ -129,7 +140,7 @@ pub struct AnyHandler {
 }
 
 impl AnyHandler {
-    /// Wraps `handler`; `kind` is the word that state messages give it (`http`, `exec`, `log`, `rust`).
+    /// Wraps `handler`; `kind` is the word that state messages give it (`http`, `exec`, `pool`, `log`, `rust`).
     pub fn new(kind: &'static str, handler: impl Handler) -> Self {
         Self {
             kind,
@@ -157,6 +168,11 @@ impl AnyHandler {
         self.inner.identity(delivery)
     }
 
+    /// See [`Handler::prepare`].
+    pub async fn prepare(&self) {
+        self.inner.prepare().await;
+    }
+
     /// See [`Handler::release`].
     pub async fn release(&self) {
         self.inner.release().await;
@@ -177,6 +193,7 @@ pub fn from_settings(settings: &HandlerSettings) -> Result<AnyHandler, HandlerEr
     Ok(match settings {
         HandlerSettings::Http(settings) => AnyHandler::new(kind, HttpHandler::new(settings)?),
         HandlerSettings::Exec(settings) => AnyHandler::new(kind, ExecHandler::new(settings)?),
+        HandlerSettings::Pool(settings) => AnyHandler::new(kind, PoolHandler::new(settings)?),
         HandlerSettings::Log(settings) => AnyHandler::new(kind, LogHandler::new(settings)),
     })
 }

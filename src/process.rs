@@ -16,6 +16,7 @@ mod shortage;
 mod start;
 mod starter;
 
+pub(crate) use child::Child;
 pub use limit::{DescriptorLimit, raise_descriptor_limit};
 pub use orphans::reap_orphans;
 pub(crate) use pipe::{input, output};

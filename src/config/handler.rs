@@ -6,6 +6,19 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+/// Headers that belong to the connection, or that follow from the body: the client sets them.
+pub(crate) const RESERVED_HEADERS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// `handler = { <kind> = { … } }`
 #[derive(Debug, Clone, PartialEq)]
 pub enum HandlerSettings {
@@ -13,6 +26,8 @@ pub enum HandlerSettings {
     Http(HttpSettings),
     /// Run a command.
     Exec(ExecSettings),
+    /// Run deliveries in children that stay.
+    Pool(ChildPoolSettings),
     /// Print and be done.
     Log(LogSettings),
 }
@@ -23,6 +38,7 @@ impl HandlerSettings {
         match self {
             Self::Http(_) => "http",
             Self::Exec(_) => "exec",
+            Self::Pool(_) => "pool",
             Self::Log(_) => "log",
         }
     }
@@ -86,6 +102,33 @@ impl fmt::Debug for ExecSettings {
             .field("env", &self.env)
             .finish()
     }
+}
+
+/// `handler = { pool = { … } }`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChildPoolSettings {
+    /// What each child runs.
+    pub command: ExecSettings,
+    /// How many children may work at once; `None` is as many as the node has slots.
+    pub size: Option<usize>,
+    /// Whether `size` children are started with the worker instead of when they are first needed.
+    pub warm: bool,
+    /// Where requests and answers go.
+    pub channel: PoolChannel,
+    /// After how many answers a child is replaced.
+    pub max_deliveries: Option<u64>,
+    /// Above how much resident memory, in bytes, a child is replaced after its answer.
+    pub max_rss: Option<u64>,
+}
+
+/// Where a child of a `pool` gets its requests and puts its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PoolChannel {
+    /// stdin and stdout; the default.
+    #[default]
+    Stdio,
+    /// Descriptors 3 and 4, so that what a program prints does not break the protocol.
+    Fd,
 }
 
 /// `handler = { log = { … } }`

@@ -14,22 +14,9 @@ use secrecy::ExposeSecret as _;
 pub use self::client::{Answer, ConnectError, HttpClient, PostError};
 use super::outcome::chain;
 use super::{Context, Handler, HandlerError, Outcome};
-use crate::config::HttpSettings;
+use crate::config::{HttpSettings, RESERVED_HEADERS};
 use crate::delivery::Delivery;
 use crate::process::chain_has_shortage;
-
-/// Headers that belong to the connection, or that follow from the body: the client sets them.
-pub(crate) const RESERVED_HEADERS: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// POSTs each body to a URL.
 ///

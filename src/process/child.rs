@@ -6,7 +6,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, waitid, waitpid,
+};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{self, SignalKind};
 
@@ -53,6 +55,25 @@ impl Child {
         }
     }
 
+    /// The process id, which is that of the group, too.
+    pub(crate) fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Waits until the child ends, and does not reap it: its group may still be killed. Cancel safe.
+    pub(crate) async fn ended(&mut self) {
+        if let Some(exit) = &mut self.exit {
+            exit.reached(self.pid).await;
+        }
+    }
+
+    /// Kills the group, unless the child has been reaped.
+    pub(crate) fn kill(&self) {
+        if self.exit.is_some() {
+            kill_group(self.pid);
+        }
+    }
+
     /// Waits until the child ends, and reaps it; what is left of its group is not touched. Cancel safe.
     ///
     /// # Errors
@@ -72,13 +93,29 @@ impl Exit {
                 orphans::reaped(pid);
                 return Ok(status);
             }
-            match self {
-                Self::Descriptor(descriptor) => descriptor.readable().await?.clear_ready(),
-                Self::AnyChild(signal) => {
-                    signal.recv().await;
-                }
+            self.changed().await?;
+        }
+    }
+
+    async fn reached(&mut self, pid: Pid) {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // An error says that there is no such child any more.
+        while let Ok(None) | Err(Errno::INTR) = waitid(WaitId::Pid(pid), look) {
+            if self.changed().await.is_err() {
+                return;
             }
         }
+    }
+
+    /// Waits for a sign that the child may have ended.
+    async fn changed(&mut self) -> io::Result<()> {
+        match self {
+            Self::Descriptor(descriptor) => descriptor.readable().await?.clear_ready(),
+            Self::AnyChild(signal) => {
+                signal.recv().await;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -67,6 +67,8 @@ impl Host {
             phase: Phase::Starting,
             figures: figures.clone(),
         };
+        let prepared = handler.clone();
+        self.work.spawn(async move { prepared.prepare().await });
         let node = node::Node::start(self.parts(&wanted, &handler, slots, figures), &self.amqp);
         Ok(Hosted {
             state: node.state(),

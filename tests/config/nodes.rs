@@ -11,7 +11,7 @@ fn a_node_needs_a_queue_of_its_own_and_a_handler() {
     let text = format!("{URL}[[node]]");
     let required = [
         "node[0].queue: is required",
-        "node[0].handler: is required: what to do with each message, http, exec or log",
+        "node[0].handler: is required: what to do with each message, http, exec, pool or log",
     ];
     assert_eq!(errors(toml(&text, &[])), required);
     let twice = node("[[node]]\nqueue = \"orders\"\nhandler.log = {}");

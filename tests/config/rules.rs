@@ -190,7 +190,7 @@ fn a_wrong_node_is_named_by_its_number() {
         ),
         (
             "handler.exec.command = [\"x\"]",
-            "node[0].handler: must name only one of http, exec and log",
+            "node[0].handler: must name only one of http, exec, pool and log",
         ),
         (
             "handler.log.print = \"all\"",
@@ -211,7 +211,10 @@ fn a_wrong_node_is_named_by_its_number() {
 #[test]
 fn a_wrong_handler_is_named_without_its_secrets() {
     let rows = [
-        ("{}", "node[0].handler: must name one of http, exec and log"),
+        (
+            "{}",
+            "node[0].handler: must name one of http, exec, pool and log",
+        ),
         (
             "{ htpp = {} }",
             "node[0].handler.htpp: unknown key; did you mean \"http\"?",

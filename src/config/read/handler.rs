@@ -6,21 +6,26 @@ use http::header::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use url::Url;
 
-use super::super::handler::{ExecSettings, HandlerSettings, HttpSettings, LogSettings, Print};
+use super::super::handler::{
+    ChildPoolSettings, ExecSettings, HandlerSettings, HttpSettings, LogSettings, PoolChannel,
+    Print, RESERVED_HEADERS,
+};
 use super::super::section::{Field, Rule, Section};
 use super::super::tree::Tree;
 use super::super::{HandlersFrom, file, value};
 use super::pem;
-use crate::handler::RESERVED_HEADERS;
 
-const KINDS: [&str; 3] = ["http", "exec", "log"];
+const KINDS: [&str; 4] = ["http", "exec", "pool", "log"];
+
+/// Most children of a pool.
+const POOL_LIMIT: usize = 10_000;
 
 pub(super) fn read(node: &Section<'_>, handlers: HandlersFrom) -> Option<HandlerSettings> {
     if !node.has("handler") {
         if handlers == HandlersFrom::Configuration {
             node.lacks(
                 "handler",
-                "is required: what to do with each message, http, exec or log",
+                "is required: what to do with each message, http, exec, pool or log",
             );
         }
         return None;
@@ -29,16 +34,20 @@ pub(super) fn read(node: &Section<'_>, handlers: HandlersFrom) -> Option<Handler
     let mut kinds = KINDS.into_iter().filter(|kind| section.has(kind));
     let (kind, more) = (kinds.next(), kinds.next());
     match (kind, more) {
-        (None, _) if section.is_empty() => section.wrong("must name one of http, exec and log"),
-        (Some(_), Some(_)) => section.wrong("must name only one of http, exec and log"),
+        (None, _) if section.is_empty() => {
+            section.wrong("must name one of http, exec, pool and log")
+        }
+        (Some(_), Some(_)) => section.wrong("must name only one of http, exec, pool and log"),
         _ => {}
     }
     // Every kind that is there is read for its errors; the first is it.
     let http = read_kind(&section, "http", &["url", "headers", "ca"], http);
     let exec = read_kind(&section, "exec", &["command", "directory", "env"], exec);
+    let pool = read_kind(&section, "pool", &POOL_KEYS, pool);
     let log = read_kind(&section, "log", &["print"], |log| Some(self::log(log)));
     http.map(HandlerSettings::Http)
         .or(exec.map(HandlerSettings::Exec))
+        .or(pool.map(HandlerSettings::Pool))
         .or(log.map(HandlerSettings::Log))
 }
 
@@ -146,6 +155,45 @@ fn exec(section: &Section<'_>) -> Option<ExecSettings> {
         command,
         directory,
         env: env.unwrap_or_default(),
+    })
+}
+
+const POOL_KEYS: [&str; 8] = [
+    "command",
+    "directory",
+    "env",
+    "size",
+    "warm",
+    "channel",
+    "max_deliveries",
+    "max_rss",
+];
+
+fn pool(section: &Section<'_>) -> Option<ChildPoolSettings> {
+    let command = exec(section);
+    let size = section.read("size", value::integer(1, POOL_LIMIT));
+    let mut warm = false;
+    section.set(&mut warm, "warm", value::boolean);
+    if warm && !section.has("size") {
+        section.refuse("warm", "needs \"size\": how many children to start");
+    }
+    let mut channel = PoolChannel::default();
+    section.set(&mut channel, "channel", |tree| {
+        match value::text(tree).as_deref() {
+            Ok("stdio") => Ok(PoolChannel::Stdio),
+            Ok("fd") => Ok(PoolChannel::Fd),
+            Ok(_) | Err(_) => Err("must be \"stdio\" or \"fd\"".into()),
+        }
+    });
+    let max_deliveries = section.read("max_deliveries", value::integer(1, u64::MAX));
+    let max_rss = section.read("max_rss", value::size(1024 * 1024, 1 << 50));
+    Some(ChildPoolSettings {
+        command: command?,
+        size,
+        warm,
+        channel,
+        max_deliveries,
+        max_rss,
     })
 }
 
