@@ -11,10 +11,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::config::{ExecSettings, HandlerSettings, HttpSettings, LogSettings, Print};
+use secrecy::SecretString;
+use tidegate::config::{
+    ChildPoolSettings, ExecSettings, HandlerSettings, HttpSettings, LogSettings, PoolChannel, Print,
+};
 use tidegate::delivery::{Delivery, Properties};
 use tidegate::handler::{AnyHandler, Context, Outcome, from_settings};
-use tidegate::lifecycle::DrainTrigger;
 
 /// The guide's one example in `language`.
 fn example(language: &str) -> String {
@@ -39,7 +41,7 @@ async fn handle(handler: &AnyHandler, message_id: Option<&str>, body: &str) -> O
         },
         body: body.to_owned().into(),
     };
-    let context = Context::new(DrainTrigger::new().signal());
+    let (context, _drain) = Context::detached();
     handler.handle(Arc::new(delivery), context).await
 }
 
@@ -135,6 +137,107 @@ async fn the_guides_script_exits_with_every_outcome() {
         handle(&handler, None, "order").await,
         Outcome::dead("exit code 1: an order needs a message id")
     );
+}
+
+fn pool(command: &[&str], directory: &Path, env: BTreeMap<String, SecretString>) -> AnyHandler {
+    let handler = from_settings(&HandlerSettings::Pool(ChildPoolSettings {
+        command: ExecSettings {
+            command: command.iter().map(|&word| word.to_owned()).collect(),
+            directory: Some(directory.to_owned()),
+            env,
+        },
+        size: Some(1),
+        warm: false,
+        channel: PoolChannel::Fd,
+        max_deliveries: None,
+        max_rss: None,
+    }))
+    .unwrap();
+    assert_eq!(handler.kind(), "pool");
+    handler
+}
+
+fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// Whether this machine has the program.
+fn has(program: &str) -> bool {
+    let version = Command::new(program).arg("--version").output();
+    version.is_ok_and(|version| version.status.success())
+}
+
+#[tokio::test]
+async fn the_guides_program_in_python_answers_with_every_outcome() {
+    if !has("python3") {
+        eprintln!("skipped: there is no python3 on this machine");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("orders.py"), example("py")).unwrap();
+    let package = repository().join("python/src");
+    let variables = [
+        ("PYTHONPATH", package.to_str().unwrap()),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), SecretString::from(value)));
+    let handler = pool(
+        &["python3", "orders.py"],
+        directory.path(),
+        variables.into(),
+    );
+    let id = Some("ü 1");
+    assert_eq!(handle(&handler, id, r#"{"stock": 1}"#).await, Outcome::Done);
+    assert_eq!(
+        handle(&handler, id, r#"{"stock": "unknown"}"#).await,
+        Outcome::retry_after(Duration::from_secs(5), "ask again")
+    );
+    assert_eq!(
+        handle(&handler, id, "{}").await,
+        Outcome::dead("ü 1: not an order: 'stock'")
+    );
+    handler.release().await;
+}
+
+#[test]
+fn the_python_package_passes_its_own_tests() {
+    if !has("python3") {
+        eprintln!("skipped: there is no python3 on this machine");
+        return;
+    }
+    let tests = Command::new("python3")
+        .args(["-m", "unittest", "discover", "-s", "tests"])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(repository().join("python"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&tests.stderr);
+    assert!(tests.status.success(), "{said}");
+    assert!(said.contains("OK"), "{said}");
+}
+
+#[tokio::test]
+async fn the_example_in_node_answers_with_every_outcome() {
+    if !has("node") {
+        eprintln!("skipped: there is no node on this machine");
+        return;
+    }
+    let directory = repository().join("examples/pool");
+    let handler = pool(&["node", "orders.js"], &directory, BTreeMap::new());
+    let id = Some("m-1");
+    assert_eq!(
+        handle(&handler, id, r#"{"number": 1}"#).await,
+        Outcome::Done
+    );
+    assert_eq!(
+        handle(&handler, id, r#"{"stock": "unknown"}"#).await,
+        Outcome::retry_after(Duration::from_secs(5), "ask again")
+    );
+    let Outcome::Dead { error, .. } = handle(&handler, id, "{").await else {
+        panic!("not dead");
+    };
+    assert!(error.starts_with("not an order: "), "{error}");
+    handler.release().await;
 }
 
 #[tokio::test]

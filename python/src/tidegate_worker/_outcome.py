@@ -1,0 +1,60 @@
+"""What a handler may decide, beside returning nothing, which is done."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional
+
+
+class Outcome(Exception):
+    """An outcome that is not "done". A handler returns or raises it."""
+
+    outcome: str = ""
+
+    def __init__(self, reason: Optional[str] = None, delay: Optional[float] = None) -> None:
+        super().__init__(reason or "")
+        if delay is not None and delay < 0:
+            raise ValueError(f"delay must not be negative, and is {delay}")
+        self.reason = reason
+        self.delay = delay
+
+    def answer(self) -> Dict[str, Any]:
+        """The outcome as the worker reads it, without the delivery's id."""
+        answer: Dict[str, Any] = {"outcome": self.outcome}
+        if self.reason is not None:
+            answer["reason"] = self.reason
+        if self.delay is not None:
+            answer["delay_ms"] = round(self.delay * 1000)
+        return answer
+
+
+class Retry(Outcome):
+    """Run the message again later: after ``delay`` seconds, or when the node's ``retry`` says."""
+
+    outcome = "retry"
+
+
+class Dead(Outcome):
+    """Trying again cannot help: the message goes to the dead letters."""
+
+    outcome = "dead"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class Hold(Outcome):
+    """The message waits in its place for ``delay`` seconds, and comes again."""
+
+    outcome = "hold"
+
+    def __init__(self, delay: float, reason: Optional[str] = None) -> None:
+        super().__init__(reason, delay)
+
+
+class HandBack(Outcome):
+    """The message goes back to the queue at once; nothing is counted."""
+
+    outcome = "hand_back"
+
+    def __init__(self) -> None:
+        super().__init__()

@@ -1,0 +1,107 @@
+"""Reads requests, calls handlers, writes answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from typing import Any, BinaryIO, Callable, Dict, Optional, Tuple, TypeVar, Union, overload
+
+from ._delivery import Delivery
+from ._outcome import Outcome, Retry
+
+Function = Callable[[Delivery], Optional[Outcome]]
+F = TypeVar("F", bound=Callable[[Delivery], Any])
+
+#: The longest reason that is sent; the worker keeps no more.
+REASON_LIMIT = 2_000
+
+_handlers: Dict[Optional[str], Function] = {}
+
+
+@overload
+def handler(function: F) -> F: ...
+
+
+@overload
+def handler(function: str) -> Callable[[F], F]: ...
+
+
+def handler(function: Union[F, str]) -> Union[F, Callable[[F], F]]:
+    """Makes a function the handler: ``@handler`` of every queue, ``@handler("orders")`` of that one."""
+    if isinstance(function, str):
+        queue = function
+        return lambda inner: _register(queue, inner)
+    return _register(None, function)
+
+
+def _register(queue: Optional[str], function: F) -> F:
+    if queue in _handlers:
+        which = "every queue" if queue is None else f"queue {queue!r}"
+        raise ValueError(f"there is a handler of {which} already")
+    _handlers[queue] = function
+    return function
+
+
+def run() -> None:
+    """Handles deliveries until the worker closes the input. Call it last."""
+    if not _handlers:
+        raise RuntimeError("no function is a handler: put @handler before one")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    requests, answers = _channel()
+    _write(answers, {"hello": {"body": "text", "program": "tidegate_worker", "pid": os.getpid()}})
+    for line in requests:
+        request = json.loads(line)
+        _write(answers, {"id": request["id"], **_handle(request)})
+
+
+def _channel() -> Tuple[BinaryIO, BinaryIO]:
+    """Where requests come from and answers go to: the worker says, or stdin and stdout."""
+    numbers = os.environ.get("TIDEGATE_POOL_FDS")
+    if numbers:
+        reading, writing = (int(number) for number in numbers.split(","))
+        # Programs that a handler starts must not hold them open.
+        os.set_inheritable(reading, False)
+        os.set_inheritable(writing, False)
+        return os.fdopen(reading, "rb"), os.fdopen(writing, "wb")
+    # What handlers print must not come between answers.
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def _handle(request: Dict[str, Any]) -> Dict[str, Any]:
+    try:
+        delivery = Delivery.from_request(request)
+        function = _handlers.get(delivery.queue) or _handlers.get(None)
+        if function is None:
+            return Retry(f"no function is the handler of queue {delivery.queue!r}").answer()
+        returned = function(delivery)
+    except Outcome as outcome:
+        returned = outcome
+    except Exception as error:
+        traceback.print_exc()
+        returned = Retry(f"{type(error).__name__}: {error}")
+    if returned is None:
+        return {"outcome": "done"}
+    if isinstance(returned, Outcome):
+        return _bounded(returned.answer())
+    kind = type(returned).__name__
+    return Retry(f"the handler returned {kind}, and must return None or an outcome").answer()
+
+
+def _bounded(answer: Dict[str, Any]) -> Dict[str, Any]:
+    if "reason" in answer:
+        answer["reason"] = str(answer["reason"])[:REASON_LIMIT]
+    return answer
+
+
+def _write(answers: BinaryIO, answer: Dict[str, Any]) -> None:
+    answers.write(json.dumps(answer).encode() + b"\n")
+    answers.flush()
+    # What was printed for this delivery is in the log before the next begins.
+    sys.stdout.flush()
