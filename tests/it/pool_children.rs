@@ -1,0 +1,76 @@
+//! The `pool` handler in a worker: children that are killed, and a drain.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::harness::vhost::Vhost;
+use crate::harness::wait::{eventually, expect_that};
+use crate::harness::worker::{Worker, WorkerConfig};
+
+/// A child that notes each delivery's body in `done`, and its own pid in `pids`.
+const SCRIPT: &str = r#"
+    echo $$ >> pids
+    while read -r line; do
+        id=${line#*\"id\":\"}; id=${id%%\"*}
+        body=${line#*\"body_base64\":\"}; body=${body%%\"*}
+        sleep 0.01
+        echo "$body" >> done
+        echo "{\"id\":\"$id\",\"outcome\":\"done\"}"
+    done"#;
+
+fn config(vhost: &Vhost, directory: &TempDir) -> WorkerConfig {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    WorkerConfig::new(vhost.url()).node(
+        "orders",
+        &format!(
+            "concurrency = 4\nretry = {{ max_attempts = 9, min = \"100ms\", max = \"100ms\" }}\n\
+             [node.handler.pool]\ncommand = [\"sh\", \"-c\", {}]\ndirectory = {}\nsize = 4\nwarm = true",
+            quoted(SCRIPT),
+            quoted(directory.path().to_str().unwrap())
+        ),
+    )
+}
+
+fn lines(directory: &TempDir, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(directory.path().join(name)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_that_are_killed_lose_nothing_and_repeat_at_most_their_own_delivery() {
+    const MESSAGES: usize = 1_000;
+    let vhost = Vhost::new().await;
+    let directory = TempDir::new().unwrap();
+    let mut worker = Worker::ready(&config(&vhost, &directory)).await;
+    vhost.publish("orders", MESSAGES).await;
+    let mut kills = 0;
+    for step in 1..=5 {
+        eventually("the work goes on", async || {
+            let done = lines(&directory, "done").len();
+            expect_that(done >= step * MESSAGES / 10, || format!("{done}"))
+        })
+        .await;
+        let victim = lines(&directory, "pids").pop().unwrap();
+        // It may have ended by now, which harms nobody.
+        let _ = kill(Pid::from_raw(victim.parse().unwrap()), Signal::SIGKILL);
+        kills += 1;
+    }
+    eventually("every message is done", async || {
+        let mut done = lines(&directory, "done");
+        done.sort();
+        done.dedup();
+        expect_that(done.len() == MESSAGES, || format!("{}", done.len()))
+    })
+    .await;
+    worker.terminate();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", worker.log().text());
+    let runs = lines(&directory, "done").len();
+    assert!(runs <= MESSAGES + kills, "{runs} runs, {kills} kills");
+    vhost.until_ready("orders", 0).await;
+    for pid in lines(&directory, "pids") {
+        let pid = Pid::from_raw(pid.parse().unwrap());
+        assert!(kill(pid, None).is_err(), "child {pid} is left");
+    }
+}

@@ -1,0 +1,156 @@
+//! Children of a worker under signals, sudden death and shortage.
+
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::harness::vhost::Vhost;
+use crate::harness::wait::{eventually, expect_that};
+use crate::harness::worker::{Worker, WorkerConfig};
+
+/// Starts a worker with `config` from a shell that says `before` first.
+fn from_shell(before: &str, config: &WorkerConfig, directory: &TempDir) -> Command {
+    let file = directory.path().join("worker.toml");
+    std::fs::write(&file, config.toml()).unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
+        .arg(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["--log-format", "json", "worker", "--config"])
+        .arg(file);
+    command
+}
+
+fn exec(vhost: &Vhost, script: &str, lines: &str) -> WorkerConfig {
+    let handler = toml::Value::String(script.to_owned());
+    WorkerConfig::new(vhost.url()).node(
+        "orders",
+        &format!(
+            "handler = {{ exec = {{ command = [\"sh\", \"-c\", {handler}] }} }}\ndeclare = false\n\
+             retry = {{ max_attempts = 1 }}\n{lines}"
+        ),
+    )
+}
+
+/// The value of the metric line that begins with `name`; 0 without it.
+async fn metric(worker: &Worker, name: &str) -> f64 {
+    let (_, text) = worker.get("/metrics").await.unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+        .unwrap_or(0.0)
+}
+
+async fn all_done(worker: &Worker, count: f64) {
+    let done = r#"tidegate_deliveries_total{queue="orders",outcome="done"}"#;
+    eventually("every message is done", async || {
+        let value = metric(worker, done).await;
+        let dead = r#"tidegate_deliveries_total{queue="orders",outcome="dead"}"#;
+        assert!(metric(worker, dead).await == 0.0, "{}", worker.log().text());
+        #[expect(clippy::float_cmp, reason = "counters are whole numbers")]
+        let all = value == count;
+        expect_that(all, || format!("{value} of {count}"))
+    })
+    .await;
+}
+
+async fn pid_in(file: &Path) -> Pid {
+    let text = eventually("the child has begun", async || {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.ends_with('\n')
+            .then(|| text.clone())
+            .ok_or_else(|| format!("{text:?}"))
+    })
+    .await;
+    Pid::from_raw(text.trim().parse().unwrap())
+}
+
+async fn gone(pid: Pid) {
+    eventually("the child is gone", async || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let ended = stat.is_empty() || stat.contains(") Z ") || kill(pid, None).is_err();
+        expect_that(ended, || stat)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_killed_takes_its_children_with_it() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    vhost.publish("orders", 1).await;
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("pid");
+    let script = format!("echo $$ > {}; exec sleep 1000", file.display());
+    let mut worker = Worker::ready(&exec(&vhost, &script, "concurrency = 1")).await;
+    let child = pid_in(&file).await;
+    kill(child, None).unwrap();
+    worker.kill().await;
+    gone(child).await;
+    vhost.until_ready("orders", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_enough_descriptors_fails_no_message() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "classic").await;
+    vhost.publish("orders", 60).await;
+    let config = exec(&vhost, "sleep 0.3", "concurrency = 60\nprefetch = 60");
+    let directory = TempDir::new().unwrap();
+    // Both limits, so that the worker cannot raise the soft one.
+    let worker = Worker::run(from_shell("ulimit -n 80", &config, &directory));
+    worker.until_ready().await;
+    all_done(&worker, 60.0).await;
+    let refused = metric(&worker, "tidegate_runs_not_begun_total").await;
+    assert!(refused > 0.0, "the test must run short of descriptors");
+    let warned = worker.log().text();
+    assert!(warned.contains("the worker lacks something"), "{warned}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_inherits_odd_signals_and_closed_descriptors_works() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "classic").await;
+    vhost.publish("orders", 20).await;
+    let config = exec(
+        &vhost,
+        "test \"$(cat)\" && echo words && echo words >&2",
+        "concurrency = 4",
+    );
+    let directory = TempDir::new().unwrap();
+    // An ignored SIGCHLD would lose every exit code; a closed stdin would be the first pipe.
+    let before = "trap '' CHLD HUP USR1 PIPE; exec <&-";
+    let mut worker = Worker::run(from_shell(before, &config, &directory));
+    worker.until_ready().await;
+    all_done(&worker, 20.0).await;
+    worker.terminate();
+    assert_eq!(worker.ended().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ctrl_c_in_the_terminal_reaches_no_child_even_while_it_starts() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "classic").await;
+    vhost.publish("orders", 2_000).await;
+    let config = exec(&vhost, "exit 0", "concurrency = 8\nprefetch = 8");
+    let directory = TempDir::new().unwrap();
+    let mut command = from_shell(":", &config, &directory);
+    command.process_group(0);
+    let mut worker = Worker::run(command);
+    worker.until_ready().await;
+    eventually("children come and go", async || {
+        let done = r#"tidegate_deliveries_total{queue="orders",outcome="done"}"#;
+        let value = metric(&worker, done).await;
+        expect_that(value > 50.0, || format!("{value}"))
+    })
+    .await;
+    // As a terminal does it: to every process of the group.
+    killpg(worker.pid(), Signal::SIGINT).unwrap();
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", worker.log().text());
+    assert_eq!(ended.report.unwrap().text("outcome"), "clean");
+    let log = worker.log().text();
+    assert!(!log.contains("killed by"), "{log}");
+}
