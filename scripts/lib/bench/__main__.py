@@ -33,7 +33,7 @@ Drains queues with Tidegate's whole runtime and with other consumers, side by si
 librabbitmq, each acknowledging one by one and with `multiple`; pika; Celery. Prints ratios with medians and spread as Markdown,
 keeps every run in target/bench/runs.jsonl, and draws target/bench/performance.svg. With --full it also writes both into docs/.
 Everything is built, and what is missing is installed where that is possible. The broker is private, and stopped at the end.
-Interrupted or out of time, it reports what it has; --resume goes on from there.
+Interrupted or out of time, it reports what it has; --resume goes on from there. --handlers measures what each handler costs.
 """
 
 

@@ -18,7 +18,7 @@ from celery.worker.request import Request
 from kombu import Exchange, Queue
 from peak import peak_kib
 
-PROCESSES = 2  # of the prefork pool
+PROCESSES = int(os.environ.get("BENCH_PROCESSES", "2"))  # of the prefork pool
 
 
 def main(url: str, queue: str, kind: str, count: int, prefetch: int, pool: str) -> None:

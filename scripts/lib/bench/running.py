@@ -171,15 +171,15 @@ def stamp(record) -> float:
     return datetime.fromisoformat(record["timestamp"].replace("Z", "+00:00")).timestamp()
 
 
-def run_tidegate(programs, scenario, broker, queue, directory) -> Figures:
+def run_tidegate(programs, scenario, broker, queue, directory, handler=None, slots=None) -> Figures:
     config = directory / "worker.json"
-    slots = min(SLOTS, scenario.prefetch)
+    slots = slots or min(SLOTS, scenario.prefetch)
     node = {
         "queue": queue,
         "type": scenario.queue,
         "concurrency": slots,
         "prefetch": scenario.prefetch,
-        "handler": {"log": {"print": "none"}},
+        "handler": handler or {"log": {"print": "none"}},
     }
     status = {"exchange": broker.status_exchange, "control": broker.control_exchange}
     worker = {"name": "bench", "http": "127.0.0.1:0"}
