@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::AmqpRuntime;
 use crate::lifecycle::{Tasks, WatchedTask};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, exposition};
 use crate::server::{self, ServerLimits};
 
 /// Probes and scrapes are few and short.
@@ -64,10 +64,8 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
     }
 }
 
-async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    (
-        [(header::CONTENT_TYPE, content_type)],
-        health.metrics.encode(),
-    )
+async fn metrics(State(health): State<Health>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(header::ACCEPT).map(|value| value.as_bytes());
+    let (content_type, text) = exposition(health.metrics.encode(), accept);
+    ([(header::CONTENT_TYPE, content_type)], text)
 }

@@ -20,7 +20,7 @@ pub mod handler {
 
 /// Metrics and their text form.
 pub mod metrics {
-    pub use crate::metrics::{Metrics, log_lines_lost};
+    pub use crate::metrics::{Metrics, exposition, log_lines_lost};
 }
 
 /// What a worker's process does for its children.

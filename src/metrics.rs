@@ -1,5 +1,6 @@
 //! What the worker counts and measures, in Prometheus' terms: base units, `tidegate_` prefix.
 
+mod exposition;
 mod runs;
 mod settling;
 
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
+pub use exposition::exposition;
 pub(crate) use runs::Runs;
 pub(crate) use settling::Settling;
 

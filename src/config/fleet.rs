@@ -12,6 +12,8 @@ use super::handler::HttpSettings;
 pub struct FleetSettings {
     /// Address of the page and the API.
     pub http: SocketAddr,
+    /// Names by which the page and the API may be addressed, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
     /// What a command must carry as bearer token; without it there are no commands.
     pub token: Option<SecretString>,
     /// What a read must carry as bearer token, where it must; `token` will do as well.
@@ -46,6 +48,7 @@ impl Default for FleetSettings {
         let week = Duration::from_hours(7 * 24);
         Self {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            hosts: Vec::new(),
             token: None,
             read_token: None,
             events_vhost: None,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -23,10 +24,17 @@ impl Moment {
         self.0
     }
 
-    /// The moment that an RFC 3339 text names.
+    /// The moment that an RFC 3339 text names. A moment beyond those that can be counted is the last or first one.
     pub fn parse(text: &str) -> Option<Self> {
-        let at: Timestamp = text.parse().ok()?;
-        Some(Self(at.as_millisecond()))
+        if let Ok(at) = text.parse::<Timestamp>() {
+            return Some(Self(at.as_millisecond()));
+        }
+        let pieces = Pieces::parse(text).ok()?;
+        pieces.time()?;
+        pieces.offset()?;
+        let last = pieces.date().year() > 0;
+        let beyond = if last { Timestamp::MAX } else { Timestamp::MIN };
+        Some(Self(beyond.as_millisecond()))
     }
 
     /// `duration` later.
@@ -149,6 +157,9 @@ mod tests {
     fn moments_beyond_every_calendar_are_still_text() {
         assert!(Moment::from_ms(i64::MAX).to_string().starts_with("9999-"));
         assert!(Moment::from_ms(i64::MIN).to_string().starts_with("-9999-"));
+        let last = Moment::parse("9999-12-31T23:59:59Z").unwrap();
+        assert_eq!(Moment::parse(&last.to_string()), Some(last));
+        assert!(Moment::parse("9999-12-30T00:00:00Z").unwrap() < last);
         assert_eq!(Moment::from_ms(0).since(Moment::from_ms(5)), Duration::ZERO);
     }
 }

@@ -5,30 +5,36 @@
 
 mod auth;
 mod command;
+mod compression;
 mod error;
 mod events;
+mod hosts;
 mod query;
 mod read;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, post_with};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
+use super::openapi;
 use super::page::asset;
 use super::shared::Shared;
 use super::speaker::Speaker;
 use auth::Tokens;
 use error::ApiError;
+use hosts::Hosts;
 use tidegate::internal::server::{self, ServerLimits};
 
 /// Clients of events at a time.
@@ -53,6 +59,7 @@ pub(crate) struct Api {
     hub: Arc<Hub>,
     speaker: Arc<Speaker>,
     tokens: Arc<Tokens>,
+    hosts: Arc<Hosts>,
     clients: Arc<Semaphore>,
     stop: CancellationToken,
 }
@@ -71,6 +78,7 @@ impl Api {
             hub,
             speaker,
             tokens: Arc::new(Tokens::of(settings)),
+            hosts: Arc::new(Hosts::new(&settings.hosts)),
             clients: Arc::new(Semaphore::new(EVENT_CLIENTS)),
             stop,
         }
@@ -83,26 +91,73 @@ pub(super) async fn serve(listener: TcpListener, api: Api) {
     server::serve(listener, router(api), LIMITS, stop).await;
 }
 
+/// The routes that the description of the API is about.
+pub(super) fn described() -> ApiRouter<Api> {
+    reads().merge(commands())
+}
+
+fn reads() -> ApiRouter<Api> {
+    ApiRouter::new()
+        .api_route(
+            "/api/v1/summary",
+            get_with(read::summary, |o| openapi::read(o, "The fleet in figures")),
+        )
+        .api_route(
+            "/api/v1/workers",
+            get_with(read::workers, |o| {
+                openapi::read(o, "Workers, in the order of their ids")
+            }),
+        )
+        .api_route(
+            "/api/v1/workers/{id}",
+            get_with(read::worker, |o| {
+                openapi::read(o, "A worker and its history")
+            }),
+        )
+        .api_route(
+            "/api/v1/drains",
+            get_with(read::drains, |o| openapi::read(o, "Drains, newest first")),
+        )
+        .api_route("/api/v1/events", get_with(events::events, openapi::events))
+}
+
+fn commands() -> ApiRouter<Api> {
+    ApiRouter::new()
+        .api_route(
+            "/api/v1/workers/{id}/drain",
+            post_with(command::drain, |o| {
+                openapi::command(o, "Drain the worker; it exits")
+            }),
+        )
+        .api_route(
+            "/api/v1/workers/{id}/pause",
+            post_with(command::pause, |o| {
+                openapi::command(o, "Let the worker consume nothing until it is resumed")
+            }),
+        )
+        .api_route(
+            "/api/v1/workers/{id}/resume",
+            post_with(command::resume, |o| {
+                openapi::command(o, "Let the worker consume again")
+            }),
+        )
+}
+
 fn router(api: Api) -> Router {
-    let reads = Router::new()
-        .route("/api/v1/summary", get(read::summary))
-        .route("/api/v1/workers", get(read::workers))
-        .route("/api/v1/workers/{id}", get(read::worker))
-        .route("/api/v1/drains", get(read::drains))
+    let reads = Router::from(reads())
         .route("/metrics", get(read::metrics))
-        .layer(from_fn(bounded))
-        .route("/api/v1/events", get(events::events))
         .layer(from_fn_with_state(api.clone(), auth::may_read));
-    let others = Router::new()
-        .route("/api/v1/workers/{id}/{command}", post(command::command))
+    let all = Router::from(commands())
+        .merge(reads)
         .route("/api/v1/openapi.json", get(read::openapi))
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .layer(from_fn(bounded));
-    reads
-        .merge(others)
         .fallback(page)
-        .method_not_allowed_fallback(async || ApiError::method())
+        .layer(from_fn_with_state(api.clone(), hosts::check))
+        // Probes come by whatever name the platform uses, and tell nothing.
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz));
+    all.method_not_allowed_fallback(async || ApiError::method())
+        .layer(from_fn(bounded))
+        .layer(compression::layer())
         .layer(from_fn(secured))
         .with_state(api)
 }
@@ -131,11 +186,22 @@ async fn page(request: Request) -> Response {
     let Some(asset) = named(request.uri()).and_then(asset) else {
         return ApiError::not_found("there is nothing here").into_response();
     };
+    let tag = asset.tag();
+    let known = request.headers().get(header::IF_NONE_MATCH);
     let headers = [
-        (header::CONTENT_TYPE, asset.kind),
+        (header::CONTENT_TYPE, HeaderValue::from_static(asset.kind)),
         // Another program may serve another page at the same place.
-        (header::CACHE_CONTROL, "no-cache"),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::ETAG, tag.clone()),
     ];
+    // A proxy that compresses makes the tag a weak one.
+    let matches = |known: &HeaderValue| {
+        let known = known.as_bytes();
+        known.strip_prefix(b"W/").unwrap_or(known) == tag.as_bytes()
+    };
+    if known.is_some_and(matches) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
     (headers, asset.body).into_response()
 }
 
@@ -145,7 +211,7 @@ fn named(uri: &Uri) -> Option<&str> {
     Some(if name.is_empty() { "index.html" } else { name })
 }
 
-/// Ends a request that takes too long.
+/// Ends a request that takes too long to answer. A stream of events has begun when its head is there.
 async fn bounded(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
         Ok(response) => response,

@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -14,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::api::{Broker, Gone, Program, Snapshot, Summary};
 use super::forward::Pending;
 use super::shared::Shared;
+use super::told::Told;
 
 /// How often a change of state is looked for.
 const LOOK: Duration = Duration::from_millis(250);
@@ -33,9 +33,9 @@ const RETRY_MS: u64 = 2_000;
 pub(crate) struct Hub {
     shared: Arc<Shared>,
     commands: bool,
-    sender: broadcast::Sender<Bytes>,
+    sender: broadcast::Sender<Arc<Told>>,
     /// The snapshot since the last batch.
-    snapshot: Mutex<Option<Bytes>>,
+    snapshot: Mutex<Option<Arc<Told>>>,
     forward: Option<Arc<Pending>>,
 }
 
@@ -75,19 +75,19 @@ impl Hub {
     }
 
     /// The snapshot, and every batch after it.
-    pub(crate) fn subscribe(&self) -> (Bytes, broadcast::Receiver<Bytes>) {
+    pub(crate) fn subscribe(&self) -> (Arc<Told>, broadcast::Receiver<Arc<Told>>) {
         let mut kept = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let batches = self.sender.subscribe();
         // Clients that come at once share a snapshot: what changed since it was made is in the next batch.
         if let Some(snapshot) = &*kept {
-            return (snapshot.clone(), batches);
+            return (Arc::clone(snapshot), batches);
         }
-        let snapshot = self.make_snapshot();
-        *kept = Some(snapshot.clone());
+        let snapshot = Arc::new(Told::from(self.make_snapshot()));
+        *kept = Some(Arc::clone(&snapshot));
         (snapshot, batches)
     }
 
-    fn make_snapshot(&self) -> Bytes {
+    fn make_snapshot(&self) -> Vec<u8> {
         let number = self.shared.now().ms().unsigned_abs();
         let summary = self.summary();
         let fleet = self.shared.fleet();
@@ -99,7 +99,7 @@ impl Hub {
         drop(fleet);
         let mut text = format!("retry: {RETRY_MS}\n").into_bytes();
         event(&mut text, number, "snapshot", &snapshot);
-        text.into()
+        text
     }
 
     /// Tells, until it is dropped.
@@ -131,7 +131,8 @@ impl Hub {
         }
     }
 
-    fn tell(&self, number: &mut u64) {
+    /// Tells what has changed since the last batch.
+    pub(crate) fn tell(&self, number: &mut u64) {
         let now = self.shared.now();
         // Held from the changes to the batch: no snapshot falls between.
         let mut kept = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,7 +165,7 @@ impl Hub {
         }
         batch.event("summary", &self.summary());
         // Whoever looked may have gone.
-        let _ = self.sender.send(batch.text.into());
+        let _ = self.sender.send(Arc::new(batch.text.into()));
     }
 }
 

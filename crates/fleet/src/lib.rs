@@ -18,6 +18,7 @@ mod shared;
 mod speaker;
 mod start;
 pub mod state;
+mod told;
 
 pub use forward::Forward;
 pub use guest::{CommandError, Guest, Stay};

@@ -90,7 +90,7 @@ impl FleetMetrics {
             messages: "Status messages received, by kind",
             questions: "Workers asked whether they are there, by what became of the question",
             commands: "Commands by outcome",
-            slow_clients: "Clients of server-sent events dropped for being slow",
+            slow_clients: "Snapshots sent to clients of server-sent events that did not keep up",
             forwards: "Requests to the platform by outcome",
         }
         registry.register(
@@ -161,14 +161,15 @@ impl FleetMetrics {
         self.0.clients.inc();
     }
 
-    pub(super) fn client_went(&self, slow: bool) {
+    pub(super) fn client_went(&self) {
         self.0.clients.dec();
-        if slow {
-            self.0.slow_clients.inc();
-        }
     }
 
-    /// How many clients of events there are, and how many were dropped as too slow.
+    pub(super) fn client_was_slow(&self) {
+        self.0.slow_clients.inc();
+    }
+
+    /// How many clients of events there are, and how often one was too slow.
     #[cfg(test)]
     pub(super) fn clients(&self) -> (i64, u64) {
         (self.0.clients.get(), self.0.slow_clients.get())

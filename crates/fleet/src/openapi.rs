@@ -1,13 +1,19 @@
-//! The description of the API: OpenAPI 3.1 (<https://spec.openapis.org/oas/v3.1.0>), with the schemas of the very types
-//! that are said.
+//! The description of the API: OpenAPI 3.1 (<https://spec.openapis.org/oas/v3.1.0>), made from the routes and the very
+//! types that are read and written.
 
 use std::collections::BTreeMap;
 
-use schemars::generate::{SchemaGenerator, SchemaSettings};
+use aide::generate::in_context;
+use aide::openapi::{Info, License, OpenApi, Operation, PathItem, ReferenceOr, Server};
+use aide::transform::{TransformOpenApi, TransformOperation};
+use axum::Json;
+use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use super::api;
+use super::api::{self, ErrorBody};
 use super::forward::Forward;
+use super::http;
+
 /// The description as the file holds it.
 pub fn text() -> String {
     let text = serde_json::to_string_pretty(&sorted(document()));
@@ -31,159 +37,139 @@ pub fn sorted(value: Value) -> Value {
 
 /// The description.
 pub fn document() -> Value {
-    let mut settings = SchemaSettings::draft2020_12();
-    settings.definitions_path = "/components/schemas".into();
-    settings.meta_schema = None;
-    let mut generator = settings.into_generator();
-    let paths = paths(&mut generator);
-    let webhook = json!({"post": {
-        "summary": "What fleet.forward sends to the platform",
-        "description": "One request in a window for the whole fleet: workers that changed, as they are now. The \
-                        first request of a program tells of every worker. Any 2xx takes it; else the same changes, \
-                        as they are then, are sent again with backoff.",
-        "requestBody": {"required": true, "content": content(&schema::<Forward>(&mut generator))},
-        "responses": {"2XX": {"description": "Taken"}},
-    }});
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Tidegate fleet",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": "The state of every worker on one status exchange. Receivers ignore fields that they do \
-                            not know.",
-            "license": {"name": "MIT OR Apache-2.0"},
+    aide::generate::extract_schemas(true);
+    let mut description = OpenApi {
+        info: Info {
+            title: "Tidegate fleet".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            description: Some(
+                "The state of every worker on one status exchange. Receivers ignore fields that they do not know."
+                    .into(),
+            ),
+            license: Some(License {
+                name: "MIT OR Apache-2.0".into(),
+                ..License::default()
+            }),
+            ..Info::default()
         },
-        "servers": [{"url": "/"}],
-        "paths": paths,
-        "webhooks": {"forward": webhook},
-        "components": {
-            "schemas": generator.take_definitions(true),
-            "securitySchemes": {
-                "command": {"type": "http", "scheme": "bearer", "description": "fleet.token"},
-                "read": {"type": "http", "scheme": "bearer",
-                         "description": "fleet.read_token, where it is configured; fleet.token will do as well"},
-            },
-        },
+        servers: vec![Server {
+            url: "/".into(),
+            ..Server::default()
+        }],
+        ..OpenApi::default()
+    };
+    let webhook = ReferenceOr::Item(PathItem {
+        post: Some(forward()),
+        ..PathItem::default()
+    });
+    description.webhooks.insert("forward".into(), webhook);
+    let _router = http::described().finish_api_with(&mut description, whole);
+    serde_json::to_value(description).expect("a description is plain data")
+}
+
+fn whole(api: TransformOpenApi<'_>) -> TransformOpenApi<'_> {
+    let token = |description: &str| aide::openapi::SecurityScheme::Http {
+        scheme: "bearer".into(),
+        bearer_format: None,
+        description: Some(description.into()),
+        extensions: Default::default(),
+    };
+    api.default_response_with::<Json<ErrorBody>, _>(|response| {
+        response.description("Why it failed")
     })
+    .security_scheme("command", token("fleet.token"))
+    .security_scheme(
+        "read",
+        token("fleet.read_token, if it is configured; fleet.token will do as well"),
+    )
 }
 
-fn paths(generator: &mut SchemaGenerator) -> Value {
-    let id = json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"},
-                    "description": "The worker's id"});
-    let limit = |most: u32| {
-        json!({"name": "limit", "in": "query",
-               "schema": {"type": "integer", "minimum": 1, "maximum": most}, "description": "At most this many"})
-    };
-    let text = |name: &str, description: &str| json!({"name": name, "in": "query", "schema": {"type": "string"}, "description": description});
-    let workers = [
-        text(
-            "state",
-            "Only workers in one of these states, with commas between",
-        ),
-        text(
-            "name",
-            "Only workers whose name or id holds this, whatever its case",
-        ),
-        limit(10_000),
-        text("after", "Only workers after this id: what `next` was"),
-    ];
-    let drains = [
-        limit(1_000),
-        text(
-            "before",
-            "Only drains before: what `next` was, or an RFC 3339 time",
-        ),
-    ];
-    let error = &schema::<api::ErrorBody>(generator);
-    let read = |summary: &str, parameters: &[Value], schema: &Value| {
-        json!({"get": {
-            "summary": summary,
-            "security": [{}, {"read": []}, {"command": []}],
-            "parameters": parameters,
-            "responses": {
-                "200": {"description": "So it is", "content": content(schema)},
-                "default": {"description": "Why not", "content": content(error)},
-            },
-        }})
-    };
-    let by_id = std::slice::from_ref(&id);
-    let mut paths = json!({
-        "/api/v1/summary": read("The fleet in figures", &[], &schema::<api::Summary>(generator)),
-        "/api/v1/workers": read("Workers, in the order of their ids", &workers, &schema::<api::Workers>(generator)),
-        "/api/v1/workers/{id}": read("A worker and what became of it", by_id, &schema::<api::WorkerDetail>(generator)),
-        "/api/v1/drains": read("Drains, newest first", &drains, &schema::<api::Drains>(generator)),
-        "/api/v1/events": events(generator, error),
-        "/api/v1/openapi.json": {"get": {
-            "summary": "This description",
-            "responses": {"200": {"description": "So it is", "content": content(&json!({"type": "object"}))}},
-        }},
-    });
-    for (command, summary) in [
-        ("drain", "Drain the worker; it exits"),
-        (
-            "pause",
-            "Let the worker consume nothing until it is resumed",
-        ),
-        ("resume", "Let the worker consume again"),
-    ] {
-        let path = format!("/api/v1/workers/{{id}}/{command}");
-        paths[path] = self::command(generator, error, &id, summary);
-    }
-    paths
+/// A request that reads: with a token only if one is configured for reading.
+pub(super) fn read<'o>(operation: TransformOperation<'o>, summary: &str) -> TransformOperation<'o> {
+    let mut operation = operation.summary(summary);
+    operation.inner_mut().security = ["", "read", "command"]
+        .map(|name| {
+            let scheme = (!name.is_empty()).then(|| (name.to_owned(), Vec::new()));
+            scheme.into_iter().collect()
+        })
+        .into();
+    operation
 }
 
-fn command(generator: &mut SchemaGenerator, error: &Value, id: &Value, summary: &str) -> Value {
-    let answer = content(&schema::<api::CommandAnswer>(generator));
-    let why = |description: &str| json!({"description": description, "content": content(error)});
-    json!({"post": {
-        "summary": summary,
-        "security": [{"command": []}],
-        "parameters": [id],
-        "requestBody": {
-            "required": false, "content": content(&schema::<api::CommandRequest>(generator)),
-        },
-        "responses": {
-            "200": {"description": "The worker does it", "content": answer},
-            "400": why("The body is wrong"),
-            "401": why("No token"),
-            "403": why("Not the right token, or commands are off: no token is configured"),
-            "404": why("There is no such worker, or it has ended"),
-            "409": {"description": "The worker refuses", "content": answer},
-            "413": why("The body is too large"),
-            "503": why("The fleet program has no connection to the broker"),
-            "504": why("The worker does not answer"),
-        },
-    }})
+/// A command to a worker.
+pub(super) fn command<'o>(
+    operation: TransformOperation<'o>,
+    summary: &str,
+) -> TransformOperation<'o> {
+    type Answer = Json<api::CommandAnswer>;
+    type Error = Json<ErrorBody>;
+    operation
+        .summary(summary)
+        .security_requirement("command")
+        .input::<Json<api::CommandRequest>>()
+        .with(|mut operation| {
+            if let Some(ReferenceOr::Item(body)) = &mut operation.inner_mut().request_body {
+                body.required = false;
+            }
+            operation
+        })
+        .response_with::<200, Answer, _>(|r| r.description("The worker obeys"))
+        .response_with::<400, Error, _>(|r| r.description("The request is wrong"))
+        .response_with::<401, Error, _>(|r| r.description("There is no token"))
+        .response_with::<403, Error, _>(|r| {
+            r.description("The token is wrong, or commands are off: no token is configured")
+        })
+        .response_with::<404, Error, _>(|r| {
+            r.description("There is no such worker, or it has ended")
+        })
+        .response_with::<409, Answer, _>(|r| r.description("The worker refuses"))
+        .response_with::<413, Error, _>(|r| r.description("The body is too large"))
+        .response_with::<503, Error, _>(|r| {
+            r.description("The fleet program has no connection to the broker")
+        })
+        .response_with::<504, Error, _>(|r| {
+            r.description("The worker has not answered; it may still obey")
+        })
 }
 
-fn events(generator: &mut SchemaGenerator, error: &Value) -> Value {
+/// The stream of events.
+pub(super) fn events(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    let mut operation = read(operation, "What changes, as server-sent events").description(
+        "First `snapshot`, with everything; then `worker` (a whole worker that has changed), `gone` (a worker that is \
+         no longer known), `drain` (a drain that was reported) and `summary`, at least every 15 s. A client that does \
+         not keep up gets another snapshot. One that comes back gets a snapshot, whatever its `Last-Event-ID`. The \
+         data of each event is JSON, by the schema under `x-events`.",
+    );
     let kinds = json!({
-        "snapshot": schema::<api::Snapshot>(generator),
-        "summary": schema::<api::Summary>(generator),
-        "worker": schema::<api::Worker>(generator),
-        "gone": schema::<api::Gone>(generator),
-        "drain": schema::<api::WorkerDrain>(generator),
+        "snapshot": schema::<api::Snapshot>(),
+        "summary": schema::<api::Summary>(),
+        "worker": schema::<api::Worker>(),
+        "gone": schema::<api::Gone>(),
+        "drain": schema::<api::WorkerDrain>(),
     });
-    json!({"get": {
-        "summary": "What changes, as server-sent events",
-        "description": "First `snapshot`, with everything; then `worker` (a whole worker that has changed), `gone` (a \
-                        worker that is no longer known), `drain` (a drain that was reported) and `summary`, at least \
-                        every 15 s. A client that is too slow is dropped. One that comes back gets a snapshot again, \
-                        whatever its `Last-Event-ID`. The data of each event is JSON, by the schema under \
-                        `x-events`.",
-        "security": [{}, {"read": []}, {"command": []}],
-        "responses": {
-            "200": {"description": "Events without an end",
-                    "content": {"text/event-stream": {"schema": {"type": "string"}, "x-events": kinds}}},
-            "default": {"description": "Why not", "content": content(error)},
+    let responses = json!({"200": {
+        "description": "Events without an end",
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "x-events": kinds}},
+    }});
+    let responses = serde_json::from_value(responses).expect("these are responses");
+    operation.inner_mut().responses = Some(responses);
+    operation
+}
+
+fn forward() -> Operation {
+    let operation = json!({
+        "summary": "What fleet.forward sends to the platform",
+        "description": "One request in a window for the whole fleet: workers that changed, as they are now. The first \
+                        request of a program tells of every worker. Any 2xx takes it; else the same changes, as they \
+                        are then, are sent again with backoff.",
+        "requestBody": {
+            "required": true, "content": {"application/json": {"schema": schema::<Forward>()}},
         },
-    }})
+        "responses": {"2XX": {"description": "Taken"}},
+    });
+    serde_json::from_value(operation).expect("this is an operation")
 }
 
-fn content(schema: &Value) -> Value {
-    json!({"application/json": {"schema": schema}})
-}
-
-fn schema<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Value {
-    generator.subschema_for::<T>().to_value()
+fn schema<T: JsonSchema>() -> Value {
+    in_context(|context| context.schema.subschema_for::<T>().to_value())
 }

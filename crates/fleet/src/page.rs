@@ -1,5 +1,9 @@
 //! The page's files, inside the binary.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use axum::http::HeaderValue;
+
 /// One file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Asset {
@@ -57,6 +61,16 @@ const fn kind(name: &str) -> &'static str {
         [.., b'.', b's', b'v', b'g'] => "image/svg+xml",
         [.., b'.', b'h', b't', b'm', b'l'] => "text/html; charset=utf-8",
         _ => "application/octet-stream",
+    }
+}
+
+impl Asset {
+    /// What changes when the content does.
+    pub(super) fn tag(&self) -> HeaderValue {
+        let mut hasher = DefaultHasher::new();
+        self.body.hash(&mut hasher);
+        let tag = format!("\"{:016x}\"", hasher.finish());
+        tag.parse().expect("digits are a header's value")
     }
 }
 

@@ -12,8 +12,9 @@ use super::super::tree::Tree;
 use super::super::{HandlersFrom, value};
 use super::{HOUR, MINUTE, broker, handler, pem};
 
-pub(super) const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 13] = [
     "http",
+    "hosts",
     "token",
     "token_file",
     "read_token",
@@ -39,6 +40,11 @@ pub(super) fn read(section: &Section<'_>, handlers: HandlersFrom) -> FleetSettin
     let mut fleet = FleetSettings::default();
     let secrets = handlers == HandlersFrom::Nobody;
     section.set(&mut fleet.http, "http", address);
+    fleet.hosts = section
+        .list("hosts")
+        .iter()
+        .filter_map(|name| name.read(host))
+        .collect();
     fleet.token = token(section, "token", "token_file", secrets);
     fleet.read_token = token(section, "read_token", "read_token_file", secrets);
     fleet.events_vhost = section.read("events_vhost", value::bytes(1, 255));
@@ -62,6 +68,20 @@ fn address(tree: &Tree) -> Result<SocketAddr, Rule> {
     let rule = "must be an IP address and a port such as \"127.0.0.1:8080\"";
     let text = value::text(tree).map_err(|_type| rule)?;
     text.parse().map_err(|_words| rule.into())
+}
+
+fn host(tree: &Tree) -> Result<String, Rule> {
+    let name = value::text(tree)?;
+    let of_a_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let right = (1..=253).contains(&name.len()) && name.bytes().all(of_a_host);
+    if right || name == "*" {
+        Ok(name)
+    } else {
+        Err(
+            "must be a host name without a port, such as \"fleet.example.org\", or \"*\" for any"
+                .into(),
+        )
+    }
 }
 
 fn token(section: &Section<'_>, key: &str, file: &str, secrets: bool) -> Option<SecretString> {

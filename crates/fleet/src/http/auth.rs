@@ -1,9 +1,11 @@
 //! Who may read, and who may command.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum_extra::headers::authorization::Bearer;
+use axum_extra::headers::{Authorization, HeaderMapExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
@@ -33,7 +35,7 @@ impl Tokens {
         }
         let given = bearer(headers)?;
         // Both are compared, so that the time says nothing of which it might be.
-        if matches(self.read.as_ref(), given) | matches(self.command.as_ref(), given) {
+        if matches(self.read.as_ref(), &given) | matches(self.command.as_ref(), &given) {
             Ok(())
         } else {
             Err(ApiError::forbidden("the token is not the right one"))
@@ -46,9 +48,9 @@ impl Tokens {
             return Err(ApiError::commands_off());
         }
         let given = bearer(headers)?;
-        if matches(self.command.as_ref(), given) {
+        if matches(self.command.as_ref(), &given) {
             Ok(())
-        } else if matches(self.read.as_ref(), given) {
+        } else if matches(self.read.as_ref(), &given) {
             Err(ApiError::forbidden("the token is for reading only"))
         } else {
             Err(ApiError::forbidden("the token is not the right one"))
@@ -57,22 +59,16 @@ impl Tokens {
 }
 
 /// Takes a time that depends on the lengths alone.
-fn matches(token: Option<&SecretString>, given: &[u8]) -> bool {
+fn matches(token: Option<&SecretString>, given: &Authorization<Bearer>) -> bool {
+    let given = given.token().trim().as_bytes();
     token.is_some_and(|token| token.expose_secret().as_bytes().ct_eq(given).into())
 }
 
 /// The token of `Authorization: Bearer TOKEN` (RFC 6750).
-fn bearer(headers: &HeaderMap) -> Result<&[u8], ApiError> {
-    let value = headers
-        .get(header::AUTHORIZATION)
-        .map(HeaderValue::as_bytes);
-    let token = value.and_then(|value| {
-        let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
-        scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
-    });
-    token
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !token.is_empty())
+fn bearer(headers: &HeaderMap) -> Result<Authorization<Bearer>, ApiError> {
+    let given = headers.typed_get::<Authorization<Bearer>>();
+    given
+        .filter(|given| !given.token().trim().is_empty())
         .ok_or_else(ApiError::unauthorised)
 }
 
@@ -86,6 +82,8 @@ pub(super) async fn may_read(State(api): State<Api>, request: Request, next: Nex
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header;
+
     use super::*;
 
     fn headers(value: &str) -> HeaderMap {

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tracing::info;
 
 use super::Api;
 use super::error::ApiError;
+use super::query::{Path, WorkerPath};
 use super::read::unknown_worker;
 use crate::api::{CommandAnswer, CommandRequest, WorkerState};
 use crate::speaker::CommandError;
@@ -19,22 +20,69 @@ const BODY_LIMIT: usize = 16 << 10;
 /// Bytes of a reason.
 const REASON_LIMIT: usize = 500;
 
-/// `POST /api/v1/workers/ID/COMMAND`. The token is looked at before anything else.
-pub(super) async fn command(
+/// `POST /api/v1/workers/ID/drain`
+pub(super) async fn drain(
     State(api): State<Api>,
-    Path((id, word)): Path<(String, String)>,
     headers: HeaderMap,
+    path: Result<Path<WorkerPath>, ApiError>,
     body: Body,
 ) -> Response {
-    let answered = match api.tokens.may_command(&headers) {
-        Ok(()) => give(&api, &id, &word, body).await,
-        Err(error) => Err(error),
+    let command = |reason| Command::Drain { reason };
+    answered(&api, &headers, path, "drain", command, body).await
+}
+
+/// `POST /api/v1/workers/ID/pause`
+pub(super) async fn pause(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    path: Result<Path<WorkerPath>, ApiError>,
+    body: Body,
+) -> Response {
+    let command = |reason| Command::Pause { reason };
+    answered(&api, &headers, path, "pause", command, body).await
+}
+
+/// `POST /api/v1/workers/ID/resume`
+pub(super) async fn resume(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    path: Result<Path<WorkerPath>, ApiError>,
+    body: Body,
+) -> Response {
+    let command = |_reason| Command::Resume;
+    answered(&api, &headers, path, "resume", command, body).await
+}
+
+/// Gives the command and tells its answer. The token is checked before anything else is looked at.
+async fn answered(
+    api: &Api,
+    headers: &HeaderMap,
+    path: Result<Path<WorkerPath>, ApiError>,
+    word: &'static str,
+    command: impl FnOnce(Option<String>) -> Command,
+    body: Body,
+) -> Response {
+    let answered = async {
+        api.tokens.may_command(headers)?;
+        let Path(WorkerPath { id }) = path?;
+        let command = command(request(body).await?.reason);
+        give(api, &id, word, &command).await
     };
-    match answered {
-        Ok((status, answer)) => {
+    match answered.await {
+        Ok(answer) => {
             let outcome = if answer.ok { "done" } else { "refused" };
             api.shared.metrics.commanded(outcome);
-            info!(worker = id, command = word, outcome, "commanded over http");
+            info!(
+                worker = answer.worker,
+                command = word,
+                outcome,
+                "commanded over http"
+            );
+            let status = if answer.ok {
+                StatusCode::OK
+            } else {
+                StatusCode::CONFLICT
+            };
             (status, Json(answer)).into_response()
         }
         Err(error) => {
@@ -48,23 +96,13 @@ async fn give(
     api: &Api,
     id: &str,
     word: &str,
-    body: Body,
-) -> Result<(StatusCode, CommandAnswer), ApiError> {
-    let reason = request(body).await?.reason;
-    let command = match word {
-        "drain" => Command::Drain { reason },
-        "pause" => Command::Pause { reason },
-        "resume" => Command::Resume,
-        _ => {
-            let message = "the commands are drain, pause and resume";
-            return Err(ApiError::not_found(message));
-        }
-    };
+    command: &Command,
+) -> Result<CommandAnswer, ApiError> {
     let state = || api.shared.fleet().state_of(id);
     let said = match state() {
         None => return Err(unknown_worker(id)),
         Some(WorkerState::Stopped) => Err(CommandError::Gone),
-        Some(_) => api.speaker.command(id, &command).await,
+        Some(_) => api.speaker.command(id, command).await,
     };
     // A control queue outlives its worker by a moment: what is said meanwhile nobody answers.
     let said = match said {
@@ -78,19 +116,13 @@ async fn give(
         api.shared.fleet().queue_gone(id, now);
     }
     let reply = said.map_err(|error| ApiError::of_command(id, &error))?;
-    let status = if reply.ok {
-        StatusCode::OK
-    } else {
-        StatusCode::CONFLICT
-    };
-    let answer = CommandAnswer {
+    Ok(CommandAnswer {
         worker: reply.worker,
         command: word.to_owned(),
         ok: reply.ok,
         phase: reply.phase,
         error: reply.error,
-    };
-    Ok((status, answer))
+    })
 }
 
 /// The body; one that is empty says nothing.

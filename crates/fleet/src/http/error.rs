@@ -1,5 +1,6 @@
 //! What is said of a request that cannot be served.
 
+use aide::OperationOutput;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -47,6 +48,12 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "commands_off", message)
     }
 
+    pub(super) fn host(host: &str) -> Self {
+        let host: String = host.chars().take(200).collect();
+        let message = format!("host {host:?} is not among fleet.hosts");
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "host", message)
+    }
+
     pub(super) fn method() -> Self {
         let message = "this method is not for this path";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", message)
@@ -69,7 +76,12 @@ impl ApiError {
 
     /// What became of a command to this worker.
     pub(super) fn of_command(worker: &str, error: &CommandError) -> Self {
-        let message = format!("worker {worker:?}: {error}");
+        let message = match error {
+            CommandError::NoAnswer => format!(
+                "worker {worker:?}: {error}; the command reached its control queue, and it may still obey"
+            ),
+            error => format!("worker {worker:?}: {error}"),
+        };
         let (status, code) = match error {
             CommandError::Gone => (StatusCode::NOT_FOUND, "gone"),
             CommandError::NoAnswer => (StatusCode::GATEWAY_TIMEOUT, "no_answer"),
@@ -85,6 +97,10 @@ impl ApiError {
     pub(super) fn code(&self) -> &'static str {
         self.code
     }
+}
+
+impl OperationOutput for ApiError {
+    type Inner = ErrorBody;
 }
 
 impl IntoResponse for ApiError {

@@ -1,16 +1,16 @@
 //! The reads.
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::header;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
 use super::Api;
 use super::error::ApiError;
-use super::query;
-use crate::api::{Summary, WorkerDetail};
+use super::query::{DrainsParameters, Path, Query, WorkerPath, WorkersParameters};
+use crate::api::{Drains, Summary, WorkerDetail, Workers};
 use crate::openapi;
+use tidegate::internal::metrics::exposition;
 
 pub(super) async fn summary(State(api): State<Api>) -> Json<Summary> {
     Json(api.hub.summary())
@@ -18,17 +18,15 @@ pub(super) async fn summary(State(api): State<Api>) -> Json<Summary> {
 
 pub(super) async fn workers(
     State(api): State<Api>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let query = query::workers(query.as_deref())?;
+    Query(asked): Query<WorkersParameters>,
+) -> Json<Workers> {
     let now = api.shared.now();
-    let workers = api.shared.fleet().workers(&query, now);
-    Ok(json(&workers))
+    Json(api.shared.fleet().workers(&asked.into(), now))
 }
 
 pub(super) async fn worker(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    Path(WorkerPath { id }): Path<WorkerPath>,
 ) -> Result<Json<WorkerDetail>, ApiError> {
     let now = api.shared.now();
     let detail = api.shared.fleet().detail(&id, now);
@@ -37,15 +35,12 @@ pub(super) async fn worker(
 
 pub(super) async fn drains(
     State(api): State<Api>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let (limit, before) = query::drains(query.as_deref())?;
-    let before = before.as_ref().map(|(at, id)| (*at, id.as_str()));
-    let drains = api.shared.fleet().drains(limit, before);
-    Ok(json(&drains))
+    Query(asked): Query<DrainsParameters>,
+) -> Json<Drains> {
+    Json(api.shared.fleet().drains(asked.limit.0, asked.before()))
 }
 
-pub(super) async fn metrics(State(api): State<Api>) -> impl IntoResponse {
+pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> impl IntoResponse {
     let now = api.shared.now();
     let broker = api.shared.broker();
     let (overview, dropped) = {
@@ -53,24 +48,17 @@ pub(super) async fn metrics(State(api): State<Api>) -> impl IntoResponse {
         (fleet.overview(now), fleet.dropped())
     };
     let text = api.shared.metrics.encode(&overview, broker, dropped);
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let accept = headers.get(header::ACCEPT).map(|value| value.as_bytes());
+    let (content_type, text) = exposition(text, accept);
     ([(header::CONTENT_TYPE, content_type)], text)
 }
 
-pub(super) async fn openapi() -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        openapi::text(),
-    )
+pub(super) async fn openapi() -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (json, openapi::text()).into_response()
 }
 
 pub(super) fn unknown_worker(id: &str) -> ApiError {
     let id: String = id.chars().take(200).collect();
     ApiError::not_found(format!("worker {id:?} is not known"))
-}
-
-/// Written at once, outside of the fleet's lock.
-fn json(value: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(value).expect("what is said is plain data");
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

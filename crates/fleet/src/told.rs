@@ -1,0 +1,129 @@
+//! A piece of the stream of events: made once for all clients, and compressed once for those that want it so.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+
+/// The head of a gzip stream (RFC 1952): no name, no time, no system.
+const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+/// The last block of a deflate stream (RFC 1951), which is empty.
+const LAST_BLOCK: [u8; 2] = [3, 0];
+/// Bytes by which the room for compressed data grows at least.
+const ROOM: usize = 4 << 10;
+
+/// One piece.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    plain: Bytes,
+    deflated: OnceLock<Bytes>,
+}
+
+impl From<Vec<u8>> for Told {
+    fn from(plain: Vec<u8>) -> Self {
+        Self {
+            plain: plain.into(),
+            deflated: OnceLock::new(),
+        }
+    }
+}
+
+impl Told {
+    /// The piece as it is.
+    pub(crate) fn plain(&self) -> Bytes {
+        self.plain.clone()
+    }
+
+    /// The piece as deflate blocks that refer to nothing before them and end at a byte: so pieces can follow each other
+    /// in the streams of clients that began at different times.
+    fn deflated(&self) -> Bytes {
+        let deflated = self.deflated.get_or_init(|| deflate(&self.plain).into());
+        deflated.clone()
+    }
+}
+
+fn deflate(plain: &[u8]) -> Vec<u8> {
+    let mut compress = Compress::new(Compression::fast(), false);
+    let mut deflated = Vec::with_capacity(plain.len() / 8 + ROOM);
+    loop {
+        let done = usize::try_from(compress.total_in()).expect("it was in memory");
+        let status = compress
+            .compress_vec(&plain[done..], &mut deflated, FlushCompress::Sync)
+            .expect("compressing does not fail");
+        let all = usize::try_from(compress.total_in()).expect("it was in memory") == plain.len();
+        // Room that is left says that everything was flushed.
+        if all && deflated.len() < deflated.capacity() && status == Status::Ok {
+            return deflated;
+        }
+        deflated.reserve(deflated.capacity().max(ROOM));
+    }
+}
+
+/// One client's stream of pieces as gzip.
+#[derive(Debug, Default)]
+pub(crate) struct Gzip {
+    begun: bool,
+    check: Crc,
+}
+
+impl Gzip {
+    /// What to send for the next piece.
+    pub(crate) fn next(&mut self, told: &Told) -> Bytes {
+        self.check.update(&told.plain);
+        let deflated = told.deflated();
+        if std::mem::replace(&mut self.begun, true) {
+            return deflated;
+        }
+        [&HEAD[..], &deflated].concat().into()
+    }
+
+    /// What ends the stream.
+    pub(crate) fn end(&self) -> Bytes {
+        let sum = self.check.sum().to_le_bytes();
+        let bytes = self.check.amount().to_le_bytes();
+        [&LAST_BLOCK[..], &sum, &bytes].concat().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use flate2::read::GzDecoder;
+
+    use super::*;
+
+    #[test]
+    fn pieces_that_were_compressed_apart_are_one_stream() {
+        let long: String = (0..200_000).map(|number| format!("{number},")).collect();
+        let pieces = ["first", "", &long, "last"].map(|text| Told::from(text.as_bytes().to_vec()));
+        for from in 0..pieces.len() {
+            let mut gzip = Gzip::default();
+            let mut sent = Vec::new();
+            for piece in &pieces[from..] {
+                sent.extend_from_slice(&gzip.next(piece));
+            }
+            sent.extend_from_slice(&gzip.end());
+            let mut read = Vec::new();
+            GzDecoder::new(&*sent)
+                .read_to_end(&mut read)
+                .expect("it is gzip");
+            let plain: Vec<u8> = pieces[from..]
+                .iter()
+                .flat_map(|piece| piece.plain())
+                .collect();
+            assert_eq!(read, plain);
+        }
+    }
+
+    #[test]
+    fn a_piece_can_be_read_as_soon_as_it_is_there() {
+        let mut gzip = Gzip::default();
+        let sent = gzip.next(&Told::from(b"event: summary\n\n".to_vec()));
+        let mut read = [0; 16];
+        GzDecoder::new(&*sent)
+            .read_exact(&mut read)
+            .expect("it is all there");
+        assert_eq!(&read, b"event: summary\n\n");
+    }
+}
