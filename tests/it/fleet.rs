@@ -170,7 +170,7 @@ async fn without_a_token_commands_are_off_and_a_read_token_closes_reads() {
 fn told(mut workers: Vec<Value>) -> Vec<Value> {
     for worker in &mut workers {
         let fields = worker.as_object_mut().unwrap();
-        for of_receipt in ["lease", "last_heard", "load"] {
+        for of_receipt in ["lease", "last_heard", "load", "figures"] {
             fields.remove(of_receipt);
         }
         if fields["state"] == "lost" {

@@ -36,6 +36,7 @@ mod python;
 mod queues;
 mod refusals;
 mod retry;
+mod roll;
 mod signals_children;
 mod simulate;
 mod smoke;

@@ -1,5 +1,6 @@
 //! What a worker says of itself: status messages, health, metrics.
 
+use crate::harness::commander::Commander;
 use crate::harness::gate::Gate;
 use crate::harness::proxy::{Direction, Event, Proxy};
 use crate::harness::status::{BEATS, StatusMessage, StatusTap};
@@ -48,6 +49,62 @@ async fn a_worker_says_what_it_is_and_what_becomes_of_it() {
     let expected: Vec<u64> = (1..=messages.len() as u64).collect();
     assert_eq!(sequence, expected);
     assert_eq!(messages.last().unwrap().kind(), "drain");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_is_four_messages_and_a_pause_and_a_resume_are_one_each_however_many_nodes() {
+    let vhost = Vhost::new().await;
+    let tap = StatusTap::start(&vhost).await;
+    let mut config = WorkerConfig::new(vhost.url());
+    for number in 0..100 {
+        let queue = format!("q{number}");
+        config = config.node(&queue, "type = \"classic\"\nhandler = { log = {} }");
+    }
+    let mut worker = Worker::ready(&config).await;
+    worker.logged("listening for commands").await;
+    let running = tap.state("running").await;
+    assert_eq!(running.json["nodes"].as_array().unwrap().len(), 100);
+    let id = running.json["worker"].as_str().unwrap();
+    let commander = Commander::new(&vhost).await;
+    let command = async |word: &str, phase: &str, count: usize| {
+        let reply = commander
+            .command(id, &serde_json::json!({"command": word}))
+            .await;
+        assert!(reply.ok, "{reply:?}");
+        eventually(format_args!("it is {phase}"), async || {
+            let phases = tap.phases();
+            let told = phases.iter().filter(|told| *told == phase).count();
+            expect_that(told == count, || format!("{phases:?}"))
+        })
+        .await;
+    };
+    command("pause", "paused", 1).await;
+    command("resume", "running", 2).await;
+    worker.drained().await;
+    tap.drain().await;
+    let mut phases = tap.phases();
+    // A start that takes less than the time that changes are gathered in is one state.
+    phases.retain(|phase| phase != "starting");
+    assert_eq!(phases, ["running", "paused", "running", "draining"]);
+    let count = tap.messages().len();
+    assert!((5..=6).contains(&count), "{:?}", tap.messages());
+    assert_eq!(tap.of_kind("drain").len(), 1);
+    assert_eq!(tap.of_kind("beat").len(), 0);
+    let nodes = |state: &StatusMessage| {
+        let nodes = state.json["nodes"].as_array().unwrap().clone();
+        nodes
+            .iter()
+            .map(|node| node["phase"].clone())
+            .collect::<Vec<_>>()
+    };
+    for state in tap.of_kind("state") {
+        let phase = state.json["phase"].clone();
+        assert!(
+            nodes(&state).iter().all(|node| *node == phase),
+            "{}",
+            state.json
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

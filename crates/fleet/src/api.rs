@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use overview::{Counts, Messages, Overview, Week};
 pub use worker::{
-    Drain, HistoryEntry, HistoryKind, Lease, Node, Worker, WorkerDetail, WorkerState,
+    Drain, Figures, HistoryEntry, HistoryKind, Lease, Node, Worker, WorkerDetail, WorkerState,
 };
 
 use super::clock::Moment;
@@ -102,6 +102,19 @@ pub struct Snapshot {
 pub struct Gone {
     /// The worker's id.
     pub id: Arc<str>,
+}
+
+/// What a page shows, in `POST /api/v1/watch`. It holds for 30 s.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WatchRequest {
+    /// Whether the page shows the list of all workers.
+    #[serde(default)]
+    pub all: bool,
+    /// Ids of the workers that it shows in detail, or has on the screen; at most 200. In a large fleet their figures
+    /// come first.
+    #[serde(default)]
+    pub workers: Vec<Arc<str>>,
 }
 
 /// What a command may carry.

@@ -1,5 +1,12 @@
-//! How fast a large fleet may beat: an interval that keeps all its beats together below a target. Pure.
+//! Which workers are asked for beats, and at what pace: those that somebody looks at, within a budget of beats per
+//! second for the whole fleet. Pure.
+//!
+//! - While somebody looks at all workers, all are asked for one pace. If the budget does not allow the best pace, the
+//!   workers on the screen get half of the budget at most, and all workers share the rest.
+//! - A request lasts for a minute, is renewed while it is needed, and is ended when nobody looks any more.
+//! - Workers that beat faster by themselves than the budget allows are asked to beat more slowly.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,20 +14,40 @@ use super::clock::Moment;
 use tidegate::internal::status::control::Command;
 use tidegate::internal::status::wire::millis;
 
-/// A shorter interval than this is nobody's: nothing is said.
-const SHORTEST: Duration = Duration::from_secs(1);
+/// The best pace: with it, what a page shows is at most three seconds old.
+const PACE: Duration = Duration::from_millis(1_250);
+/// The best pace for workers on the screen, if the budget does not allow [`PACE`] for all.
+const SCREEN_PACE: Duration = Duration::from_secs(2);
 /// The longest interval asked for.
 const LONGEST: Duration = Duration::from_mins(15);
-/// How long it holds; then workers beat as they would.
-const HOLDS: Duration = Duration::from_mins(10);
-/// It is said again after so long, before it lapses.
-const RENEWED: Duration = Duration::from_mins(4);
-/// It is said at most so often to all.
+/// How long a request lasts, and after how long it is renewed.
+const HOLDS: Duration = Duration::from_mins(1);
+const RENEWED: Duration = Duration::from_secs(25);
+/// How often all workers are asked for another pace, at most.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A fleet that grew or shrank by this share is told another interval.
+/// A pace that differs by this share is worth another request.
 const TOLERANCE: f64 = 0.2;
+/// Requests to single workers at a time; the others follow.
+const TELLS_LIMIT: usize = 100;
 
-/// What to tell whom.
+/// A worker whose own interval is longer than this is not asked to slow down.
+const OWN_LEAST: Duration = Duration::from_secs(1);
+/// How long a request to slow down lasts. A worker that still beats too fast after it is asked again.
+const SLOWED_FOR: Duration = Duration::from_mins(10);
+/// How long a worker has until it must have slowed down. For as long after somebody looked, leases still tell of the
+/// pace that was asked for, not of a worker's own.
+const SLOW_AFTER: Duration = Duration::from_mins(1);
+
+/// What is looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// Every worker.
+    pub all: bool,
+    /// These workers in detail, or on a screen.
+    pub workers: BTreeSet<Arc<str>>,
+}
+
+/// A request, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tell {
     /// The worker; nothing for all.
@@ -28,11 +55,25 @@ pub(super) struct Tell {
     pub command: Command,
 }
 
-/// The cadence of a fleet.
+/// The pace for all workers and the one for those on the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    all: Option<Duration>,
+    screen: Option<Duration>,
+}
+
+/// The requests of one fleet program.
 #[derive(Debug)]
 pub(super) struct Cadence {
+    program: String,
+    /// Counts connections: on a new one this program is a new requester, because it may have missed full beats.
+    connection: u64,
     beats_per_second: f64,
-    told: Option<Told>,
+    all: Option<Told>,
+    screen: BTreeMap<Arc<str>, Told>,
+    /// When workers were asked to slow down, of late.
+    slowed: BTreeMap<Arc<str>, Moment>,
+    demanded: Option<Moment>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,107 +83,189 @@ struct Told {
 }
 
 impl Cadence {
-    /// All beats together are to be at most so many per second.
-    pub(super) fn new(beats_per_second: u32) -> Self {
+    /// The requests of `program`; all beats together are to be at most so many per second.
+    pub(super) fn new(program: String, beats_per_second: u32) -> Self {
         Self {
+            program,
+            connection: 0,
             beats_per_second: beats_per_second.into(),
-            told: None,
+            all: None,
+            screen: BTreeMap::new(),
+            slowed: BTreeMap::new(),
+            demanded: None,
         }
     }
 
-    /// The connection is new: nobody is known to have been told.
+    /// The connection is new: nobody is known to have been asked.
     pub(super) fn forget(&mut self) {
-        self.told = None;
+        self.connection += 1;
+        self.all = None;
+        self.screen.clear();
+        self.slowed.clear();
     }
 
-    /// What to tell now, where `living` workers beat, `fresh` of which are new.
-    pub(super) fn due(&mut self, living: usize, fresh: &[Arc<str>], now: Moment) -> Vec<Tell> {
-        let living = u32::try_from(living).unwrap_or(u32::MAX);
-        let floor = Duration::from_secs_f64(f64::from(living) / self.beats_per_second);
-        let floor = floor.min(LONGEST);
-        if floor < SHORTEST {
-            // What was said lapses by itself.
-            self.told = self.told.filter(|told| now.since(told.at) < HOLDS);
+    /// All workers are asked once more.
+    pub(super) fn ask_all_again(&mut self) {
+        self.all = None;
+    }
+
+    /// What to ask now. `living` workers beat, of which `fresh` are new.
+    pub(super) fn due(
+        &mut self,
+        demand: &Demand,
+        living: usize,
+        fresh: &[Arc<str>],
+        now: Moment,
+    ) -> Vec<Tell> {
+        if *demand != Demand::default() {
+            self.demanded = Some(now);
+        }
+        let plan = self.plan(demand, living);
+        let mut tells = self.tell_all(plan.all, fresh, now);
+        tells.extend(self.tell_screen(demand, plan.screen, now));
+        tells
+    }
+
+    /// Asks workers to slow down whose own pace, `own_per_second` for the whole fleet, is more than the budget.
+    /// `faster` names those whose own interval is shorter than the one that it is given.
+    pub(super) fn slow(
+        &mut self,
+        living: usize,
+        own_per_second: f64,
+        faster: impl FnOnce(Duration) -> Vec<Arc<str>>,
+        now: Moment,
+    ) -> Vec<Tell> {
+        self.slowed.retain(|_, at| now.since(*at) < SLOW_AFTER);
+        let interval = per_second(living, self.beats_per_second);
+        let demanded = self.demanded.is_some_and(|at| now.since(at) < SLOW_AFTER);
+        if demanded || interval < OWN_LEAST || own_per_second <= self.beats_per_second {
             return Vec::new();
         }
-        match self.told {
-            Some(told) if holds(told, floor, now) => fresh
+        let by = format!("{}.budget", self.program);
+        let mut tells = Vec::new();
+        for worker in faster(interval.mul_f64(1.0 - TOLERANCE)) {
+            if tells.len() >= TELLS_LIMIT {
+                break;
+            }
+            if !self.slowed.contains_key(&worker) {
+                self.slowed.insert(Arc::clone(&worker), now);
+                tells.push(tell(Some(worker), interval, SLOWED_FOR, &by));
+            }
+        }
+        tells
+    }
+
+    /// What ends the requests of those who look, for a program that ends.
+    pub(super) fn end(&mut self) -> Vec<Tell> {
+        self.due(&Demand::default(), 0, &[], Moment::default())
+    }
+
+    fn by(&self, part: &str) -> String {
+        format!("{}.{}.{part}", self.program, self.connection)
+    }
+
+    fn plan(&self, demand: &Demand, living: usize) -> Plan {
+        let budget = self.beats_per_second;
+        let screen = demand.workers.len();
+        if demand.all {
+            if per_second(living, budget) <= PACE {
+                return Plan {
+                    all: Some(PACE),
+                    screen: None,
+                };
+            }
+            let pace = SCREEN_PACE.max(per_second(screen, budget / 2.0));
+            let left = budget - as_f64(screen) / pace.as_secs_f64();
+            return Plan {
+                all: Some(per_second(living, left)),
+                screen: Some(pace),
+            };
+        }
+        Plan {
+            all: None,
+            screen: Some(PACE.max(per_second(screen, budget))),
+        }
+    }
+
+    fn tell_all(
+        &mut self,
+        interval: Option<Duration>,
+        fresh: &[Arc<str>],
+        now: Moment,
+    ) -> Vec<Tell> {
+        let by = self.by("all");
+        let Some(interval) = interval else {
+            let ended = self.all.take();
+            let end = ended.map(|told| tell(None, told.interval, Duration::ZERO, &by));
+            return end.into_iter().collect();
+        };
+        match self.all {
+            Some(told) if now.since(told.at) < PATIENCE || told.holds(interval, now) => fresh
                 .iter()
-                .map(|worker| Tell {
-                    worker: Some(Arc::clone(worker)),
-                    command: command(told.interval),
-                })
+                .map(|worker| tell(Some(Arc::clone(worker)), told.interval, HOLDS, &by))
                 .collect(),
             _ => {
-                self.told = Some(Told {
-                    at: now,
-                    interval: floor,
-                });
-                vec![Tell {
-                    worker: None,
-                    command: command(floor),
-                }]
+                self.all = Some(Told { at: now, interval });
+                vec![tell(None, interval, HOLDS, &by)]
             }
         }
     }
+
+    fn tell_screen(&mut self, demand: &Demand, pace: Option<Duration>, now: Moment) -> Vec<Tell> {
+        let by = self.by("screen");
+        let shown = |worker: &Arc<str>| pace.is_some() && demand.workers.contains(worker);
+        let gone: Vec<_> = self
+            .screen
+            .keys()
+            .filter(|worker| !shown(worker))
+            .cloned()
+            .collect();
+        let mut tells = Vec::new();
+        for worker in gone.into_iter().take(TELLS_LIMIT) {
+            if let Some(told) = self.screen.remove(&worker) {
+                tells.push(tell(Some(worker), told.interval, Duration::ZERO, &by));
+            }
+        }
+        let Some(interval) = pace else { return tells };
+        for worker in &demand.workers {
+            let told = self.screen.get(worker);
+            if tells.len() < TELLS_LIMIT && !told.is_some_and(|told| told.holds(interval, now)) {
+                let told = Told { at: now, interval };
+                self.screen.insert(Arc::clone(worker), told);
+                tells.push(tell(Some(Arc::clone(worker)), interval, HOLDS, &by));
+            }
+        }
+        tells
+    }
 }
 
-fn holds(told: Told, floor: Duration, now: Moment) -> bool {
-    let since = now.since(told.at);
-    let ratio = floor.as_secs_f64() / told.interval.as_secs_f64();
-    let alike = (ratio - 1.0).abs() <= TOLERANCE;
-    since < PATIENCE || (alike && since < RENEWED)
+impl Told {
+    fn holds(self, interval: Duration, now: Moment) -> bool {
+        let ratio = interval.as_secs_f64() / self.interval.as_secs_f64();
+        now.since(self.at) < RENEWED && (ratio - 1.0).abs() <= TOLERANCE
+    }
 }
 
-fn command(interval: Duration) -> Command {
-    Command::Cadence {
-        interval_ms: millis(interval),
-        for_ms: millis(HOLDS),
-        by: None,
+/// The interval at which so many workers make so many beats per second.
+fn per_second(workers: usize, beats: f64) -> Duration {
+    let interval = Duration::try_from_secs_f64(as_f64(workers) / beats);
+    interval.unwrap_or(LONGEST).min(LONGEST)
+}
+
+fn as_f64(count: usize) -> f64 {
+    u32::try_from(count).unwrap_or(u32::MAX).into()
+}
+
+fn tell(worker: Option<Arc<str>>, interval: Duration, lasting: Duration, by: &str) -> Tell {
+    Tell {
+        worker,
+        command: Command::Cadence {
+            interval_ms: millis(interval).max(1),
+            for_ms: millis(lasting),
+            by: Some(by.to_owned()),
+        },
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(s: i64) -> Moment {
-        Moment::from_ms(s * 1_000)
-    }
-
-    fn all(seconds: u64) -> Vec<Tell> {
-        vec![Tell {
-            worker: None,
-            command: command(Duration::from_secs(seconds)),
-        }]
-    }
-
-    #[test]
-    fn a_small_fleet_is_told_nothing() {
-        let mut cadence = Cadence::new(200);
-        assert!(cadence.due(199, &["w".into()], at(0)).is_empty());
-    }
-
-    #[test]
-    fn a_large_fleet_is_told_before_it_lapses_and_when_it_has_grown() {
-        let mut cadence = Cadence::new(200);
-        assert_eq!(cadence.due(5_000, &[], at(0)), all(25));
-        assert!(cadence.due(5_900, &[], at(1)).is_empty());
-        assert!(cadence.due(9_000, &[], at(4)).is_empty(), "not at once");
-        assert_eq!(cadence.due(9_000, &[], at(5)), all(45));
-        assert!(cadence.due(9_000, &[], at(244)).is_empty());
-        assert_eq!(cadence.due(9_000, &[], at(245)), all(45));
-        cadence.forget();
-        assert_eq!(cadence.due(9_000, &[], at(246)), all(45));
-    }
-
-    #[test]
-    fn who_is_new_is_told_alone() {
-        let mut cadence = Cadence::new(200);
-        cadence.due(5_000, &[], at(0));
-        let tells = cadence.due(5_001, &["w-1".into()], at(10));
-        assert_eq!(tells.len(), 1);
-        assert_eq!(tells[0].worker.as_deref(), Some("w-1"));
-        assert_eq!(tells[0].command, command(Duration::from_secs(25)));
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
-//! Tells a platform what changes: one request in a window for the whole fleet, with whole workers, newest wins.
+//! Tells a platform what changes: one request in a window for the whole fleet. It carries whole workers as they are
+//! then, not differences.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -13,17 +13,13 @@ use tracing::{info, warn};
 
 use super::api::{Summary, Worker, WorkerDrain};
 use super::hub::Hub;
+use super::pending::{Pending, Untold};
 use super::shared::Shared;
-use super::state::Changes;
 use tidegate::config::ForwardSettings;
 use tidegate::handler::HandlerError;
 use tidegate::internal::broker::Backoff;
 use tidegate::internal::handler::HttpClient;
 
-/// Workers in one request; the others follow in the next.
-const WORKERS_LIMIT: usize = 2_000;
-/// Workers that are gone, kept until they are told; the platform learns of others from the whole fleet.
-const GONE_LIMIT: usize = 10_000;
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
@@ -32,7 +28,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 pub struct Forward {
     /// Version of the body: 1.
     pub v: u32,
-    /// Which fleet program this is, new at each start; each tells everything once, and then what changes.
+    /// Which fleet program this is, new at each start. Each one tells everything once, and then what changes.
     pub program: String,
     /// Counts this program's requests that were taken, from 1.
     pub seq: u64,
@@ -46,56 +42,6 @@ pub struct Forward {
     pub drains: Vec<WorkerDrain>,
     /// Whether more changes wait for the next request.
     pub more: bool,
-}
-
-/// Whose change the platform has not been told.
-#[derive(Debug, Default)]
-pub(crate) struct Pending(Mutex<Untold>);
-
-#[derive(Debug, Default, Clone)]
-struct Untold {
-    workers: BTreeSet<Arc<str>>,
-    gone: BTreeSet<Arc<str>>,
-    drains: BTreeSet<Arc<str>>,
-}
-
-impl Pending {
-    /// Notes changes. They are bounded by the workers there are.
-    pub(super) fn note(&self, changes: &Changes) {
-        let mut untold = self.untold();
-        untold.workers.extend(changes.workers.iter().cloned());
-        untold.drains.extend(changes.drains.iter().cloned());
-        for id in &changes.gone {
-            untold.workers.remove(id);
-            untold.drains.remove(id);
-            untold.gone.insert(Arc::clone(id));
-        }
-        while untold.gone.len() > GONE_LIMIT {
-            untold.gone.pop_first();
-        }
-    }
-
-    fn untold(&self) -> MutexGuard<'_, Untold> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the next request tells; whether more is left.
-    fn take(&self) -> (Untold, bool) {
-        let mut untold = self.untold();
-        let mut taken = std::mem::take(&mut *untold);
-        if let Some(first_left) = taken.workers.iter().nth(WORKERS_LIMIT).cloned() {
-            untold.workers = taken.workers.split_off(&first_left);
-        }
-        (taken, !untold.workers.is_empty())
-    }
-
-    /// What was taken has not been told.
-    fn put_back(&self, taken: Untold) {
-        let mut untold = self.untold();
-        untold.workers.extend(taken.workers);
-        untold.drains.extend(taken.drains);
-        untold.gone.extend(taken.gone);
-    }
 }
 
 /// The part that forwards.
@@ -130,8 +76,8 @@ impl Forwarder {
         })
     }
 
-    /// Forwards, until it is dropped. A request that is not taken is tried again with backoff, with what is newest
-    /// then.
+    /// Forwards until it is dropped. If a request is not taken, another one follows after a backoff, with what is
+    /// newest then.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::default();
         let mut seq = 1;
@@ -174,7 +120,7 @@ impl Forwarder {
         let answer = answered.map_err(|error| error.to_string())?;
         match answer.status {
             status if status.is_success() => Ok(()),
-            // Trying again with the same would help nobody; the next window has newer.
+            // The same request would fail again; the next window has newer content.
             StatusCode::PAYLOAD_TOO_LARGE => Err("it is too large for it (413)".to_owned()),
             status => Err(format!("it answers {status}")),
         }
@@ -197,39 +143,5 @@ impl Forwarder {
             more,
             summary,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn changes(workers: std::ops::Range<usize>, gone: &[&str]) -> Changes {
-        Changes {
-            workers: workers
-                .map(|number| format!("w-{number:05}").into())
-                .collect(),
-            gone: gone.iter().map(|id| Arc::from(*id)).collect(),
-            drains: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_request_is_bounded_and_the_rest_follows() {
-        let pending = Pending::default();
-        pending.note(&changes(0..5_000, &[]));
-        pending.note(&changes(0..10, &["w-00001"]));
-        let (taken, more) = pending.take();
-        assert_eq!(taken.workers.len(), WORKERS_LIMIT);
-        assert!(more);
-        assert!(!taken.workers.contains("w-00001"), "it is gone");
-        assert_eq!(taken.gone.len(), 1);
-        pending.put_back(taken);
-        let told: usize = std::iter::from_fn(|| {
-            let (taken, _) = pending.take();
-            Some(taken.workers.len()).filter(|told| *told > 0)
-        })
-        .sum();
-        assert_eq!(told, 4_999, "nothing is lost");
     }
 }

@@ -11,6 +11,7 @@ mod events;
 mod hosts;
 mod query;
 mod read;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +23,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
+use super::lookers::Lookers;
 use super::openapi;
 use super::page::asset;
 use super::shared::Shared;
@@ -36,6 +38,7 @@ use auth::Tokens;
 use error::ApiError;
 use hosts::Hosts;
 use tidegate::internal::server::{self, ServerLimits};
+use tidegate::lifecycle::Tasks;
 
 /// Clients of events at a time.
 const EVENT_CLIENTS: usize = 256;
@@ -58,9 +61,11 @@ pub(crate) struct Api {
     shared: Arc<Shared>,
     hub: Arc<Hub>,
     speaker: Arc<Speaker>,
+    lookers: Arc<Lookers>,
     tokens: Arc<Tokens>,
     hosts: Arc<Hosts>,
     clients: Arc<Semaphore>,
+    tasks: Tasks,
     stop: CancellationToken,
 }
 
@@ -70,16 +75,20 @@ impl Api {
         shared: Arc<Shared>,
         hub: Arc<Hub>,
         speaker: Arc<Speaker>,
+        lookers: Arc<Lookers>,
         settings: &tidegate::config::FleetSettings,
+        tasks: Tasks,
         stop: CancellationToken,
     ) -> Self {
         Self {
             shared,
             hub,
             speaker,
+            lookers,
             tokens: Arc::new(Tokens::of(settings)),
             hosts: Arc::new(Hosts::new(&settings.hosts)),
             clients: Arc::new(Semaphore::new(EVENT_CLIENTS)),
+            tasks,
             stop,
         }
     }
@@ -145,6 +154,7 @@ fn commands() -> ApiRouter<Api> {
 
 fn router(api: Api) -> Router {
     let reads = Router::from(reads())
+        .route("/api/v1/watch", post(watch::watch))
         .route("/metrics", get(read::metrics))
         .layer(from_fn_with_state(api.clone(), auth::may_read));
     let all = Router::from(commands())
@@ -153,13 +163,21 @@ fn router(api: Api) -> Router {
         .fallback(page)
         .layer(from_fn_with_state(api.clone(), hosts::check))
         // Probes come by whatever name the platform uses, and tell nothing.
-        .route("/livez", get(async || "ok\n"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz));
     all.method_not_allowed_fallback(async || ApiError::method())
         .layer(from_fn(bounded))
         .layer(compression::layer())
         .layer(from_fn(secured))
         .with_state(api)
+}
+
+/// The program lives while all of its tasks do.
+async fn livez(State(api): State<Api>) -> (StatusCode, String) {
+    match api.tasks.failure() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(failure) => (StatusCode::SERVICE_UNAVAILABLE, format!("{failure}\n")),
+    }
 }
 
 /// Ready is who hears the fleet, and has read the log to its end.

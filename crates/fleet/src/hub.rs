@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::api::{Broker, Gone, Program, Snapshot, Summary};
-use super::forward::Pending;
+use super::pending::Pending;
 use super::shared::Shared;
 use super::told::Told;
 

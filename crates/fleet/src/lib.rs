@@ -1,25 +1,28 @@
 //! The fleet program: shows every worker's true state, and commands workers.
 //!
-//! It keeps nothing. States and drain reports are in a stream of the broker's, which is read from its start; beats come
-//! to a queue of its own; who lives is asked. So any number of these programs can run, restart, or be lost.
+//! It keeps nothing on disk. States and drain reports are in a stream of the broker's, which it reads from the start.
+//! Beats come to a queue of its own, and it asks for them while somebody looks. Whether a worker lives it learns from
+//! the worker's control queue. So any number of these programs can run, restart, or be lost.
 
 pub mod api;
 mod cadence;
+mod client;
 pub mod clock;
 mod forward;
-mod guest;
 mod http;
 mod hub;
 mod listener;
+mod lookers;
 mod metrics;
 pub mod openapi;
 mod page;
+mod pending;
 mod shared;
 mod speaker;
 mod start;
 pub mod state;
 mod told;
 
+pub use client::{ClientMode, CommandError, FleetClient};
 pub use forward::Forward;
-pub use guest::{CommandError, Guest, Stay};
 pub use start::{FleetError, RunningFleet, start};

@@ -1,10 +1,11 @@
-//! Listens to the broker: reads the log, takes beats in batches, hears answers, and asks whom the fleet's state wants
-//! asked.
+//! Listens to the broker: reads the log, takes beats in batches, takes replies, asks the workers that the fleet's state
+//! wants asked, and requests beats of those that somebody looks at.
 
-mod ears;
 mod events;
 mod notes;
 mod progress;
+mod requests;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +18,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 use ulid::Ulid;
 
-pub(super) use ears::has_log;
 pub(super) use events::follow as follow_events;
+pub(super) use requests::Requests;
+pub(super) use subscriptions::has_log;
 
-use super::cadence::Cadence;
 use super::shared::Shared;
 use super::speaker::{CommandError, Speaker};
-use super::state::{Ask, FRESH_LIMIT, Message, Origin};
-use ears::{Ears, LOG};
+use super::state::{Ask, Message, Origin, Question};
 use progress::Progress;
+use subscriptions::{LOG, Subscriptions};
 use tidegate::config::Settings;
 use tidegate::delivery::Delivery;
 use tidegate::internal::broker::{Backoff, Batch, BrokerError, Feed, Link, SessionState};
@@ -33,72 +34,70 @@ use tidegate::internal::status::control::{Command, Reply};
 
 /// How often beats are taken, and what is due is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-/// How often the cadence is looked at.
-const CADENCE_LOOK: Duration = Duration::from_secs(1);
 /// Messages of one batch.
 const BATCH: usize = 2_000;
 /// Questions under way at a time.
 const ASKING_LIMIT: usize = 100;
-/// How often a message that cannot be read is worth a line.
+/// A message that cannot be read is logged at most once in this time.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
-
-/// A guest has up to so many workers say everything at once; with more of them it waits for their beats.
-const REPORT_LIMIT: usize = 500;
 
 /// Who listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
-    /// The fleet program: declares what it needs, and sets the fleet's cadence.
+pub(super) enum Role {
+    /// The fleet program: declares what it needs.
     Program,
-    /// A command, for a while: changes nothing. One that is curious has workers say at once what their next beats
-    /// would tell.
-    Guest { curious: bool },
+    /// A command in a terminal: declares nothing but its own queues.
+    Client,
+}
+
+/// What the listener is made of.
+pub(super) struct ListenerParts {
+    pub role: Role,
+    pub settings: Arc<Settings>,
+    /// Who this is; its queues and requests carry it.
+    pub id: String,
+    pub shared: Arc<Shared>,
+    pub speaker: Arc<Speaker>,
+    pub requests: Arc<Requests>,
+    pub session: watch::Receiver<SessionState>,
 }
 
 /// The part that listens.
 pub(super) struct Listener {
-    pub manner: Manner,
-    pub settings: Arc<Settings>,
-    pub id: String,
-    pub shared: Arc<Shared>,
-    pub speaker: Arc<Speaker>,
-    pub session: watch::Receiver<SessionState>,
+    role: Role,
+    settings: Arc<Settings>,
+    id: String,
+    shared: Arc<Shared>,
+    speaker: Arc<Speaker>,
+    session: watch::Receiver<SessionState>,
+    requests: Arc<Requests>,
     progress: Progress,
-    cadence: Cadence,
     connected: bool,
     complained: Option<Instant>,
 }
 
-/// A question under way: to whom, and whether the queue was there.
-type Asked = (Arc<str>, Result<bool, CommandError>);
+/// A question under way: to which worker, what, and whether its queue was there.
+type Asked = (Ask, Result<bool, CommandError>);
 
 impl Listener {
-    pub(super) fn new(
-        manner: Manner,
-        settings: Arc<Settings>,
-        id: String,
-        shared: Arc<Shared>,
-        speaker: Arc<Speaker>,
-        session: watch::Receiver<SessionState>,
-    ) -> Self {
-        let cadence = Cadence::new(settings.fleet.beats_per_second);
+    pub(super) fn new(parts: ListenerParts) -> Self {
         Self {
-            manner,
-            settings,
-            id,
-            shared,
-            speaker,
-            session,
+            role: parts.role,
+            settings: parts.settings,
+            id: parts.id,
+            shared: parts.shared,
+            speaker: parts.speaker,
+            session: parts.session,
+            requests: parts.requests,
             progress: Progress::default(),
-            cadence,
             connected: false,
             complained: None,
         }
     }
 
-    /// Listens until it is dropped; whatever is lost is opened anew.
+    /// Listens until it is dropped; it subscribes anew after each loss.
     ///
-    /// Returns the refusal, where the broker refuses what is needed before anything could be heard.
+    /// Returns the refusal if the broker refuses what is needed before anything could be received.
     pub(super) async fn run(mut self) -> BrokerError {
         let mut backoff = Backoff::default();
         let mut heard_before = false;
@@ -107,21 +106,23 @@ impl Listener {
                 Ok(link) => link,
                 Err(refusal) => return refusal,
             };
-            let opened = Ears::open(&link, &self.settings, &self.id, self.manner, &self.progress);
+            let opened =
+                Subscriptions::open(&link, &self.settings, &self.id, self.role, &self.progress);
             let opened = opened.await;
             let error = match opened {
-                Ok(mut ears) => {
-                    if self.manner == Manner::Program {
+                Ok(mut subscriptions) => {
+                    if self.role == Role::Program {
                         info!("reading the log of states");
                     }
                     heard_before = true;
                     backoff.reset();
                     self.progress.begin(Ulid::new().to_string(), Instant::now());
-                    if ears.log.is_none() {
+                    if subscriptions.log.is_none() {
                         self.progress.nothing_to_read();
                     }
-                    self.speaker.listen_on(Some(ears.replies_queue.clone()));
-                    let error = self.follow(&mut ears).await;
+                    let replies = subscriptions.replies_queue.clone();
+                    self.speaker.listen_on(Some(replies));
+                    let error = self.follow(&mut subscriptions).await;
                     self.speaker.listen_on(None);
                     self.disconnected();
                     error
@@ -129,7 +130,7 @@ impl Listener {
                 Err(error) if error.is_refusal() && !heard_before => return error,
                 Err(error) => error,
             };
-            warn!(%error, "the fleet is not heard; trying again");
+            warn!(%error, "the broker's messages cannot be received; trying again");
             sleep(backoff.next(rand::random())).await;
         }
     }
@@ -148,20 +149,19 @@ impl Listener {
     }
 
     /// Follows what is open, until something is lost.
-    async fn follow(&mut self, ears: &mut Ears) -> BrokerError {
+    async fn follow(&mut self, subscriptions: &mut Subscriptions) -> BrokerError {
         let mut asking = FuturesUnordered::new();
         let mut writing = FuturesUnordered::new();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut cadence_at = Instant::now();
         loop {
             let heard = tokio::select! {
-                batch = read(&mut ears.log) => match batch {
-                    Ok(batch) => self.log(ears, &batch).await,
+                batch = read(&mut subscriptions.log) => match batch {
+                    Ok(batch) => self.log(subscriptions, &batch).await,
                     Err(error) => Err(error),
                 },
-                batch = ears.replies.batch(BATCH) => match batch {
-                    Ok(batch) => self.replies(ears, &batch).await,
+                batch = subscriptions.replies.batch(BATCH) => match batch {
+                    Ok(batch) => self.replies(subscriptions, &batch).await,
                     Err(error) => Err(error),
                 },
                 Some(asked) = asking.next(), if !asking.is_empty() => {
@@ -172,7 +172,12 @@ impl Listener {
                     self.noted(&note, written);
                     Ok(())
                 }
-                _ = look.tick() => self.beats(ears).await,
+                _ = look.tick() => {
+                    if self.connected {
+                        self.requests.look(&self.shared, &self.speaker).await;
+                    }
+                    self.beats(subscriptions).await
+                }
             };
             if let Err(error) = heard {
                 return error;
@@ -187,14 +192,14 @@ impl Listener {
             self.connection().await;
             self.ask(&mut asking);
             self.write_notes(&mut writing);
-            if cadence_at.elapsed() >= CADENCE_LOOK {
-                cadence_at = Instant::now();
-                self.tell_cadence().await;
-            }
         }
     }
 
-    async fn log(&mut self, ears: &Ears, batch: &Batch) -> Result<(), BrokerError> {
+    async fn log(
+        &mut self,
+        subscriptions: &Subscriptions,
+        batch: &Batch,
+    ) -> Result<(), BrokerError> {
         let mut rest = batch.messages.as_slice();
         while !rest.is_empty() {
             let origin = if self.progress.is_caught_up() {
@@ -212,16 +217,16 @@ impl Listener {
             }
         }
         self.progress.read(batch.offset(), Instant::now());
-        match &ears.log {
+        match &subscriptions.log {
             Some(log) => log.ack(batch).await,
             None => Ok(()),
         }
     }
 
-    async fn beats(&mut self, ears: &mut Ears) -> Result<(), BrokerError> {
-        while let Some(batch) = ears.beats.ready(BATCH)? {
+    async fn beats(&mut self, subscriptions: &mut Subscriptions) -> Result<(), BrokerError> {
+        while let Some(batch) = subscriptions.beats.ready(BATCH)? {
             self.take(&batch.messages, Origin::Live);
-            ears.beats.ack(&batch).await?;
+            subscriptions.beats.ack(&batch).await?;
         }
         Ok(())
     }
@@ -243,7 +248,11 @@ impl Listener {
         }
     }
 
-    async fn replies(&mut self, ears: &Ears, batch: &Batch) -> Result<(), BrokerError> {
+    async fn replies(
+        &mut self,
+        subscriptions: &Subscriptions,
+        batch: &Batch,
+    ) -> Result<(), BrokerError> {
         let mut replies = Vec::with_capacity(batch.messages.len());
         for delivery in &batch.messages {
             match serde_json::from_slice::<Reply>(&delivery.body) {
@@ -252,7 +261,7 @@ impl Listener {
                     self.speaker.answered(correlation, &reply);
                     replies.push(reply);
                 }
-                Err(error) => self.complain(&format!("an answer is not one: {error}")),
+                Err(error) => self.complain(&format!("a reply cannot be read: {error}")),
             }
         }
         let now = self.shared.now();
@@ -262,7 +271,7 @@ impl Listener {
                 fleet.answered(&reply.worker, reply.phase, now);
             }
         }
-        ears.replies.ack(batch).await
+        subscriptions.replies.ack(batch).await
     }
 
     fn complain(&mut self, error: &str) {
@@ -274,7 +283,7 @@ impl Listener {
             self.complained = Some(Instant::now());
             warn!(
                 error,
-                "a message on the status exchange is nobody's; ignored"
+                "a message on the status exchange cannot be read; ignored"
             );
         }
     }
@@ -297,25 +306,16 @@ impl Listener {
             self.disconnected();
             return;
         }
-        // Everybody who lives answers: one question instead of thousands.
-        match self.speaker.say(None, &self.question()).await {
+        // Every worker that lives answers: one question instead of thousands.
+        match self.speaker.ask(None, &Command::Ping).await {
             Ok(_) => {
                 self.connected = true;
-                self.cadence.forget();
+                self.requests.forget();
                 self.shared.set_broker(|broker| broker.connected = true);
                 let now = self.shared.now();
                 self.shared.fleet().connected(now);
             }
             Err(error) => debug!(%error, "the workers could not be asked; trying again"),
-        }
-    }
-
-    /// What all are asked.
-    fn question(&self) -> Command {
-        let few = self.shared.fleet().living() <= REPORT_LIMIT;
-        match self.manner {
-            Manner::Guest { curious: true } if few => Command::Report,
-            Manner::Guest { .. } | Manner::Program => Command::Ping,
         }
     }
 
@@ -326,59 +326,41 @@ impl Listener {
         self.shared.fleet().disconnected(now);
     }
 
-    /// Asks whom the state wants asked.
+    /// Asks the workers that the state wants asked.
     fn ask(&self, asking: &mut FuturesUnordered<BoxFuture<'static, Asked>>) {
         let room = ASKING_LIMIT.saturating_sub(asking.len());
-        let now = self.shared.now();
-        for ask in self.shared.fleet().due(now, room) {
-            asking.push(question(Arc::clone(&self.speaker), ask).boxed());
+        let (now, events) = (self.shared.now(), self.shared.broker().events);
+        let mut fleet = self.shared.fleet();
+        fleet.hears_events(events, now);
+        for ask in fleet.due(now, room) {
+            asking.push(send(Arc::clone(&self.speaker), ask).boxed());
         }
     }
 
-    fn asked(&self, (worker, there): Asked) {
+    fn asked(&self, (ask, there): Asked) {
         let now = self.shared.now();
+        let worker = &ask.worker;
         match there {
-            Ok(true) => self.shared.metrics.asked("routed"),
+            Ok(true) => {
+                self.shared.metrics.asked("routed");
+                if ask.question == Question::Present {
+                    self.shared.fleet().queue_present(worker, now);
+                }
+            }
             Ok(false) => {
                 self.shared.metrics.asked("returned");
-                self.shared.fleet().queue_gone(&worker, now);
+                self.shared.fleet().queue_gone(worker, now);
             }
             Err(error) => {
                 debug!(%error, "a worker could not be asked");
                 self.shared.metrics.asked("failed");
-                self.shared.fleet().unasked(&worker, now);
-            }
-        }
-    }
-
-    async fn tell_cadence(&mut self) {
-        let (living, fresh) = {
-            let mut fleet = self.shared.fleet();
-            (fleet.living(), fleet.take_fresh())
-        };
-        if !self.connected || self.manner != Manner::Program {
-            return;
-        }
-        if fresh.len() == FRESH_LIMIT {
-            // There may be more.
-            self.cadence.forget();
-        }
-        let now = self.shared.now();
-        for tell in self.cadence.due(living, &fresh, now) {
-            let said = self
-                .speaker
-                .say(tell.worker.as_deref(), &tell.command)
-                .await;
-            if let Err(error) = said {
-                debug!(%error, "a cadence could not be said");
-                self.cadence.forget();
-                return;
+                self.shared.fleet().unasked(worker, now);
             }
         }
     }
 }
 
-/// The next of the log; never where there is none. Cancel safe.
+/// The next batch of the log; never if there is no log. Cancel safe.
 async fn read(log: &mut Option<Feed>) -> Result<Batch, BrokerError> {
     match log {
         Some(log) => log.batch(BATCH).await,
@@ -386,12 +368,12 @@ async fn read(log: &mut Option<Feed>) -> Result<Batch, BrokerError> {
     }
 }
 
-async fn question(speaker: Arc<Speaker>, ask: Ask) -> Asked {
-    let command = if ask.report {
-        Command::Report
-    } else {
-        Command::Ping
+async fn send(speaker: Arc<Speaker>, ask: Ask) -> Asked {
+    let worker = Some(&*ask.worker);
+    let there = match ask.question {
+        Question::Present => speaker.tell(worker, &Command::Ping).await,
+        Question::Ping => speaker.ask(worker, &Command::Ping).await,
+        Question::Report => speaker.ask(worker, &Command::Report).await,
     };
-    let said = speaker.say(Some(&ask.worker), &command).await;
-    (ask.worker, said)
+    (ask, there)
 }

@@ -49,6 +49,7 @@ assets! {
     "theme.js",
     "timeline.js",
     "token.js",
+    "watch.js",
     "verdict.js",
     "words.js",
 }

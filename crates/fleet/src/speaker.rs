@@ -1,4 +1,4 @@
-//! Says commands to workers, and brings their answers back to who asked.
+//! Sends commands to workers, and returns their replies to whoever asked.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,20 +21,20 @@ const MARK_TYPE: &str = "tidegate.mark.v1";
 /// The AMQP property `type` of a note in the log.
 pub(crate) const NOTE_TYPE: &str = "tidegate.note.v1";
 /// How long the broker may take to route a command.
-const SAY_LIMIT: Duration = Duration::from_secs(5);
+const SEND_LIMIT: Duration = Duration::from_secs(5);
 /// How long a worker may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Commands that wait for an answer at a time.
+/// Commands that wait for a reply at a time.
 const WAITING_LIMIT: usize = 1_000;
 
-/// Why a command has no answer.
+/// Why a command has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CommandError {
-    /// There is no connection that answers could come by.
+    /// There is no connection that replies could come by.
     #[error("the fleet program has no connection to the broker")]
     NotConnected,
-    /// Too many wait already.
-    #[error("{WAITING_LIMIT} commands wait for an answer already")]
+    /// Too many commands wait already.
+    #[error("{WAITING_LIMIT} commands wait for a reply already")]
     Busy,
     /// The worker's control queue is not there.
     #[error("the worker's control queue is gone")]
@@ -42,24 +42,24 @@ pub enum CommandError {
     /// It is there, and did not answer.
     #[error("the worker has not answered within {ANSWER_LIMIT:?}")]
     NoAnswer,
-    /// The broker did not take the command; it may have been sent.
+    /// The broker did not confirm the command; it may have been sent.
     #[error(transparent)]
     Broker(#[from] BrokerError),
 }
 
-/// The part that speaks.
+/// The part that sends commands.
 #[derive(Debug)]
 pub(crate) struct Speaker {
     exchange: String,
     session: watch::Receiver<SessionState>,
-    /// Where answers are heard; nothing while they are not.
+    /// The queue for replies; nothing while there is none.
     reply_to: Mutex<Option<String>>,
     waiting: Mutex<HashMap<String, oneshot::Sender<Reply>>>,
     publisher: tokio::sync::Mutex<Option<(u64, Publisher)>>,
 }
 
 impl Speaker {
-    /// Speaks to the exchange by the session's connection, which publishes and nothing else.
+    /// Publishes to the exchange on the session's connection, which does nothing else.
     pub(crate) fn new(exchange: String, session: watch::Receiver<SessionState>) -> Self {
         Self {
             exchange,
@@ -70,35 +70,48 @@ impl Speaker {
         }
     }
 
-    /// Answers are heard on this queue, or on none.
+    /// Replies come to this queue, or there is none for them.
     pub(crate) fn listen_on(&self, queue: Option<String>) {
         *locked(&self.reply_to) = queue;
     }
 
-    /// Whether a command can be said and its answer heard.
+    /// Whether a command can be sent and its reply received.
     pub(crate) fn can_speak(&self) -> bool {
         let session = self.session.borrow();
         let linked = session.link().is_some_and(|link| !link.is_blocked());
         linked && locked(&self.reply_to).is_some()
     }
 
-    /// Says a command to a worker, or to all; whether anybody's queue was there. Its answer comes to nobody but
-    /// the fleet's state.
+    /// Sends a command to a worker, or to all, and wants no reply. Returns whether a queue was there for it.
     ///
     /// # Errors
-    /// Where it is not known to have been said.
-    pub(crate) async fn say(
+    /// If it is not known to have been sent.
+    pub(crate) async fn tell(
         &self,
         worker: Option<&str>,
         command: &Command,
     ) -> Result<bool, CommandError> {
-        self.publish(worker, command, None).await
+        self.publish(worker, command, None, None).await
     }
 
-    /// Says a command to a worker and awaits its answer.
+    /// Sends a command to a worker, or to all; replies go to the fleet's state. Returns whether a queue was there for
+    /// it.
     ///
     /// # Errors
-    /// Where there is none.
+    /// If it is not known to have been sent.
+    pub(crate) async fn ask(
+        &self,
+        worker: Option<&str>,
+        command: &Command,
+    ) -> Result<bool, CommandError> {
+        let reply_to = locked(&self.reply_to).clone();
+        self.publish(worker, command, reply_to, None).await
+    }
+
+    /// Sends a command to a worker and awaits its reply.
+    ///
+    /// # Errors
+    /// If no reply comes.
     pub(crate) async fn command(
         &self,
         worker: &str,
@@ -118,7 +131,9 @@ impl Speaker {
             correlation,
         };
         let correlation = Some(waiting.correlation.clone());
-        if !self.publish(Some(worker), command, correlation).await? {
+        let reply_to = locked(&self.reply_to).clone();
+        let sent = self.publish(Some(worker), command, reply_to, correlation);
+        if !sent.await? {
             return Err(CommandError::Gone);
         }
         match timeout(ANSWER_LIMIT, answer).await {
@@ -127,11 +142,11 @@ impl Speaker {
         }
     }
 
-    /// An answer has come.
+    /// A reply has come.
     pub(crate) fn answered(&self, correlation: Option<&str>, reply: &Reply) {
         let sender = correlation.and_then(|id| locked(&self.waiting).remove(id));
         if let Some(sender) = sender {
-            // Who asked may have gone.
+            // The asker may have gone.
             let _ = sender.send(reply.clone());
         }
     }
@@ -139,7 +154,7 @@ impl Speaker {
     /// Puts a mark into a stream.
     ///
     /// # Errors
-    /// Where it is not known to be there.
+    /// If it is not known to be there.
     pub(crate) async fn mark(&self, stream: &str, mark: &str) -> Result<(), CommandError> {
         let properties = Properties {
             correlation_id: Some(mark.to_owned()),
@@ -184,12 +199,12 @@ impl Speaker {
         &self,
         worker: Option<&str>,
         command: &Command,
+        reply_to: Option<String>,
         correlation_id: Option<String>,
     ) -> Result<bool, CommandError> {
         if !self.can_speak() {
             return Err(CommandError::NotConnected);
         }
-        let reply_to = locked(&self.reply_to).clone();
         let body = serde_json::to_vec(command).expect("a command is plain data");
         let message = Message {
             exchange: self.exchange.clone(),
@@ -199,9 +214,9 @@ impl Speaker {
                 content_type: Some("application/json".to_owned()),
                 kind: Some(COMMAND_TYPE.to_owned()),
                 app_id: Some(APP_ID.to_owned()),
-                // Nobody wants to be told later.
+                // It would come too late.
                 expiration: Some(ANSWER_LIMIT.as_millis().to_string()),
-                reply_to: reply_to.filter(|_| wants_answer(command)),
+                reply_to,
                 correlation_id,
                 ..Properties::default()
             },
@@ -212,23 +227,23 @@ impl Speaker {
 
     /// Publishes a message; whether a queue was there for it.
     async fn route(&self, message: &Message) -> Result<bool, CommandError> {
-        let said = async {
+        let sent = async {
             let publisher = self.publisher().await?;
             publisher.publish(message).await?.routed().await
         };
-        let what = "saying a command";
-        let limit = SAY_LIMIT;
-        let said = timeout(limit, said)
+        let what = "sending a command";
+        let limit = SEND_LIMIT;
+        let sent = timeout(limit, sent)
             .await
             .unwrap_or(Err(BrokerError::TimedOut { what, limit }));
-        Ok(said?)
+        Ok(sent?)
     }
 
     async fn publisher(&self) -> Result<Publisher, BrokerError> {
         let mut kept = self.publisher.lock().await;
         let link = self.session.borrow().link().cloned();
         let link = link.ok_or_else(|| BrokerError::Lost {
-            what: "saying a command",
+            what: "sending a command",
             cause: "there is no connection".to_owned(),
         })?;
         if let Some((generation, publisher)) = &*kept
@@ -252,11 +267,7 @@ fn log_properties(kind: &str) -> Properties {
     }
 }
 
-fn wants_answer(command: &Command) -> bool {
-    !matches!(command, Command::Cadence { .. })
-}
-
-/// A place among those that wait, given up when this is dropped.
+/// A place among the waiting commands, given up when this is dropped.
 struct Waiting<'a> {
     speaker: &'a Speaker,
     correlation: String,

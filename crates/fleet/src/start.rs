@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 use ulid::Ulid;
 
-use super::forward::{Forwarder, Pending};
+use super::forward::Forwarder;
 use super::http::{self, Api};
 use super::hub::Hub;
-use super::listener::{Listener, Manner, follow_events};
+use super::listener::{Listener, ListenerParts, Requests, Role, follow_events};
+use super::lookers::Lookers;
+use super::pending::Pending;
 use super::shared::Shared;
 use super::speaker::Speaker;
 use super::state::Limits;
@@ -24,6 +26,7 @@ use tidegate::config::{BrokerSettings, Settings};
 use tidegate::handler::HandlerError;
 use tidegate::internal::broker::{AmqpRuntime, BrokerError, Session};
 use tidegate::internal::metrics::Metrics;
+use tidegate::lifecycle::{TaskFailure, WatchedTask};
 
 /// How long the end may wait for a connection to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -42,33 +45,36 @@ pub enum FleetError {
     /// The operating system refused a thread.
     #[error("cannot start the AMQP thread: {0}")]
     Runtime(io::Error),
-    /// What forwards could not be made.
+    /// The client for forwarding could not be made.
     #[error("fleet.forward: {0}")]
     Forward(HandlerError),
     /// The broker refuses for a reason that trying again will not change.
     #[error("the broker refuses the fleet program: {0}")]
     Refused(BrokerError),
-    /// A task failed.
-    #[error("the fleet program's task ended badly: {0}")]
-    Task(String),
+    /// A task of the program ended before the program did.
+    #[error(transparent)]
+    Task(TaskFailure),
 }
 
 /// A fleet program that has started.
 pub struct RunningFleet {
     http: SocketAddr,
     stop: CancellationToken,
-    listening: AbortOnDropHandle<BrokerError>,
-    serving: JoinHandle<()>,
+    refusal: oneshot::Receiver<BrokerError>,
+    listening: WatchedTask<()>,
+    serving: WatchedTask<()>,
+    others: Vec<WatchedTask<()>>,
+    speaker: Arc<Speaker>,
+    requests: Arc<Requests>,
     sessions: Vec<Session>,
-    _tasks: Vec<AbortOnDropHandle<()>>,
-    _amqp: Arc<AmqpRuntime>,
+    amqp: Arc<AmqpRuntime>,
 }
 
 /// Starts: binds the HTTP port, begins to connect and to listen. The page and the API are served on the runtime that
-/// this is called on; what speaks to the broker runs on a thread of its own.
+/// this is called on; everything that talks to the broker runs on a thread of its own.
 ///
 /// # Errors
-/// Where something is wrong that does not need the broker to know.
+/// If something is wrong that does not need the broker to know.
 pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     let settings = Arc::new(settings);
     let fleet = &settings.fleet;
@@ -84,70 +90,92 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
         workers: fleet.max_workers,
         retention: fleet.retention,
     }));
-    let broker = Arc::new(settings.broker.clone());
-    let session = |broker: &Arc<BrokerSettings>, purpose| {
-        Session::start(Arc::clone(broker), &id, purpose, &amqp, Metrics::new())
-    };
-    let hear = session(&broker, "hear");
-    let speak = session(&broker, "speak");
-    let events = fleet.events_vhost.clone().map(|vhost| {
-        let elsewhere = BrokerSettings {
-            vhost,
-            ..settings.broker.clone()
-        };
-        session(&Arc::new(elsewhere), "events")
+    let [hear, speak] = ["hear", "speak"].map(|purpose| {
+        let broker = Arc::new(settings.broker.clone());
+        Session::start(broker, &id, purpose, &amqp, Metrics::new())
     });
+    let events = events_session(&settings, &id, &amqp);
     let speaker = Arc::new(Speaker::new(settings.status.control.clone(), speak.state()));
-    let pending = fleet.forward.as_ref().map(|_| Arc::<Pending>::default());
-    let hub = Arc::new(Hub::new(
-        Arc::clone(&shared),
-        fleet.token.is_some(),
-        pending.clone(),
+    let lookers = Arc::<Lookers>::default();
+    let requests = Arc::new(Requests::new(
+        id.clone(),
+        Role::Program,
+        fleet.beats_per_second,
+        Arc::clone(&lookers),
     ));
+    let pending = fleet.forward.as_ref().map(|_| Arc::<Pending>::default());
+    let commands = fleet.token.is_some();
+    let hub = Arc::new(Hub::new(Arc::clone(&shared), commands, pending.clone()));
 
-    let mut tasks = Vec::new();
+    let tasks = amqp.tasks();
+    let here = Handle::current();
+    let mut others = Vec::new();
     if let (Some(forward), Some(pending)) = (&fleet.forward, pending) {
-        let forwarder = Forwarder::new(
-            forward,
-            id.clone(),
-            Arc::clone(&shared),
-            Arc::clone(&hub),
-            pending,
-        );
+        let (shared, hub) = (Arc::clone(&shared), Arc::clone(&hub));
+        let forwarder = Forwarder::new(forward, id.clone(), shared, hub, pending);
         let forwarder = forwarder.map_err(FleetError::Forward)?;
-        tasks.push(AbortOnDropHandle::new(tokio::spawn(forwarder.run())));
+        others.push(tasks.spawn("forwarder", &here, forwarder.run()));
     }
-    let heard = events.as_ref().unwrap_or(&hear).state();
+    let events_state = events.as_ref().unwrap_or(&hear).state();
     let vhost = settings.broker.vhost.clone();
-    let following = follow_events(Arc::clone(&shared), heard, id.clone(), vhost);
-    tasks.push(AbortOnDropHandle::new(amqp.handle().spawn(following)));
-    tasks.push(AbortOnDropHandle::new(tokio::spawn(Arc::clone(&hub).run())));
-    let listening = Listener::new(
-        Manner::Program,
-        Arc::clone(&settings),
+    let following = follow_events(Arc::clone(&shared), events_state, id.clone(), vhost);
+    others.push(amqp.spawn("broker events", following));
+    others.push(tasks.spawn("hub", &here, Arc::clone(&hub).run()));
+    let listener_task = Listener::new(ListenerParts {
+        role: Role::Program,
+        settings: Arc::clone(&settings),
         id,
-        Arc::clone(&shared),
-        Arc::clone(&speaker),
-        hear.state(),
-    );
-    let listening = AbortOnDropHandle::new(amqp.handle().spawn(listening.run()));
-
+        shared: Arc::clone(&shared),
+        speaker: Arc::clone(&speaker),
+        requests: Arc::clone(&requests),
+        session: hear.state(),
+    });
+    let (refused, refusal) = oneshot::channel();
+    let listening = amqp.spawn("listener", async {
+        // An error says that the program is ending.
+        let _ = refused.send(listener_task.run().await);
+    });
+    // It returns if the broker refuses the program, which is told as such.
+    listening.expect_end();
     let stop = CancellationToken::new();
-    let api = Api::new(shared, hub, speaker, fleet, stop.clone());
-    let serving = tokio::spawn(http::serve(listener, api));
+    let (speaking, watching) = (Arc::clone(&speaker), tasks.clone());
+    let api = Api::new(
+        shared,
+        hub,
+        speaking,
+        lookers,
+        fleet,
+        watching,
+        stop.clone(),
+    );
+    let serving = tasks.spawn("http server", &here, http::serve(listener, api));
     info!(address = %http, "http server is listening");
     Ok(RunningFleet {
         http,
         stop,
+        refusal,
         listening,
         serving,
+        others,
+        speaker,
+        requests,
         sessions: [Some(hear), Some(speak), events]
             .into_iter()
             .flatten()
             .collect(),
-        _tasks: tasks,
-        _amqp: amqp,
+        amqp,
     })
+}
+
+/// The session for the broker's events, if they come from another virtual host.
+fn events_session(settings: &Settings, id: &str, amqp: &Arc<AmqpRuntime>) -> Option<Session> {
+    let vhost = settings.fleet.events_vhost.clone()?;
+    let elsewhere = BrokerSettings {
+        vhost,
+        ..settings.broker.clone()
+    };
+    let session = Session::start(Arc::new(elsewhere), id, "events", amqp, Metrics::new());
+    Some(session)
 }
 
 impl RunningFleet {
@@ -156,21 +184,24 @@ impl RunningFleet {
         self.http
     }
 
-    /// Resolves where the program cannot go on. Cancel safe.
+    /// Resolves if the program cannot go on: the broker refuses it, or one of its tasks has ended. Cancel safe.
     pub async fn failed(&mut self) -> FleetError {
-        match (&mut self.listening).await {
-            Ok(refusal) => FleetError::Refused(refusal),
-            Err(error) => FleetError::Task(error.to_string()),
+        tokio::select! {
+            // Without an answer the task has panicked, which the other branch tells.
+            Ok(refusal) = &mut self.refusal => FleetError::Refused(refusal),
+            failure = self.amqp.tasks().failed() => FleetError::Task(failure),
         }
     }
 
-    /// Ends everything: the page and the API, and then the connections, each within about a second.
+    /// Ends everything: the page and the API, the requests for beats, and then the connections.
     pub async fn stop(self) {
+        self.amqp.tasks().expect_ends();
         self.stop.cancel();
-        drop(self.listening);
-        if let Err(error) = self.serving.await {
+        drop((self.listening, self.others));
+        if let Err(error) = self.serving.join().await {
             warn!(%error, "the http server ended badly");
         }
+        self.requests.end(&self.speaker).await;
         for session in self.sessions {
             if let Err(error) = session.close(CLOSE_LIMIT).await {
                 warn!(%error, "a connection did not close in order");

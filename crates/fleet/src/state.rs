@@ -34,10 +34,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use contact::Question;
 pub use message::{Message, MessageError};
 pub use note::{Note, NoteError};
 pub use view::WorkersQuery;
 
+use super::api::WorkerState;
 use super::clock::Moment;
 use entry::Entry;
 use rates::Rates;
@@ -94,8 +96,8 @@ pub enum Origin {
 pub struct Ask {
     /// The worker's id.
     pub worker: Arc<str>,
-    /// Whether to ask for its whole state, too.
-    pub report: bool,
+    /// The question.
+    pub question: Question,
 }
 
 /// What has changed since the last look.
@@ -121,6 +123,8 @@ pub struct Fleet {
     asked: usize,
     /// From when workers may be asked; nothing without a connection.
     asking_from: Option<Moment>,
+    /// Whether control queues are looked for, because no events tell when they go.
+    checks: bool,
     /// Who ended, earliest first.
     ended: BTreeSet<(Moment, Arc<str>)>,
     /// Living workers that never answered a question, by when they became known.
@@ -151,6 +155,7 @@ impl Fleet {
             asks: BTreeSet::new(),
             asked: 0,
             asking_from: None,
+            checks: true,
             ended: BTreeSet::new(),
             unproven: BTreeSet::new(),
             drains: BTreeSet::new(),
@@ -202,6 +207,30 @@ impl Fleet {
         self.change(&id, &name, now, |entry, _| entry.queue_gone(now));
     }
 
+    /// The broker says that the worker's control queue is there: a message to it was routed.
+    pub fn queue_present(&mut self, worker: &str, now: Moment) {
+        let Some((id, _)) = self.entries.get_key_value(worker) else {
+            return;
+        };
+        let id = Arc::clone(id);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.present(now);
+        }
+        self.reconsider(&id, now);
+    }
+
+    /// The broker's events tell when a control queue goes, or they do not: then queues are looked for now and again.
+    pub fn hears_events(&mut self, hears: bool, now: Moment) {
+        if self.checks != hears {
+            return;
+        }
+        self.checks = !hears;
+        let all: Vec<Arc<str>> = self.entries.keys().cloned().collect();
+        for id in all {
+            self.reconsider(&id, now);
+        }
+    }
+
     /// Everything said from now on is heard, and all workers are being asked whether they are there.
     pub fn connected(&mut self, now: Moment) {
         self.asking_from = Some(now.after(ALL_LIMIT));
@@ -241,10 +270,10 @@ impl Fleet {
         let mut asks = Vec::with_capacity(next.len());
         for id in next {
             if let Some(entry) = self.entries.get_mut(&id) {
-                let report = entry.ask(now);
+                let question = entry.ask(now);
                 asks.push(Ask {
                     worker: Arc::clone(&id),
-                    report,
+                    question,
                 });
             }
             self.reconsider(&id, now);
@@ -319,6 +348,30 @@ impl Fleet {
     /// Whether no worker is known.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Beats per second that workers promise, by their leases.
+    pub fn own_beats_per_second(&self) -> f64 {
+        let intervals = self.entries.values().filter_map(Entry::beats_every);
+        intervals.map(|interval| 1.0 / interval.as_secs_f64()).sum()
+    }
+
+    /// Workers that promise to beat at a shorter interval than this.
+    pub fn faster_than(&self, interval: Duration) -> Vec<Arc<str>> {
+        let faster = self.entries.iter().filter(|(_, entry)| {
+            let own = entry.beats_every();
+            own.is_some_and(|own| own < interval)
+        });
+        faster.map(|(id, _)| Arc::clone(id)).collect()
+    }
+
+    /// Workers that beat, and have told no figures since then.
+    pub fn without_figures_since(&self, then: Moment) -> Vec<Arc<str>> {
+        let without = self.entries.iter().filter(|(_, entry)| {
+            let beats = entry.state().is_live() && entry.state() != WorkerState::Draining;
+            beats && entry.figures_at().is_none_or(|at| at < then)
+        });
+        without.map(|(id, _)| Arc::clone(id)).collect()
     }
 
     /// Workers that are known to be alive, or may be.

@@ -1,5 +1,7 @@
 //! The fleet program as a process, and what it says over HTTP.
 
+use std::path::Path;
+
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use url::Url;
@@ -27,11 +29,16 @@ impl FleetProgram {
 
     /// Starts it with nothing but `lines` in `[fleet]`.
     pub(crate) fn spawn(broker: &Url, lines: &str) -> Self {
+        Self::spawn_other(env!("CARGO_BIN_EXE_tidegate").as_ref(), broker, lines)
+    }
+
+    /// Starts another build of it, as [`spawn`](Self::spawn) does.
+    pub(crate) fn spawn_other(program: &Path, broker: &Url, lines: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let toml =
             format!("[broker]\nurl = \"{broker}\"\n[fleet]\nhttp = \"127.0.0.1:0\"\n{lines}\n");
         Self {
-            process: Worker::spawn_program("fleet", &toml, &[]),
+            process: Worker::spawn_other(program, "fleet", &toml, &[]),
             client: reqwest::Client::builder()
                 .no_proxy()
                 .build()

@@ -1,5 +1,6 @@
 //! One run of a command of the program, from its start to what it wrote.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -34,7 +35,12 @@ impl Run {
 
 /// Starts the program with these arguments, and with no broker but the one that they name.
 pub(crate) fn spawn(arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    spawn_other(env!("CARGO_BIN_EXE_tidegate").as_ref(), arguments)
+}
+
+/// Starts another build of the program as [`spawn`] does.
+pub(crate) fn spawn_other(program: &Path, arguments: &[&str]) -> Child {
+    Command::new(program)
         .args(arguments)
         .env_remove("TIDEGATE__BROKER__URL")
         .stdin(Stdio::null())

@@ -3,6 +3,7 @@
 mod config;
 mod output;
 
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,10 +58,21 @@ impl Worker {
 
     /// Starts `tidegate` with the command `word`, which takes a configuration, as [`spawn_toml`](Self::spawn_toml).
     pub(crate) fn spawn_program(word: &str, toml: &str, variables: &[(&str, &str)]) -> Self {
+        let program = env!("CARGO_BIN_EXE_tidegate");
+        Self::spawn_other(program.as_ref(), word, toml, variables)
+    }
+
+    /// Starts another build of `tidegate` as [`spawn_program`](Self::spawn_program) does.
+    pub(crate) fn spawn_other(
+        program: &Path,
+        word: &str,
+        toml: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let directory = TempDir::new().expect("the temporary directory can be written");
         let file = directory.path().join("worker.toml");
         std::fs::write(&file, toml).expect("the temporary directory can be written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let mut command = Command::new(program);
         command
             .args(["--log-format", "json", word, "--config"])
             .arg(&file)

@@ -19,7 +19,7 @@ use crate::rollout::{
 use tidegate::config::Settings;
 use tidegate::internal::broker::AmqpRuntime;
 use tidegate::internal::status::control::Command;
-use tidegate_fleet::{Guest, Stay};
+use tidegate_fleet::{ClientMode, FleetClient};
 
 /// Workers commanded at a time by default.
 const MAX_AT_ONCE: usize = 100;
@@ -166,19 +166,19 @@ impl<'a> Rollout<'a> {
         stop: &CancellationToken,
     ) -> anyhow::Result<Exit> {
         let runtime = Arc::new(AmqpRuntime::start().context("cannot start the AMQP thread")?);
-        let started = Guest::start(settings, Stay::Command, runtime).await;
-        let mut guest = started.map_err(explain_client_error)?;
+        let started = FleetClient::start(settings, ClientMode::Command, runtime).await;
+        let mut client = started.map_err(explain_client_error)?;
         tokio::select! {
-            settled = guest.settled(SETTLE_LIMIT) => settled.map_err(explain_client_error)?,
+            settled = client.settled(SETTLE_LIMIT) => settled.map_err(explain_client_error)?,
             () = stop.cancelled() => anyhow::bail!("stopped by a signal; no worker was commanded"),
         }
         let selection = {
-            let now = guest.now();
-            let workers: Vec<_> = guest.fleet().all(now).collect();
+            let now = client.now();
+            let workers: Vec<_> = client.fleet().all(now).collect();
             select(&self.args.workers, &workers)
         };
-        let (report, printed) = self.command(&guest, selection, stop).await;
-        guest.leave().await;
+        let (report, printed) = self.command(&client, selection, stop).await;
+        client.leave().await;
         if stop.is_cancelled() {
             note("stopped by a signal; workers that got the command carry it out");
         }
@@ -203,7 +203,7 @@ impl<'a> Rollout<'a> {
     /// the results can be printed.
     async fn command(
         &self,
-        guest: &Guest,
+        client: &FleetClient,
         selection: Selection,
         stop: &CancellationToken,
     ) -> (RolloutReport, Result<(), OutputError>) {
@@ -222,7 +222,7 @@ impl<'a> Rollout<'a> {
             ..
         } = selection;
         if results.is_empty() {
-            results = self.roll_out(guest, &targets, stop, &print).await;
+            results = self.roll_out(client, &targets, stop, &print).await;
         } else {
             // An argument that names no worker may be a mistake, so that no worker is commanded at all.
             let not_tried = |target| WorkerResult::of(target, WorkerOutcome::NotTried);
@@ -235,7 +235,7 @@ impl<'a> Rollout<'a> {
 
     async fn roll_out(
         &self,
-        guest: &Guest,
+        client: &FleetClient,
         targets: &[Target],
         stop: &CancellationToken,
         print: &impl Fn(&WorkerResult),
@@ -249,7 +249,7 @@ impl<'a> Rollout<'a> {
             }
             bar.set_message(format!("{under_way} under way"));
         };
-        let results = roll_out(guest, targets, &self.command, self.options, stop, observe).await;
+        let results = roll_out(client, targets, &self.command, self.options, stop, observe).await;
         bar.finish_and_clear();
         let not_tried = |result: &&WorkerResult| result.outcome == WorkerOutcome::NotTried;
         results.iter().filter(not_tried).for_each(print);

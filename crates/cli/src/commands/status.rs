@@ -19,7 +19,7 @@ use crate::output::{print_aside, usage_error};
 use tidegate::internal::broker::AmqpRuntime;
 use tidegate_fleet::api::{Overview, Worker};
 use tidegate_fleet::clock::Moment;
-use tidegate_fleet::{Guest, Stay};
+use tidegate_fleet::{ClientMode, FleetClient};
 
 /// How long it may take until the picture is whole.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
@@ -80,23 +80,27 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
         ));
     }
     let runtime = Arc::new(AmqpRuntime::start().context("cannot start the AMQP thread")?);
-    let stay = if args.watch { Stay::Long } else { Stay::Look };
+    let mode = if args.watch {
+        ClientMode::Watch
+    } else {
+        ClientMode::Look
+    };
     let started = tokio::select! {
-        started = Guest::start(settings, stay, runtime) => started,
+        started = FleetClient::start(settings, mode, runtime) => started,
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
     };
-    let mut guest = started.map_err(explain_client_error)?;
+    let mut client = started.map_err(explain_client_error)?;
     tokio::select! {
-        settled = guest.settled(SETTLE_LIMIT) => settled.map_err(explain_client_error)?,
+        settled = client.settled(SETTLE_LIMIT) => settled.map_err(explain_client_error)?,
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
     }
     let all = args.all;
     if args.watch && args.json {
-        live::lines(&guest, all, &stop).await?;
+        live::lines(&client, all, &stop).await?;
     } else if args.watch {
-        live::screen(&guest, all, &stop).await?;
+        live::screen(&client, all, &stop).await?;
     } else {
-        let picture = picture(&guest, all);
+        let picture = picture(&client, all);
         if args.json {
             print_aside(serde_json::to_string(&picture)? + "\n").await?;
         } else {
@@ -106,13 +110,13 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
             print_aside(lines.join("\n") + "\n").await?;
         }
     }
-    guest.leave().await;
+    client.leave().await;
     Ok(Exit::Clean)
 }
 
-fn picture(guest: &Guest, all: bool) -> Picture {
-    let at = guest.now();
-    let mut fleet = guest.fleet();
+fn picture(client: &FleetClient, all: bool) -> Picture {
+    let at = client.now();
+    let mut fleet = client.fleet();
     let summary = fleet.overview(at);
     let workers: Vec<Worker> = fleet.all(at).collect();
     drop(fleet);
@@ -125,8 +129,8 @@ fn picture(guest: &Guest, all: bool) -> Picture {
     workers.sort_by(|one, other| render::order(one).cmp(&render::order(other)));
     Picture {
         at,
-        log: guest.has_log(),
-        connected: guest.is_connected(),
+        log: client.has_log(),
+        connected: client.is_connected(),
         summary,
         left_out: known - workers.len(),
         workers,

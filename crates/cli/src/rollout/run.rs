@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Target, WorkerOutcome, WorkerResult};
 use tidegate::internal::status::control::Command;
 use tidegate_fleet::api::WorkerState;
-use tidegate_fleet::{CommandError, Guest};
+use tidegate_fleet::{CommandError, FleetClient};
 
 /// How often we check whether a worker has stopped.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -37,7 +37,7 @@ pub(crate) struct RolloutOptions {
 /// `observe` is called with each result, and with the number of workers under way. Once `stop` is cancelled, no other
 /// worker is begun and none is waited for.
 pub(crate) async fn roll_out(
-    guest: &Guest,
+    client: &FleetClient,
     targets: &[Target],
     command: &Command,
     options: RolloutOptions,
@@ -54,7 +54,7 @@ pub(crate) async fn roll_out(
                 break;
             };
             under_way.push(async move {
-                let result = command_one(guest, target, command, options, stop).await;
+                let result = command_one(client, target, command, options, stop).await;
                 (index, result)
             });
         }
@@ -75,13 +75,13 @@ pub(crate) async fn roll_out(
 }
 
 async fn command_one(
-    guest: &Guest,
+    client: &FleetClient,
     target: &Target,
     command: &Command,
     options: RolloutOptions,
     stop: &CancellationToken,
 ) -> WorkerResult {
-    let reply = match guest.command(&target.id, command).await {
+    let reply = match client.command(&target.id, command).await {
         Ok(reply) => reply,
         Err(error) => return not_commanded(target, &error, options.all),
     };
@@ -100,7 +100,7 @@ async fn command_one(
         return obeyed;
     }
     tokio::select! {
-        stopped = timeout(options.timeout, stopped(guest, target)) => match stopped {
+        stopped = timeout(options.timeout, stopped(client, target)) => match stopped {
             Ok(result) => result,
             Err(_elapsed) => WorkerResult {
                 error: Some(format!("waited {:?}", options.timeout)),
@@ -131,13 +131,13 @@ fn not_commanded(target: &Target, error: &CommandError, all: bool) -> WorkerResu
 }
 
 /// Waits until the worker has reported its drain, or is gone without a report.
-async fn stopped(guest: &Guest, target: &Target) -> WorkerResult {
+async fn stopped(client: &FleetClient, target: &Target) -> WorkerResult {
     let mut asked = Instant::now();
     let mut gone: Option<Instant> = None;
     loop {
         let worker = {
-            let now = guest.now();
-            guest.fleet().worker(&target.id, now)
+            let now = client.now();
+            client.fleet().worker(&target.id, now)
         };
         if let Some(drain) = worker.as_ref().and_then(|worker| worker.drain.as_ref()) {
             return WorkerResult {
@@ -157,7 +157,7 @@ async fn stopped(guest: &Guest, target: &Target) -> WorkerResult {
         if gone.is_none() && asked.elapsed() >= PING_INTERVAL {
             asked = Instant::now();
             if matches!(
-                guest.command(&target.id, &Command::Ping).await,
+                client.command(&target.id, &Command::Ping).await,
                 Err(CommandError::Gone)
             ) {
                 gone = Some(Instant::now());

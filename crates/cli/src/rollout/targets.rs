@@ -149,6 +149,7 @@ mod tests {
             last_heard: Moment::from_ms(0),
             lease: None,
             load: None,
+            figures: None,
             deadline_at: None,
             nodes: Vec::new(),
             nodes_left_out: 0,

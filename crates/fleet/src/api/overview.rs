@@ -18,6 +18,9 @@ pub struct Overview {
     pub in_flight: u64,
     /// Their deliveries done per second.
     pub rate: f64,
+    /// How old the oldest figures in `in_flight` and `rate` are; null where there are none.
+    #[serde(default)]
+    pub figures_age_ms: Option<u64>,
     /// What the fleet's heartbeats cost.
     pub messages: Messages,
     /// The last seven days.

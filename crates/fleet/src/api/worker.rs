@@ -110,6 +110,9 @@ pub struct Worker {
     pub lease: Option<Lease>,
     /// Deliveries running, as a share of all slots: from 0 to 1; null where no beat has said it.
     pub load: Option<f64>,
+    /// How old `load` and the figures of the nodes are; null where no beat has told any. Workers tell new ones every
+    /// second or so while somebody looks, and every few minutes else.
+    pub figures: Option<Figures>,
     /// In a drain: its deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_at: Option<Moment>,
@@ -121,6 +124,15 @@ pub struct Worker {
     /// How its drain ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
+}
+
+/// How old figures are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Figures {
+    /// When they were true.
+    pub at: Moment,
+    /// How long ago that was.
+    pub age_ms: u64,
 }
 
 /// How long a worker promised to be heard from again.

@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::error::ApiError;
+use super::query::{EventsParameters, LookedAt, Query};
 use super::{Api, EVENT_CLIENTS};
 use crate::hub::Hub;
+use crate::lookers::Looker;
 use crate::metrics::FleetMetrics;
 use crate::told::{Gzip, Told};
 
@@ -29,6 +31,8 @@ struct Client {
     metrics: FleetMetrics,
     /// Snapshots that it needed beside its first, for being slow.
     slow: u64,
+    /// Figures are asked for while a client looks at every worker.
+    _looker: Option<Looker>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -96,6 +100,7 @@ impl Sending {
 /// `GET /api/v1/events`
 pub(super) async fn events(
     State(api): State<Api>,
+    Query(asked): Query<EventsParameters>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let place = Arc::clone(&api.clients).try_acquire_owned();
@@ -111,6 +116,7 @@ pub(super) async fn events(
             stop: api.stop.clone(),
             metrics,
             slow: 0,
+            _looker: (asked.figures == LookedAt::All).then(|| api.lookers.stream()),
             _place: place,
         },
         first: Some(snapshot),
@@ -168,6 +174,7 @@ mod tests {
             stop: CancellationToken::new(),
             metrics: metrics.clone(),
             slow: 0,
+            _looker: None,
             _place: Arc::clone(places).try_acquire_owned().unwrap(),
         }
     }

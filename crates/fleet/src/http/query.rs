@@ -69,6 +69,27 @@ impl DrainsParameters {
     }
 }
 
+/// The parameters of the stream of events.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsParameters {
+    /// Whether the client looks at every worker, or says what it shows by `POST /api/v1/watch`
+    #[serde(default)]
+    pub figures: LookedAt,
+}
+
+/// Which workers a client of events looks at. Workers send figures every second or so while somebody looks at them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum LookedAt {
+    /// Every worker.
+    #[default]
+    All,
+    /// Those that it names by `POST /api/v1/watch`.
+    Watched,
+}
+
 /// A worker's id, as the last part of a path.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct WorkerPath {

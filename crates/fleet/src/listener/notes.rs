@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tracing::debug;
 
-use super::ears::LOG;
-use super::{Listener, Manner};
+use super::subscriptions::LOG;
+use super::{Listener, Role};
 use crate::speaker::{CommandError, NOTE_TYPE, Speaker};
 use crate::state::Note;
 use tidegate::delivery::Delivery;
@@ -40,7 +40,7 @@ impl Listener {
 
     /// Writes into the log what it lacks.
     pub(super) fn write_notes(&self, writing: &mut Writing) {
-        if !self.connected || self.manner != Manner::Program {
+        if !self.connected || self.role != Role::Program {
             return;
         }
         let room = NOTES_LIMIT.saturating_sub(writing.len());

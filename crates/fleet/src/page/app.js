@@ -13,6 +13,7 @@ import * as page from "./page.js";
 import * as commands from "./commands.js";
 import * as keys from "./keys.js";
 import * as live from "./live.js";
+import * as watch from "./watch.js";
 
 const THEMES = ["system", "light", "dark"];
 // A screen reader hears of changes together, not one by one.
@@ -281,6 +282,7 @@ function start() {
   listen((changes) => list.still(() => drawn(changes)));
   route();
   setInterval(() => list.still(second), 1000);
+  watch.start();
   live.run();
 }
 

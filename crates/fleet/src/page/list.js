@@ -276,6 +276,9 @@ export function focusSelected() {
 
 export const last = () => shown.length - 1;
 
+// Ids of the workers whose rows are drawn.
+export const onScreen = () => [...rows.keys()];
+
 export function openSelected() {
   if (selectedId()) location.hash = workerLink(selected);
 }

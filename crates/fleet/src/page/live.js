@@ -5,7 +5,7 @@ import { receive, store, touch } from "./store.js";
 import { follow } from "./stream.js";
 import { onToken, refused, token } from "./token.js";
 
-const URL_OF_EVENTS = new URL("api/v1/events", location.href).href;
+const URL_OF_EVENTS = new URL("api/v1/events?figures=watched", location.href).href;
 
 let retry = () => {};
 let port = null;

@@ -1,10 +1,11 @@
 // The top of the fleet: one sentence, the gate, the states as filters, and the figures.
 
 import { el, icon, setText, setAttribute, setHidden, byId } from "./dom.js";
-import { count, duration, percent, plural, rate } from "./format.js";
+import { count, duration, percent, plural, rate, short } from "./format.js";
 import { IN_ROW, MEANINGS } from "./words.js";
 import { situation, tab, verdict } from "./verdict.js";
 import { now, store } from "./store.js";
+import { FRESH_MS } from "./row.js";
 
 const parts = new Map();
 const buttons = new Map();
@@ -80,8 +81,9 @@ export function draw(filter) {
   numbers(summary);
 }
 
-function numbers({ slots, in_flight, rate: perSecond, nodes, messages, week }) {
-  put("work", count(in_flight), ` of ${count(slots)}`, `${rate(perSecond)} done per second on ${plural(nodes, "node")}`);
+function numbers({ slots, in_flight, rate: perSecond, nodes, messages, week, figures_age_ms: oldest }) {
+  const old = oldest > FRESH_MS ? `; figures up to ${short(oldest)} old` : "";
+  put("work", count(in_flight), ` of ${count(slots)}`, `${rate(perSecond)} done per second on ${plural(nodes, "node")}${old}`);
   const baseline = messages.baseline_per_second > 0;
   put("beats", rate(messages.beats_per_second), " per second", baseline ? `with states ${percent(messages.share)} of one ping per queue per 30 s, which would be ${rate(messages.baseline_per_second)}` : "no nodes to compare with");
   const kinds = [[week.interrupted, "cut off by the deadline"], [week.aborted, "aborted"], [week.failed, "failed"], [week.unconfirmed_drains, "unconfirmed"]];

@@ -4,7 +4,7 @@ import { el, icon, setAttribute, setReason, setText } from "./dom.js";
 import { count, duration, parse, plural, rate, span, time, utc, visible } from "./format.js";
 import { MEANINGS, OUTCOMES, hindrance } from "./words.js";
 import { now, store, worker as workerOf } from "./store.js";
-import { lease, nodeTable } from "./row.js";
+import { age, lease, nodeTable } from "./row.js";
 import { bar } from "./timeline.js";
 import { failure } from "./stream.js";
 import { headers } from "./token.js";
@@ -120,7 +120,7 @@ function build(worker) {
   const facts = {};
   const fact = (key, label, text = "") => el("div", {}, el("dt", { text: label }), (facts[key] = el("dd", { text })));
   const started = parse(worker.started_at);
-  const list = el("dl", { class: "facts" }, fact("slots", "Slots in use"), fact("rate", "Rate"), fact("oldest", "Oldest delivery"), fact("lease", "Lease left"), fact("heard", "Last heard"), fact("host", "Host", worker.host === null ? "–" : `${worker.host}, pid ${worker.pid ?? "?"}`), fact("version", "Version", worker.version ?? "–"), fact("started", "Started", time(started)));
+  const list = el("dl", { class: "facts" }, fact("slots", "Slots in use"), fact("rate", "Rate"), fact("oldest", "Oldest delivery"), fact("figures", "Figures as of"), fact("lease", "Lease left"), fact("heard", "Last heard"), fact("host", "Host", worker.host === null ? "–" : `${worker.host}, pid ${worker.pid ?? "?"}`), fact("version", "Version", worker.version ?? "–"), fact("started", "Started", time(started)));
   facts.started.title = utc(started);
   const nodes = { box: el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Nodes" }), worker: null };
   const drain = { box: el("section", { class: "block", hidden: true }), at: null };
@@ -139,6 +139,8 @@ export function clock() {
   setText(parts.head.since, worker.sinceAt === null ? "" : `for ${span(now() - worker.sinceAt)}`);
   setAttribute(parts.head.since, "title", `since ${time(worker.sinceAt)} (${utc(worker.sinceAt)})`);
   setText(parts.facts.lease, lease(worker).text);
+  const ended = worker.state === "stopped" || worker.state === "lost";
+  setText(parts.facts.figures, ended || worker.figuresAt === null ? "–" : age(worker) || "now");
   const heard = parse(worker.last_heard);
   setText(parts.facts.heard, heard === null ? "–" : `${span(now() - heard)} ago`);
 }

@@ -33,6 +33,7 @@ export function make(act) {
   row.more = el("span", { class: "more" });
   row.meter = el("i");
   row.slots = el("span", { class: "of" });
+  row.age = el("span", { class: "age" });
   row.rate = cell("rate");
   row.oldest = cell("oldest");
   row.lease = el("span");
@@ -48,7 +49,7 @@ export function make(act) {
     cell("state-cell", row.icon, el("span", {}, row.word, row.since)),
     cell("worker", row.link, row.where),
     cell("nodes", row.queues, row.more),
-    cell("slots", el("span", { class: "meter", "aria-hidden": "true" }, row.meter), row.slots),
+    cell("slots", el("span", { class: "meter", "aria-hidden": "true" }, row.meter), row.slots, row.age),
     row.rate,
     row.oldest,
     cell("lease", row.lease, el("span", { class: "left", "aria-hidden": "true" }, row.left)),
@@ -115,11 +116,24 @@ function commands(row, worker) {
 export function tick(row, worker) {
   setText(row.since, worker.sinceAt === null ? "" : short(now() - worker.sinceAt));
   setAttribute(row.since, "title", `since ${time(worker.sinceAt)} (${utc(worker.sinceAt)})`);
+  const old = age(worker);
+  setText(row.age, old);
+  setAttribute(row.element, "data-old", old !== "");
   const { text, share, low } = lease(worker);
   setText(row.lease, text);
   setHidden(row.left.parentElement, text === "–");
   row.left.style.inlineSize = `${share * 100}%`;
   setAttribute(row.left.parentElement, "data-low", low);
+}
+
+// Figures older than this are shown with their age.
+export const FRESH_MS = 10_000;
+
+// How old the figures of a worker are, if they are not fresh.
+export function age(worker) {
+  if (ENDED.has(worker.state) || worker.figuresAt === null) return "";
+  const ms = now() - worker.figuresAt;
+  return ms > FRESH_MS ? `${short(ms)} ago` : "";
 }
 
 // The lease as the clock stands: what is left of it, and of a drain what is left to its deadline.

@@ -62,6 +62,8 @@ export function worker(raw) {
     inFlight: sum("in_flight"),
     rate: rated ? sum("rate") : null,
     oldest: nodes.reduce((most, node) => Math.max(most, number(node.oldest_ms)), 0),
+    // When the figures were true; null before the first beat.
+    figuresAt: parse(raw.figures?.at),
     sinceAt: parse(raw.since),
     startedAt: parse(raw.started_at),
     deadlineAt: parse(raw.deadline_at),

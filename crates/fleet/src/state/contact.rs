@@ -1,26 +1,26 @@
-//! Whether a worker is there: what is known of it beside what it says of itself. Pure.
+//! Whether a worker is there: what is known of it beside what it publishes about itself. Pure.
 
 use std::time::Duration;
 
 use super::super::clock::Moment;
 
-/// How long after the first sign that the control queue is gone the worker is asked once more: a drain report
-/// that was under way has come by then, and a worker that only connected anew has its queue again.
+/// How long after the first sign that the control queue is gone the worker is asked once more. By then a drain report
+/// that was under way has come, and a worker that only connected anew has its queue again.
 pub(super) const SETTLE: Duration = Duration::from_millis(500);
-/// How long a worker whose control queue is there may take to answer.
+/// How long a worker may take to answer while its control queue is there.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long before the end of its lease a worker is asked: a sixth of the lease, and at least this. By then two
-/// beats are missing, and where the question comes back there is time to ask again before the lease ends.
+/// beats are missing, and if the question comes back there is time to ask again before the lease ends.
 const EARLY: Duration = Duration::from_secs(1);
 /// How often a silent worker is asked.
 pub(super) const SILENT_AGAIN: Duration = Duration::from_secs(30);
-/// How late a message may come. One that comes later after its sender's queue was gone was sent later.
+/// How late a message may come. If one comes later than this after its sender's queue was gone, it was sent later.
 const LATE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the contact comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is what it says it is.
+    /// The worker is what it says it is.
     Fine,
     /// Its control queue is there, and it does not answer.
     Silent,
@@ -28,15 +28,30 @@ pub(super) enum Verdict {
     Lost,
 }
 
-/// What is done about it next.
+/// A question to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Is the control queue there? The broker answers by returning the message, or not; the worker need not.
+    Present,
+    /// Does the worker answer?
+    Ping,
+    /// What is its whole state?
+    Report,
+}
+
+/// What happens next to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
     /// Nothing until then.
     Rest(Moment),
     /// It is to be asked.
     Ask,
-    /// It was asked, and has until then.
+    /// It was asked, and has until then to answer.
     Asked(Moment),
+    /// Its queue is to be looked for; after that nothing until then.
+    Check(Moment),
+    /// The broker was asked whether its queue is there, and has until the first moment; after that as above.
+    Checking(Moment, Moment),
     /// Nothing.
     Never,
 }
@@ -48,6 +63,8 @@ pub(super) struct Contact {
     probe: Probe,
     /// Until when its lease holds.
     held: Option<Moment>,
+    /// When the control queue was last known to be there.
+    seen: Option<Moment>,
     /// When the first sign came that the control queue is gone, unless it was there again since.
     gone: Option<Moment>,
 }
@@ -59,6 +76,7 @@ impl Contact {
             verdict: Verdict::Fine,
             probe: Probe::Ask,
             held: None,
+            seen: None,
             gone: None,
         }
     }
@@ -74,19 +92,28 @@ impl Contact {
     }
 
     pub(super) fn is_asked(self) -> bool {
-        matches!(self.probe, Probe::Asked(_))
+        matches!(self.probe, Probe::Asked(_) | Probe::Checking(..))
     }
 
     pub(super) fn wants_asking(self) -> bool {
-        self.probe == Probe::Ask
+        matches!(self.probe, Probe::Ask | Probe::Check(_))
     }
 
-    /// When to [look](Self::look) next.
-    pub(super) fn next_look(self) -> Option<Moment> {
+    /// When to [look](Self::look) next. `check` is how long a control queue counts as there without a look for it;
+    /// nothing if the broker's events tell when it goes.
+    pub(super) fn next_look(self, check: Option<Duration>) -> Option<Moment> {
         match self.probe {
-            Probe::Rest(at) | Probe::Asked(at) => Some(at),
-            Probe::Ask | Probe::Never => None,
+            Probe::Rest(at) => Some(self.next_check(check).map_or(at, |check| check.min(at))),
+            Probe::Asked(at) | Probe::Checking(at, _) => Some(at),
+            Probe::Ask | Probe::Check(_) | Probe::Never => None,
         }
+    }
+
+    fn next_check(self, check: Option<Duration>) -> Option<Moment> {
+        let seen = self
+            .seen
+            .filter(|_| self.verdict == Verdict::Fine && self.gone.is_none());
+        Some(seen?.after(check?))
     }
 
     /// A message came that is newer than all before.
@@ -108,8 +135,17 @@ impl Contact {
             verdict: Verdict::Fine,
             probe: Probe::Rest(now.after(lease.saturating_sub(early(lease)))),
             held: Some(now.after(lease)),
+            seen: Some(now),
             gone: None,
         };
+    }
+
+    /// The broker says that the control queue is there.
+    pub(super) fn present(&mut self, now: Moment) {
+        if let Probe::Checking(_, rest) = self.probe {
+            self.probe = Probe::Rest(rest);
+            self.seen = Some(now);
+        }
     }
 
     /// The control queue is not there.
@@ -124,15 +160,19 @@ impl Contact {
         }
     }
 
-    /// Time has passed.
-    pub(super) fn look(&mut self, now: Moment) {
+    /// Time has passed; `check` is as in [`next_look`](Self::next_look).
+    pub(super) fn look(&mut self, now: Moment, check: Option<Duration>) {
         match self.probe {
             Probe::Rest(until) if until <= now => self.probe = Probe::Ask,
+            Probe::Rest(until) if self.next_check(check).is_some_and(|check| check <= now) => {
+                self.probe = Probe::Check(until);
+            }
             Probe::Asked(until) if until <= now => {
                 // The question was routed, or it would have come back: the queue is there.
                 self.gone = None;
+                self.seen = Some(now);
                 match self.held {
-                    // Nobody is silent whose lease holds: it is asked once more at its end.
+                    // Nobody is silent while its lease holds: it is asked once more at its end.
                     Some(held) if held > now => self.probe = Probe::Rest(held),
                     _ => {
                         self.verdict = Verdict::Silent;
@@ -140,19 +180,41 @@ impl Contact {
                     }
                 }
             }
-            Probe::Rest(_) | Probe::Asked(_) | Probe::Ask | Probe::Never => {}
+            Probe::Checking(until, rest) if until <= now => self.probe = Probe::Check(rest),
+            Probe::Rest(_)
+            | Probe::Asked(_)
+            | Probe::Ask
+            | Probe::Check(_)
+            | Probe::Checking(..)
+            | Probe::Never => {}
         }
     }
 
-    /// The question is sent.
-    pub(super) fn ask(&mut self, now: Moment) {
-        self.probe = Probe::Asked(now.after(ANSWER_LIMIT));
+    /// A question is sent; returns which. If `report`, it asks for the whole state.
+    pub(super) fn ask(&mut self, now: Moment, report: bool) -> Question {
+        let until = now.after(ANSWER_LIMIT);
+        match self.probe {
+            Probe::Check(rest) if !report => {
+                self.probe = Probe::Checking(until, rest);
+                Question::Present
+            }
+            _ => {
+                self.probe = Probe::Asked(until);
+                if report {
+                    Question::Report
+                } else {
+                    Question::Ping
+                }
+            }
+        }
     }
 
     /// The question was not sent, or its answer cannot be heard.
     pub(super) fn unasked(&mut self) {
-        if self.is_asked() {
-            self.probe = Probe::Ask;
+        match self.probe {
+            Probe::Asked(_) => self.probe = Probe::Ask,
+            Probe::Checking(_, rest) => self.probe = Probe::Check(rest),
+            Probe::Rest(_) | Probe::Ask | Probe::Check(_) | Probe::Never => {}
         }
     }
 }
@@ -162,169 +224,4 @@ fn early(lease: Duration) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LEASE: Duration = Duration::from_secs(30);
-
-    fn at(ms: i64) -> Moment {
-        Moment::from_ms(ms)
-    }
-
-    fn heard() -> Contact {
-        let mut contact = Contact::unknown();
-        contact.heard(at(0), LEASE);
-        contact
-    }
-
-    fn lost(mut contact: Contact) -> Contact {
-        contact.queue_gone(at(1_000));
-        contact.look(at(1_500));
-        contact.ask(at(1_500));
-        contact.queue_gone(at(1_502));
-        assert_eq!(contact.verdict(), Verdict::Lost);
-        contact
-    }
-
-    #[test]
-    fn a_worker_is_asked_shortly_before_its_lease_runs_out() {
-        let mut contact = heard();
-        contact.look(at(24_999));
-        assert!(!contact.wants_asking());
-        contact.look(at(25_000));
-        assert!(contact.wants_asking());
-        assert_eq!(contact.verdict(), Verdict::Fine, "asking is no verdict");
-        assert_eq!(contact.held_until(), Some(at(30_000)));
-        contact.ask(at(25_000));
-        assert_eq!(contact.held_until(), Some(at(30_000)));
-        contact.answered(at(25_005), LEASE);
-        assert_eq!(contact, {
-            let mut fresh = Contact::unknown();
-            fresh.heard(at(25_005), LEASE);
-            fresh
-        });
-    }
-
-    #[test]
-    fn a_crash_shows_within_the_lease() {
-        for lease in [3_600, 30_000, 180_000] {
-            let mut contact = Contact::unknown();
-            contact.heard(at(0), Duration::from_millis(lease));
-            let asked = contact.next_look().unwrap();
-            contact.look(asked);
-            contact.ask(asked);
-            contact.queue_gone(asked.shifted(20));
-            let again = contact.next_look().unwrap();
-            contact.look(again);
-            contact.ask(again);
-            contact.queue_gone(again.shifted(20));
-            assert_eq!(contact.verdict(), Verdict::Lost);
-            let lease = i64::try_from(lease).unwrap();
-            assert!(again.shifted(20) < at(lease), "{lease}: {again:?}");
-        }
-    }
-
-    #[test]
-    fn the_shortest_leases_are_not_asked_about_at_once() {
-        let mut contact = Contact::unknown();
-        contact.heard(at(0), Duration::from_secs(1));
-        assert_eq!(contact.next_look(), Some(at(500)));
-    }
-
-    #[test]
-    fn nobody_is_silent_whose_lease_holds() {
-        let lease = Duration::from_secs(180);
-        let mut contact = Contact::unknown();
-        contact.heard(at(0), lease);
-        contact.look(at(150_000));
-        contact.ask(at(150_000));
-        contact.look(at(155_000));
-        assert!(!contact.is_asked(), "others may be asked");
-        assert_eq!(contact.verdict(), Verdict::Fine);
-        contact.look(at(180_000));
-        assert!(contact.wants_asking());
-        contact.ask(at(180_000));
-        contact.look(at(185_000));
-        assert_eq!(contact.verdict(), Verdict::Silent);
-    }
-
-    #[test]
-    fn a_worker_whose_queue_is_gone_is_asked_once_more_before_it_is_lost() {
-        let mut contact = heard();
-        contact.queue_gone(at(1_000));
-        assert_eq!(contact.verdict(), Verdict::Fine);
-        assert_eq!(contact.next_look(), Some(at(1_500)));
-        contact.queue_gone(at(1_200));
-        assert_eq!(contact.verdict(), Verdict::Fine, "twice told is not asked");
-        lost(heard());
-    }
-
-    #[test]
-    fn a_worker_that_connected_anew_is_never_called_lost() {
-        let mut contact = heard();
-        contact.queue_gone(at(1_000));
-        contact.look(at(1_500));
-        contact.ask(at(1_500));
-        contact.answered(at(1_502), LEASE);
-        assert_eq!(contact.verdict(), Verdict::Fine);
-        assert_eq!(contact.next_look(), Some(at(26_502)));
-        assert_eq!(contact.held_until(), Some(at(31_502)));
-    }
-
-    #[test]
-    fn a_late_message_does_not_revive_a_lost_worker_but_asks_it() {
-        let mut contact = lost(heard());
-        contact.heard(at(2_000), LEASE);
-        assert_eq!(contact.verdict(), Verdict::Lost);
-        assert!(contact.wants_asking());
-        contact.ask(at(2_000));
-        contact.queue_gone(at(2_001));
-        assert_eq!(contact.verdict(), Verdict::Lost);
-        assert!(!contact.wants_asking());
-        contact.heard(at(30_000), LEASE);
-        assert_eq!(
-            contact.verdict(),
-            Verdict::Fine,
-            "no message is as late as that"
-        );
-    }
-
-    #[test]
-    fn a_worker_that_does_not_answer_is_silent_until_it_does_or_its_queue_is_gone() {
-        let mut contact = heard();
-        contact.look(at(30_000));
-        contact.ask(at(30_000));
-        contact.look(at(34_999));
-        assert_eq!(contact.verdict(), Verdict::Fine);
-        contact.look(at(35_000));
-        assert_eq!(contact.verdict(), Verdict::Silent);
-        contact.look(at(65_000));
-        assert!(contact.wants_asking());
-        let asked = {
-            contact.ask(at(65_000));
-            contact
-        };
-        let mut back = asked;
-        back.heard(at(65_001), LEASE);
-        assert_eq!(back.verdict(), Verdict::Fine);
-        let mut gone = asked;
-        gone.queue_gone(at(65_001));
-        assert_eq!(gone.verdict(), Verdict::Silent);
-        gone.look(at(65_501));
-        gone.ask(at(65_501));
-        gone.queue_gone(at(65_502));
-        assert_eq!(gone.verdict(), Verdict::Lost);
-    }
-
-    #[test]
-    fn a_question_that_was_not_sent_is_asked_again() {
-        let mut contact = Contact::unknown();
-        contact.ask(at(0));
-        assert!(contact.is_asked());
-        contact.unasked();
-        assert!(contact.wants_asking());
-        let mut rested = heard();
-        rested.unasked();
-        assert_eq!(rested, heard());
-    }
-}
+mod tests;

@@ -3,17 +3,20 @@
 mod intake;
 mod notes;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::api::{Drain, HistoryKind, WorkerState};
 use super::super::clock::Moment;
-use super::contact::{Contact, Verdict};
+use super::contact::{Contact, Question, Verdict};
 use super::history::{History, Record, Stamp};
 use super::node::{Busy, Node};
 use notes::Noted;
 use tidegate::lifecycle::Phase;
 
+/// Intervals between beats in a lease.
+const INTERVALS: u32 = 3;
 /// The lease of a worker that answers and has promised nothing yet.
 const LEASE_DEFAULT: Duration = Duration::from_secs(180);
 /// A clock that is this much off is taken for right: messages take their time.
@@ -22,6 +25,10 @@ const SKEW_IGNORED_MS: i64 = 2_000;
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a whole state is asked for.
 const REPORT_AGAIN: Duration = Duration::from_secs(60);
+/// How long after it was last known to be there a control queue is looked for, without events: this and a part of the
+/// spread. A crash shows well within 150 s; so does a hang, once the broker has closed the connection (60 s).
+const CHECK: Duration = Duration::from_secs(65);
+const CHECK_SPREAD_MS: u64 = 20_000;
 
 /// One worker.
 #[derive(Debug)]
@@ -40,6 +47,8 @@ pub(super) struct Entry {
     /// Nodes of its newest state that are not kept, for want of room.
     pub nodes_left_out: usize,
     contact: Contact,
+    /// Without events, its control queue is looked for when it was last known to be there for this long.
+    check_after: Duration,
     /// Since when the contact's verdict is what it is, where that is not fine.
     verdict_since: Moment,
     heard: Heard,
@@ -90,7 +99,10 @@ pub(super) struct Facts {
 pub(super) struct Pulse {
     pub seq: u64,
     pub load: f64,
+    /// When it was sent, by the sender's clock.
     sent: Moment,
+    /// When it came, by ours.
+    received: Moment,
     /// Whether there was one before it, so that there are rates.
     pub rated: bool,
 }
@@ -113,8 +125,15 @@ pub(super) struct Totals {
     pub rate: f64,
 }
 
+/// Looks for control queues are spread over [`CHECK_SPREAD_MS`]: those of a whole fleet are not made at once.
+fn check_after(id: &str) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    CHECK + Duration::from_millis(hasher.finish() % CHECK_SPREAD_MS)
+}
+
 impl Entry {
-    pub(super) fn new(name: Arc<str>, now: Moment) -> Self {
+    pub(super) fn new(id: &str, name: Arc<str>, now: Moment) -> Self {
         Self {
             name,
             facts: None,
@@ -126,6 +145,7 @@ impl Entry {
             noted: Noted::default(),
             nodes_left_out: 0,
             contact: Contact::unknown(),
+            check_after: check_after(id),
             verdict_since: now,
             heard: Heard {
                 seq: 0,
@@ -215,6 +235,24 @@ impl Entry {
         Some((self.heard.lease, left.unwrap_or_default()))
     }
 
+    /// The interval at which it promises to beat; nothing if it does not beat, or has promised nothing yet.
+    pub(super) fn beats_every(&self) -> Option<Duration> {
+        let beats = matches!(
+            self.state(),
+            WorkerState::Starting | WorkerState::Running | WorkerState::Paused
+        );
+        let promises = beats && self.heard.live && self.heard.seq > 0;
+        promises.then(|| self.heard.lease / INTERVALS)
+    }
+
+    /// When its figures were true: when its newest beat was sent, by our clock.
+    pub(super) fn figures_at(&self) -> Option<Moment> {
+        let pulse = self.pulse?;
+        // Even small differences between the clocks would show, so that none is taken for the way of a message.
+        let sent = pulse.sent.shifted(self.behind_ms.unwrap_or(0));
+        Some(sent.min(pulse.received))
+    }
+
     /// When it ended: stopped, or was lost.
     pub(super) fn ended_at(&self) -> Option<Moment> {
         match self.state() {
@@ -250,21 +288,30 @@ impl Entry {
         }
     }
 
-    /// Time has passed.
-    pub(super) fn look(&mut self, now: Moment) {
+    /// The broker says that its control queue is there.
+    pub(super) fn present(&mut self, now: Moment) {
+        self.contact.present(now);
+    }
+
+    /// Time has passed. `checks` is whether control queues are looked for, because no events tell when they go.
+    pub(super) fn look(&mut self, now: Moment, checks: bool) {
+        let check = self.check_after(checks);
         if !self.has_stopped() {
-            self.judge(now, |contact| contact.look(now));
+            self.judge(now, |contact| contact.look(now, check));
         }
     }
 
-    /// It is being asked; whether for its whole state.
-    pub(super) fn ask(&mut self, now: Moment) -> bool {
-        self.contact.ask(now);
+    fn check_after(&self, checks: bool) -> Option<Duration> {
+        checks.then_some(self.check_after)
+    }
+
+    /// It is being asked; returns what.
+    pub(super) fn ask(&mut self, now: Moment) -> Question {
         let report = self.report_next.is_some_and(|at| at <= now);
         if report {
             self.report_next = Some(now.after(REPORT_AGAIN));
         }
-        report
+        self.contact.ask(now, report)
     }
 
     pub(super) fn unasked(&mut self) {
@@ -284,14 +331,14 @@ impl Entry {
         self.contact.wants_asking() || report
     }
 
-    /// When to [look](Self::look) next; nothing where it is to be asked first.
-    pub(super) fn next_look(&self, now: Moment) -> Option<Moment> {
+    /// When to [look](Self::look) next; nothing if it is to be asked first.
+    pub(super) fn next_look(&self, now: Moment, checks: bool) -> Option<Moment> {
         if self.has_stopped() || self.wants_asking(now) {
             return None;
         }
         let may_report = self.contact.verdict() == Verdict::Fine && !self.contact.is_asked();
         let report = self.report_next.filter(|_| may_report);
-        let looks = [self.contact.next_look(), report];
+        let looks = [self.contact.next_look(self.check_after(checks)), report];
         looks.into_iter().flatten().min()
     }
 

@@ -62,6 +62,7 @@ fn shuffled() -> impl Strategy<Value = (Vec<Message>, Vec<Message>)> {
 fn told(fleet: &Fleet) -> (Worker, Vec<super::history::Record>) {
     let mut worker = fleet.worker("w-1", at(0)).expect("it has said something");
     worker.lease = None;
+    worker.figures = None;
     worker.last_heard = at(0);
     for node in &mut worker.nodes {
         node.rate = None;

@@ -26,10 +26,8 @@ fn asked(fleet: &mut Fleet, ms: i64) -> Vec<Ask> {
 
 fn ping() -> Vec<Ask> {
     let worker = "w-1".into();
-    vec![Ask {
-        worker,
-        report: false,
-    }]
+    let question = Question::Ping;
+    vec![Ask { worker, question }]
 }
 
 /// The control queue is gone, and the question that follows comes back.
@@ -236,7 +234,7 @@ fn a_worker_that_nothing_but_a_beat_is_known_of_is_asked_for_its_state() {
     assert_eq!((worker.state, worker.host), (WorkerState::Running, None));
     assert_eq!(worker.nodes.len(), 2);
     let asks = asked(&mut fleet, 12_000);
-    assert!(asks[0].report, "{asks:?}");
+    assert_eq!(asks[0].question, Question::Report, "{asks:?}");
     fleet.answered("other-1", Phase::Paused, at(12_000));
     let other = fleet.worker("other-1", at(12_000)).unwrap();
     assert_eq!(other.state, WorkerState::Paused);

@@ -24,7 +24,7 @@ impl Fleet {
                 self.dropped += 1;
                 return;
             }
-            let entry = Entry::new(Arc::clone(name), now);
+            let entry = Entry::new(id, Arc::clone(name), now);
             self.entries.insert(Arc::clone(id), entry);
             self.urgent = true;
             if self.fresh.len() < super::FRESH_LIMIT {
@@ -52,7 +52,7 @@ impl Fleet {
             return;
         }
         let before = entry.state();
-        entry.look(now);
+        entry.look(now, self.checks);
         if entry.state() == before {
             self.reconsider(id, now);
         } else {
@@ -83,7 +83,10 @@ impl Fleet {
         };
         let ended = entry.ended_at();
         let expiry = ended.map(|at| at.after(self.limits.retention));
-        let due = [entry.next_look(now), expiry].into_iter().flatten().min();
+        let due = [entry.next_look(now, self.checks), expiry]
+            .into_iter()
+            .flatten()
+            .min();
         let unproven =
             (ended.is_none() && !entry.is_proven()).then(|| entry.indexed.unproven.unwrap_or(now));
         let drain = entry.report().map(|report| report.at);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::super::api::{
-    Drains, HistoryEntry, HistoryKind, Lease, Messages, Node, Overview, Worker, WorkerDetail,
-    WorkerDrain, WorkerState, Workers,
+    Drains, Figures, HistoryEntry, HistoryKind, Lease, Messages, Node, Overview, Worker,
+    WorkerDetail, WorkerDrain, WorkerState, Workers,
 };
 use super::super::clock::Moment;
 use super::entry::Entry;
@@ -44,6 +44,8 @@ impl Fleet {
                 overview.slots += entry.totals.slots;
                 overview.in_flight += entry.totals.in_flight;
                 overview.rate += entry.totals.rate;
+                let age = entry.figures_at().map(|at| millis(now.since(at)));
+                overview.figures_age_ms = overview.figures_age_ms.max(age);
             }
             if state == WorkerState::Lost && entry.since() >= week_ago {
                 overview.week.lost += 1;
@@ -175,6 +177,10 @@ fn worker(id: &Arc<str>, entry: &Entry, now: Moment) -> Worker {
             left_ms: millis(left),
         }),
         load: entry.pulse.map(|pulse| pulse.load),
+        figures: entry.figures_at().map(|at| Figures {
+            at,
+            age_ms: millis(now.since(at)),
+        }),
         deadline_at: entry.deadline_at(),
         nodes: entry
             .shown_nodes()

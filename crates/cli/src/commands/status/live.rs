@@ -1,6 +1,7 @@
 //! The fleet as it changes.
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use console::{Term, truncate_str};
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{picture, render};
 use crate::output::{OutputError, print_aside};
-use tidegate_fleet::Guest;
+use tidegate_fleet::FleetClient;
 
 /// How often it is looked for changes.
 const LOOK: Duration = Duration::from_millis(250);
@@ -26,19 +27,19 @@ const CLEAR_REST: &str = "\x1b[J";
 
 /// Draws the fleet on a screen of its own until `stop`.
 pub(super) async fn screen(
-    guest: &Guest,
+    client: &FleetClient,
     all: bool,
     stop: &CancellationToken,
 ) -> Result<(), OutputError> {
     let mut terminal = Term::stdout();
     terminal.write_all(ENTER.as_bytes())?;
-    let drawn = draw_until(guest, all, stop, &mut terminal).await;
+    let drawn = draw_until(client, all, stop, &mut terminal).await;
     terminal.write_all(LEAVE.as_bytes())?;
     drawn
 }
 
 async fn draw_until(
-    guest: &Guest,
+    client: &FleetClient,
     all: bool,
     stop: &CancellationToken,
     terminal: &mut Term,
@@ -48,7 +49,7 @@ async fn draw_until(
     let mut looks = REDRAW;
     loop {
         let changed = {
-            let mut fleet = guest.fleet();
+            let mut fleet = client.fleet();
             let changed = fleet.has_changes();
             fleet.take_changes();
             changed
@@ -57,7 +58,9 @@ async fn draw_until(
         if changed || looks >= REDRAW {
             looks = 0;
             let (height, width) = terminal.size();
-            let picture = picture(guest, all);
+            let picture = picture(client, all);
+            let on_screen = picture.workers.iter().take(height.into());
+            client.show(on_screen.map(|worker| Arc::clone(&worker.id)));
             let lines = render::lines(&picture, Some(width.into()), console::colors_enabled());
             terminal.write_all(frame(&lines, height.into(), width.into()).as_bytes())?;
             terminal.flush()?;
@@ -94,7 +97,7 @@ fn frame(lines: &[String], height: usize, width: usize) -> String {
 
 /// Prints the fleet as a line of JSON whenever it has changed, until `stop`.
 pub(super) async fn lines(
-    guest: &Guest,
+    client: &FleetClient,
     all: bool,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -103,7 +106,7 @@ pub(super) async fn lines(
     let mut changed = true;
     loop {
         if changed {
-            let line = serde_json::to_string(&picture(guest, all))? + "\n";
+            let line = serde_json::to_string(&picture(client, all))? + "\n";
             tokio::select! {
                 printed = print_aside(line) => printed?,
                 () = stop.cancelled() => return Ok(()),
@@ -113,7 +116,7 @@ pub(super) async fn lines(
             _ = look.tick() => {}
             () = stop.cancelled() => return Ok(()),
         }
-        let mut fleet = guest.fleet();
+        let mut fleet = client.fleet();
         changed = fleet.has_changes();
         fleet.take_changes();
     }

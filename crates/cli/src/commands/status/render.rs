@@ -15,6 +15,9 @@ const WIDE: usize = 120;
 /// Workers listed at most.
 const LISTED: usize = 1_000;
 
+/// Figures older than this are shown with their age.
+const FRESH: Duration = Duration::from_secs(10);
+
 /// What needs attention comes first.
 pub(super) fn order(worker: &Worker) -> (u8, &str, &str) {
     let rank = match worker.state {
@@ -101,6 +104,10 @@ fn summary(picture: &Picture, colours: bool) -> Vec<String> {
         if overview.rate > 0.0 {
             write!(figures, ", {:.1} done a second", overview.rate).expect("a string takes it");
         }
+        let age = overview.figures_age_ms.map(Duration::from_millis);
+        if let Some(age) = age.filter(|age| *age > FRESH) {
+            write!(figures, "; figures up to {} old", short(age)).expect("a string takes it");
+        }
         lines.push(figures);
     }
     let week = &overview.week;
@@ -135,6 +142,7 @@ fn table(picture: &Picture, wide: bool, colours: bool) -> Table {
         Column::number("running"),
         Column::number("oldest"),
         Column::number("rate"),
+        Column::number("as of"),
     ];
     if wide {
         columns.extend(["done", "retried", "dead"].map(Column::number));
@@ -181,6 +189,10 @@ fn row(worker: &Worker, now: Moment, wide: bool, colours: bool) -> Vec<String> {
         } else {
             format!("{:.1}/s", rates.iter().sum::<f64>())
         },
+        worker
+            .figures
+            .filter(|_| live)
+            .map_or_else(dash, |figures| as_of(Duration::from_millis(figures.age_ms))),
     ];
     if wide {
         cells.push(sum(|node| node.done).to_string());
@@ -210,6 +222,15 @@ fn coloured(state: WorkerState, colours: bool) -> String {
         WorkerState::Stopped => word.dim(),
     }
     .to_string()
+}
+
+/// How old figures are.
+fn as_of(age: Duration) -> String {
+    if age <= FRESH {
+        "now".to_owned()
+    } else {
+        format!("{} ago", short(age))
+    }
 }
 
 /// A duration in its largest unit.

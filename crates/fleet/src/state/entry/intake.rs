@@ -51,7 +51,7 @@ impl Entry {
         }
         match message {
             Message::State(state) => self.take_state(&state, at, room, texts),
-            Message::Beat(beat) => self.take_beat(&beat, said, room, texts),
+            Message::Beat(beat) => self.take_beat(&beat, at, room, texts),
             Message::Drain(drain) => self.take_drain(&drain, at, texts),
         }
         self.total();
@@ -120,8 +120,8 @@ impl Entry {
         }
     }
 
-    fn take_beat(&mut self, beat: &Beat, sent: Moment, room: usize, texts: &mut Texts) {
-        let seq = beat.head.seq;
+    fn take_beat(&mut self, beat: &Beat, at: Stamp, room: usize, texts: &mut Texts) {
+        let (seq, sent) = (beat.head.seq, at.said);
         let before = self.pulse;
         if beat.full {
             self.full_seq = self.full_seq.max(seq);
@@ -135,6 +135,7 @@ impl Entry {
                     0.0
                 },
                 sent,
+                received: at.received,
                 rated: before.is_some(),
             });
         }

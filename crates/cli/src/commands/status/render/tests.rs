@@ -4,7 +4,7 @@ use console::{measure_text_width, strip_ansi_codes};
 
 use super::*;
 use tidegate::lifecycle::Phase;
-use tidegate_fleet::api::{Node, Overview};
+use tidegate_fleet::api::{Figures, Node, Overview};
 
 fn worker(name: &str, state: WorkerState) -> Worker {
     let node = Node {
@@ -36,6 +36,10 @@ fn worker(name: &str, state: WorkerState) -> Worker {
         last_heard: Moment::from_ms(50_000),
         lease: None,
         load: Some(0.375),
+        figures: Some(Figures {
+            at: Moment::from_ms(59_000),
+            age_ms: 1_000,
+        }),
         deadline_at: None,
         nodes: vec![node],
         nodes_left_out: 0,
@@ -77,9 +81,9 @@ fn a_narrow_terminal_shows_how_workers_are() {
             "1 live  1 running, 1 lost",
             "2 nodes, 6 of 16 slots taken, 62.5 done a second",
             "",
-            "name   state    for  load  running  oldest    rate  id",
-            "web-2  lost     60s     -        -       -       -  web-2-01KB3XQ6ZP8Y2M4N5R7S9…",
-            "web-1  running  60s  38 %      3/8  812 ms  31.2/s  web-1-01KB3XQ6ZP8Y2M4N5R7S9…",
+            "name   state    for  load  running  oldest    rate  as of  id",
+            "web-2  lost     60s     -        -       -       -      -  web-2-01KB3XQ6ZP8Y2M…",
+            "web-1  running  60s  38 %      3/8  812 ms  31.2/s    now  web-1-01KB3XQ6ZP8Y2M…",
         ]
     );
 }
@@ -94,7 +98,7 @@ fn a_wide_terminal_shows_what_they_have_done() {
     };
     assert_eq!(
         heading.split_whitespace().collect::<Vec<_>>().join(" "),
-        "name state for load running oldest rate done retried dead heard reason id"
+        "name state for load running oldest rate as of done retried dead heard reason id"
     );
     for part in [
         "  1041        2     1    10s  deploy\u{fffd}[2J 42  ",
@@ -145,4 +149,26 @@ fn what_is_missing_is_said() {
     ] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+#[test]
+fn figures_that_are_old_say_so() {
+    let mut old = worker("web-1", WorkerState::Running);
+    old.figures = Some(Figures {
+        at: Moment::from_ms(0),
+        age_ms: 300_000,
+    });
+    let mut picture = picture(vec![old, worker("web-2", WorkerState::Running)]);
+    picture.summary.figures_age_ms = Some(300_000);
+    let lines = lines(&picture, None, false).join("\n");
+    assert!(lines.contains("figures up to 5m old"), "{lines}");
+    let row = |name: &str| {
+        lines
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap()
+            .to_owned()
+    };
+    assert!(row("web-1").contains("5m ago"), "{lines}");
+    assert!(row("web-2").contains("now"), "{lines}");
 }

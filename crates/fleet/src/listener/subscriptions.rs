@@ -1,11 +1,11 @@
-//! What is listened to over one connection: the log, beats, answers.
+//! The subscriptions of one connection: the log, beats, replies.
 
 use std::time::Duration;
 
 use tracing::warn;
 use ulid::Ulid;
 
-use super::Manner;
+use super::Role;
 use super::progress::Progress;
 use tidegate::config::Settings;
 use tidegate::internal::broker::{
@@ -21,42 +21,42 @@ const BEAT_KEYS: [&str; 1] = ["beat.#"];
 const ALL_KEYS: [&str; 3] = ["beat.#", "state.#", "drain.#"];
 /// Messages that the broker sends ahead.
 const PREFETCH: u16 = 2_000;
-/// Beats and answers that may wait, and their bytes; the oldest make room.
+/// Beats and replies that may wait, and their bytes; the oldest make room.
 const WAITING: u32 = 50_000;
 const WAITING_BYTES: u32 = 64 << 20;
-/// A beat that has waited longer says nothing.
+/// The broker drops a beat that has waited longer: a newer one has come.
 const BEAT_TTL: Duration = Duration::from_secs(60);
-/// An answer that has waited longer comes too late.
+/// The broker drops a reply that has waited longer: nobody waits for it any more.
 const REPLY_TTL: Duration = Duration::from_secs(10);
 
-/// What is listened to.
-pub(super) struct Ears {
-    /// Nothing for a guest where there is none.
+/// What is subscribed to.
+pub(super) struct Subscriptions {
+    /// Nothing for a client on a broker without a log.
     pub log: Option<Feed>,
     pub beats: Feed,
     pub replies: Feed,
     pub replies_queue: String,
 }
 
-impl Ears {
-    /// Begins to listen. The fleet program declares what is missing, a guest nothing: where there is no log it hears
-    /// states with the beats.
+impl Subscriptions {
+    /// Subscribes. The fleet program declares what is missing. A client declares nothing but its own queues; on a
+    /// broker without a log it takes states together with beats.
     pub(super) async fn open(
         link: &Link,
         settings: &Settings,
         id: &str,
-        manner: Manner,
+        role: Role,
         progress: &Progress,
     ) -> Result<Self, BrokerError> {
-        let has_log = match manner {
-            Manner::Program => {
+        let has_log = match role {
+            Role::Program => {
                 declare(link, settings, progress).await?;
                 true
             }
-            Manner::Guest { .. } => has_log(link, &settings.status.exchange).await?,
+            Role::Client => has_log(link, &settings.status.exchange).await?,
         };
         let keys: &[&str] = if has_log { &BEAT_KEYS } else { &ALL_KEYS };
-        // A name of its own for each connection: the one before may not be gone yet.
+        // Each connection has names of its own, because the queues of the one before may not be gone yet.
         let own = format!("tidegate.fleet.{id}.{}", Ulid::new());
         let replies_queue = format!("{own}.replies");
         let replies = Ear {
@@ -101,16 +101,16 @@ async fn declare(link: &Link, settings: &Settings, progress: &Progress) -> Resul
     if let (Some(differs), None) = (&differs, progress.next_offset()) {
         warn!(
             log = LOG,
-            differs, "the log is there with other limits, and stays as it is"
+            differs, "the log exists with other limits, and keeps them"
         );
     }
     Ok(())
 }
 
-/// Whether there is a log that the user may read; the exchange must be there.
+/// Whether there is a log that the user may read. It is an error if there is no status exchange.
 ///
-/// Looking at an exchange or a queue takes the permission to configure it (RabbitMQ 4.3), which nobody needs who only
-/// reads. So a refusal of the look is no answer, and the log is asked for by what it is needed for.
+/// Looking at an exchange or a queue takes the permission to configure it (RabbitMQ 4.3), which a mere reader need not
+/// have. So a refusal says nothing, and the log is tried for what it is needed for.
 pub(crate) async fn has_log(link: &Link, exchange: &str) -> Result<bool, BrokerError> {
     match find_exchange(link, exchange).await {
         // Binding to it tells the rest.
