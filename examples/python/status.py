@@ -1,7 +1,7 @@
 """Tidegate's status protocol, from a worker's side: states, beats, the drain report, and commands.
 
 All of it runs on a thread and a connection of its own, so that nothing here is ever in the way of the work.
-What cannot be said now is replaced by what is newer; a lost connection is made again.
+What cannot be sent now is replaced by what is newer; a lost connection is made again.
 """
 
 import datetime
@@ -21,7 +21,7 @@ CONTROL = "tidegate.control"
 COMMAND_TYPE = "tidegate.command.v1"
 BODY_LIMIT = 16 * 1024
 REASON_LIMIT = 200
-COMMANDS = ("drain", "report", "ping")
+COMMANDS = ("drain", "report", "cadence", "ping")
 """What this worker obeys; a worker need not know every command."""
 
 
@@ -62,6 +62,7 @@ class Status(threading.Thread):
         self.dirty = True
         self.beat_asked = False
         self.next_beat = 0.0
+        self.paces = {}
         self.reports = queue.Queue()
         self.reported = threading.Event()
 
@@ -138,7 +139,7 @@ class Status(threading.Thread):
     def say(self, channel):
         """A state: persistent, confirmed. It counts as a beat."""
         state = self.snapshot()
-        lease = self.interval * 3
+        lease = self.pace() * 3
         if "deadline_ms" in state:
             # Past the deadline and the closing after it: the silence of a drain is not death.
             lease = state["deadline_ms"] / 1000 + 8
@@ -151,12 +152,37 @@ class Status(threading.Thread):
         self.publish(channel, "state", lease, state)
 
     def beat(self, channel):
-        """A beat where one is due: transient, and gone with its lease. Never in a drain."""
+        """A beat if one is due: transient, and gone with its lease. Never in a drain."""
         if "deadline_ms" in self.snapshot():
             return
         if self.beat_asked or time.monotonic() >= self.next_beat:
             self.beat_asked = False
-            self.publish(channel, "beat", self.interval * 3, self.figures())
+            self.publish(channel, "beat", self.pace() * 3, self.figures())
+
+    def pace(self):
+        """Seconds between two beats: the fastest requested pace, or this worker's own."""
+        now = time.monotonic()
+        self.paces = {by: request for by, request in self.paces.items() if request[1] > now}
+        return min((interval for interval, _ in self.paces.values()), default=self.interval)
+
+    def request(self, command):
+        """Takes a request for a pace: what is wrong with it, or nothing."""
+        limits = {"interval_ms": (1, 3_600_000), "for_ms": (0, 86_400_000)}
+        for field, (least, most) in limits.items():
+            value = command.get(field)
+            if type(value) is not int or not least <= value <= most:
+                return f"{field}: must be a whole number from {least} to {most}"
+        by = command.get("by")
+        if not isinstance(by, (str, type(None))):
+            return "by: must be a string"
+        by, now = one_line(by or "", 100), time.monotonic()
+        if by not in self.paces and len(self.paces) >= 16:
+            return "too many others request a pace"
+        interval = max(0.5, command["interval_ms"] / 1000)
+        self.paces[by] = (interval, now + command["for_ms"] / 1000)
+        # At random within its interval: a fleet does not answer at once. What was promised earlier still comes.
+        self.next_beat = min(self.next_beat, now + self.pace() * random.random())
+        return None
 
     def publish(self, channel, kind, lease, rest):
         lease_ms = int(lease * 1000)
@@ -173,7 +199,7 @@ class Status(threading.Thread):
         )
         channel.basic_publish(STATUS, f"{kind}.{self.worker}", json.dumps(head | rest), properties)
         # Not in step with the rest of the fleet.
-        self.next_beat = time.monotonic() + self.interval * random.uniform(0.9, 1.1)
+        self.next_beat = time.monotonic() + self.pace() * random.uniform(0.9, 1.1)
 
     # Commands.
 
@@ -217,6 +243,8 @@ class Status(threading.Thread):
             if not isinstance(reason, (str, type(None))):
                 return word, "reason: must be a string"
             self.on_drain(one_line(reason or "", REASON_LIMIT))
+        elif word == "cadence":
+            return word, self.request(command)
         elif word == "report":
             self.dirty = True
             self.beat_asked = True

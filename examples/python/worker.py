@@ -2,7 +2,7 @@
 """A worker in Python that takes part in Tidegate's status protocol (docs/status-protocol.md).
 
 It consumes one queue and POSTs each message to a URL. The fleet sees its states, its beats and how its
-drains end; it obeys `drain`, `report` and `ping`. A drain, by SIGTERM or by command, loses nothing and
+drains end; it obeys `drain`, `report`, `cadence` and `ping`. A drain, by SIGTERM or by command, loses nothing and
 repeats nothing: what runs finishes and is acknowledged, the rest goes back untouched, and the channel's
 close-ok proves that the acknowledgements arrived.
 
@@ -245,7 +245,7 @@ def main():
     parser.add_argument("--name", default=one_line(socket.gethostname(), 100).replace(".", "-"))
     parser.add_argument("--slots", type=int, default=4, help="messages worked on at once")
     parser.add_argument("--grace", type=float, default=25.0, help="seconds from the beginning of a drain to its deadline")
-    parser.add_argument("--beat", type=float, default=10.0, help="seconds between beats")
+    parser.add_argument("--beat", type=float, default=300.0, help="seconds between beats while nobody asks for more")
     worker = Worker(parser.parse_args())
     signal.signal(signal.SIGTERM, worker.on_signal)
     signal.signal(signal.SIGINT, worker.on_signal)

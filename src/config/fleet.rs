@@ -28,7 +28,7 @@ pub struct FleetSettings {
     pub log_max_age: Duration,
     /// How large the log becomes, in bytes.
     pub log_max_bytes: u64,
-    /// Beats per second that the whole fleet is asked to keep to.
+    /// Beats per second that the whole fleet is asked for, at most.
     pub beats_per_second: u32,
     /// Whom to tell what changes.
     pub forward: Option<ForwardSettings>,

@@ -102,9 +102,20 @@ async fn a_worker_in_python_appears_beats_and_obeys_a_drain() {
         (fly.ok, fly.error.as_deref()),
         (
             false,
-            Some("command = 'fly': this worker obeys drain, report, ping")
+            Some("command = 'fly': this worker obeys drain, report, cadence, ping")
         )
     );
+
+    let pace =
+        json!({"command": "cadence", "interval_ms": 20_000, "for_ms": 600_000, "by": "test"});
+    ok(&commander.command(&id, &pace).await, Phase::Running);
+    tap.seen("a beat at the requested pace", |message| {
+        message.kind() == "beat" && message.json["lease_ms"] == 60_000
+    })
+    .await;
+    let wrong = json!({"command": "cadence", "interval_ms": 0, "for_ms": 1});
+    let refused = commander.command(&id, &wrong).await;
+    assert!(!refused.ok, "{refused:?}");
 
     let drain = json!({"v": 1, "command": "drain", "reason": "deploy\n42"});
     ok(&commander.command(&id, &drain).await, Phase::Draining);
