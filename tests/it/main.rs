@@ -27,6 +27,7 @@ mod library;
 mod log;
 mod loss;
 mod nodes;
+mod opencti;
 mod permissions;
 mod pool_children;
 mod pools;

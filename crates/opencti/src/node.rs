@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate::config::{DeadLetterSettings, NodeSettings, PoolSettings, Slots};
+use tidegate::config::{DeadLetterSettings, NodeSettings, PoolSettings, RetrySettings, Slots};
 
 use crate::dead_letter;
 use crate::discovery::{Role, WantedNode};
@@ -53,6 +53,11 @@ pub fn node_settings(wanted: &WantedNode, settings: &Settings) -> NodeSettings {
         timeout: TIMEOUT,
         max_body: settings.max_body,
         hold_max: settings.hold_max,
+        // Failed runs wait in place; a message never goes to a delay queue.
+        retry: RetrySettings {
+            max_attempts: 1,
+            ..RetrySettings::default()
+        },
         dead_letter: DeadLetterSettings {
             exchange: String::new(),
             routing_key: dead_letter::QUEUE.to_owned(),

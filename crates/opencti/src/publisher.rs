@@ -53,6 +53,14 @@ impl Publisher {
         self.session.send_replace(Some(session));
     }
 
+    /// Declares the queue of our own dead letters.
+    ///
+    /// # Errors
+    /// The connection was lost, or the broker refuses the queue.
+    pub async fn declare_dead_queue(&self) -> Result<(), BrokerError> {
+        self.channel(true).await.map(drop)
+    }
+
     /// Publishes `messages` in their order, and counts in `confirmed` those that the broker has taken, from the first
     /// one on. After an error the rest can be published anew; a message whose confirm was lost is there twice then.
     ///

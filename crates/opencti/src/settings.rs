@@ -264,6 +264,10 @@ fn broker_tls(read: &mut Reader<'_>) -> BrokerTls {
         passphrase: read.text("MQ_USE_SSL_PASSPHRASE").map(Into::into),
         reject_unauthorized: read.flag("MQ_USE_SSL_REJECT_UNAUTHORIZED", false),
     };
+    if tls.passphrase.is_some() {
+        let rule = "is not supported: MQ_USE_SSL_KEY has to be a key without a passphrase";
+        read.refuse("MQ_USE_SSL_PASSPHRASE", None, rule);
+    }
     if tls.cert.is_some() != tls.key.is_some() {
         let (missing, rule) = if tls.cert.is_some() {
             (

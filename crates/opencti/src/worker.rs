@@ -22,6 +22,7 @@ use crate::endpoints;
 use crate::engine::{Engine, EngineError};
 use crate::handler::OpenCtiHandler;
 use crate::node::{node_settings, pools};
+use crate::schedule::backoff;
 use crate::settings::{BrokerTls, Pem, Settings};
 use crate::source::{Discovery, Wanted};
 use crate::version;
@@ -152,14 +153,23 @@ async fn work(
     };
     settings.nodes.clear();
     let mut hosted = Hosted::new(Arc::clone(engine), key);
-    let (sender, source) = watch::channel(hosted.nodes(&first));
+    let (sender, source) = watch::channel(Vec::new());
     let worker = Worker::from_settings(settings)
         .nodes_from(source)
         .start()
         .await?;
     engine.publisher.connect(worker.publish_session());
     let handle = worker.handle();
+    let publisher = engine.publisher.clone();
     tasks.spawn(async move {
+        // No queue is consumed before there is one for what cannot be imported.
+        let mut failures = 0;
+        while let Err(error) = publisher.declare_dead_queue().await {
+            failures += 1;
+            warn!(%error, "the queue of dead letters cannot be declared; trying again");
+            tokio::time::sleep(backoff(failures, rand::random())).await;
+        }
+        sender.send_replace(hosted.nodes(&first));
         while wanted.changed().await.is_ok() {
             let found = wanted.borrow_and_update().clone();
             if let Some(found) = found {

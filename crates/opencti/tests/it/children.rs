@@ -8,8 +8,8 @@ use tidegate_opencti::python::{Headers, ImportRequest, Python, PythonError};
 use tidegate_opencti::signs::{Cause, cause};
 use tidegate_opencti::{Bundle, Origin};
 
-use crate::platform::{Call, Failure, Platform};
 use crate::setup;
+use tidegate_platform_stub::{Call, Failure, Platform};
 
 fn identity(number: u32) -> serde_json::Value {
     let id = format!("identity--00000000-0000-4000-8000-{number:012}");

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tidegate::handler::{Handler as _, Outcome};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::platform::{Call, Platform};
 use crate::setup;
+use tidegate_platform_stub::{Call, Platform};
 
 /// Imports the bundle on standard input as the platform's worker does.
 const REFERENCE: &str = r#"

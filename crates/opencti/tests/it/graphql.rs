@@ -6,8 +6,8 @@ use tidegate_opencti::python::Headers;
 use tidegate_opencti::signs::{Cause, cause};
 use tidegate_opencti::{GraphQl, Origin};
 
-use crate::platform::{Failure, Platform};
 use crate::setup;
+use tidegate_platform_stub::{Failure, Platform};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn works_are_told_with_the_messages_headers_but_not_for_the_applicant() {

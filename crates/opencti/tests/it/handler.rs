@@ -7,8 +7,8 @@ use tidegate::handler::{Context, Handler as _, Outcome};
 use tidegate::lifecycle::DrainTrigger;
 use tokio::time::{Duration, Instant};
 
-use crate::platform::{Failure, Platform};
 use crate::setup;
+use tidegate_platform_stub::{Failure, Platform};
 
 fn identities(count: usize) -> Value {
     let objects: Vec<_> = (0..count)

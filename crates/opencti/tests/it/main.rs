@@ -4,5 +4,4 @@ mod children;
 mod differential;
 mod graphql;
 mod handler;
-mod platform;
 mod setup;

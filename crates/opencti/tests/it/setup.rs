@@ -15,7 +15,7 @@ use tidegate_opencti::python::Python;
 use tidegate_opencti::settings::{Settings, Sources};
 use tidegate_opencti::{Engine, OpenCtiHandler};
 
-use crate::platform::Platform;
+use tidegate_platform_stub::Platform;
 
 /// The Python with `pycti`: `TIDEGATE_TEST_PYCTI`, or what `scripts/pycti` made. `None` after saying loudly that the
 /// test is skipped.
