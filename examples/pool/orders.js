@@ -10,7 +10,8 @@ const readline = require("node:readline");
 const [input, output] = (process.env.TIDEGATE_POOL_FDS || "0,1").split(",").map(Number);
 const send = (answer) => fs.writeSync(output, JSON.stringify(answer) + "\n");
 
-// Optional: bodies that are UTF-8 come as text in "body"; others stay in "body_base64".
+// Optional: bodies that are UTF-8 come as text in "body". Others stay in "body_base64", and so does what was sent
+// before the worker had read this line.
 send({ hello: { body: "text" } });
 
 const requests = readline.createInterface({ input: fs.createReadStream(null, { fd: input }) });
@@ -23,7 +24,7 @@ requests.on("line", (line) => {
 function decide(request) {
   let order;
   try {
-    order = JSON.parse(request.body);
+    order = JSON.parse(request.body ?? Buffer.from(request.body_base64, "base64").toString());
   } catch (error) {
     return { outcome: "dead", reason: `not an order: ${error.message}` };
   }

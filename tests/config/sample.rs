@@ -60,6 +60,7 @@ fn the_sample_s_comments_show_the_defaults() {
         "pool ",
         "handler = { http",
         "handler = { exec",
+        "handler = { pool",
     ];
     let shown = toml(&uncommented(&examples), &[]).unwrap();
     let plain = load_with(&sample(), &[]).unwrap();
@@ -94,7 +95,12 @@ fn every_key_of_the_sample_is_known() {
             .replace("/run/secrets/amqp-password", secret.to_str().unwrap())
             .replace("/var/lib/orders", place.0.path().to_str().unwrap())
     };
-    let handlers = ["handler = { log", "handler = { http", "handler = { exec"];
+    let handlers = [
+        "handler = { log",
+        "handler = { http",
+        "handler = { exec",
+        "handler = { pool",
+    ];
     for kept in 0..handlers.len() {
         let mut but = vec!["url = ", "concurrency"];
         but.extend(
@@ -130,6 +136,7 @@ fn the_sample_has_every_key_that_is_known() {
         handler.zzzzzzzzzzzz = 1\n\
         handler.http.zzzzzzzzzzzz = 1\n\
         handler.exec.zzzzzzzzzzzz = 1\n\
+        handler.pool.zzzzzzzzzzzz = 1\n\
         handler.log.zzzzzzzzzzzz = 1\n";
     let mut tables = 0;
     for line in errors(toml(wrong, &[])) {
@@ -152,5 +159,5 @@ fn the_sample_has_every_key_that_is_known() {
             );
         }
     }
-    assert_eq!(tables, 14);
+    assert_eq!(tables, 15);
 }

@@ -1,0 +1,43 @@
+//! The text form of the metrics.
+
+use super::*;
+use crate::status::wire::{DrainOutcome, DrainSteps};
+
+fn report() -> DrainReport {
+    DrainReport {
+        reason: "SIGTERM".into(),
+        outcome: DrainOutcome::Clean,
+        duration_ms: 12,
+        steps: DrainSteps {
+            cancel_ms: 2,
+            ..DrainSteps::default()
+        },
+        finished: 0,
+        handed_back: 0,
+        interrupted: 0,
+        unconfirmed: 0,
+        interrupted_ids: Vec::new(),
+    }
+}
+
+#[test]
+fn names_and_units_are_prometheus_like() {
+    let metrics = Metrics::new();
+    let node = metrics.node(&"orders".into(), 8);
+    node.done.inc();
+    node.handler.observe(0.003);
+    metrics.reconnected("consume");
+    metrics.status_message("state", true);
+    metrics.drained(&report());
+    let text = metrics.encode();
+    for line in [
+        r#"tidegate_deliveries_total{queue="orders",outcome="done"} 1"#,
+        r#"tidegate_handler_seconds_count{queue="orders"} 1"#,
+        r#"tidegate_slots{queue="orders"} 8"#,
+        r#"tidegate_reconnects_total{connection="consume"} 1"#,
+        r#"tidegate_drain_seconds_count{outcome="clean"} 1"#,
+        r#"tidegate_drain_step_seconds{step="cancel"} 0.002"#,
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+}
