@@ -90,7 +90,7 @@ async fn a_binding_to_a_missing_exchange_ends_the_worker_with_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_refused_queue_ends_the_worker_and_hands_back_what_the_others_hold() {
+async fn a_refused_queue_costs_its_own_node_a_retry() {
     let vhost = Vhost::new().await;
     vhost.declare("good", "quorum").await;
     vhost.publish("good", 5).await;
@@ -98,9 +98,15 @@ async fn one_refused_queue_ends_the_worker_and_hands_back_what_the_others_hold()
     let config = WorkerConfig::new(vhost.url())
         .http_node("good", &gate.url(), "")
         .http_node("missing", &gate.url(), "");
-    refused(&config, &["queue \"missing\"", "404"]).await;
-    let left = vhost.take_all("good").await.len();
-    assert_eq!(left + gate.answered(), 5);
+    let mut worker = Worker::spawn(&config);
+    gate.finished(5).await;
+    let refused = "the broker refuses the queue; trying again";
+    let line = worker.logged(refused).await;
+    assert_eq!(line.text("queue"), "missing");
+    vhost.declare("missing", "quorum").await;
+    vhost.publish("missing", 2).await;
+    gate.finished(7).await;
+    worker.drained().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

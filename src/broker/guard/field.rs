@@ -64,7 +64,7 @@ pub(super) fn take_long<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 /// Whether the client library takes `text` for a short string's.
 pub(super) fn is_text(text: &[u8]) -> bool {
-    str::from_utf8(text).is_ok()
+    text.is_ascii() || str::from_utf8(text).is_ok()
 }
 
 /// One entry of a table.

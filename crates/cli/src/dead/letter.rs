@@ -74,6 +74,11 @@ impl Letter {
         self.header(name)?.as_str()
     }
 
+    /// Why the letter itself cannot be decoded, if so: somebody moved an undecodable message here.
+    pub(super) fn undecodable(&self) -> Option<&str> {
+        self.text(header::UNDECODABLE)
+    }
+
     /// How RabbitMQ says it died: in the queue it is a dead letter of, or last of all.
     pub(super) fn death(&self) -> Option<Death<'_>> {
         let HeaderValue::List(deaths) = self.header(DEATHS)? else {
@@ -100,13 +105,16 @@ impl Letter {
 
     /// Why it is dead: a word of Tidegate's (`handler`, `attempts`, …) or of RabbitMQ's (`rejected`, `expired`, …).
     pub(crate) fn reason(&self) -> Option<&str> {
+        if self.undecodable().is_some() {
+            return Some("undecodable");
+        }
         let own = self.text(header::REASON);
         own.or_else(|| self.death()?.text("reason"))
     }
 
     /// What went wrong, in words.
     pub(crate) fn error(&self) -> Option<&str> {
-        self.text(header::ERROR)
+        self.undecodable().or_else(|| self.text(header::ERROR))
     }
 
     /// How many times it has been run.

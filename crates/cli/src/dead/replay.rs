@@ -160,6 +160,11 @@ impl<'a> ReplayPass<'a> {
             report.twins += 1;
             return Ok(());
         }
+        if let Some(reason) = letter.undecodable() {
+            let cause = format!("it cannot be sent as it was: {reason}");
+            report.fail(letter.id(), cause);
+            return Ok(());
+        }
         let destination = if self.options.to_queue {
             Destination::Queue(letter.queue.clone())
         } else {
