@@ -35,6 +35,7 @@ use std::time::Duration;
 use lapin::options::BasicAckOptions;
 
 pub use crate::delivery::Message;
+pub(crate) use backoff::Attempt;
 pub use backoff::Backoff;
 pub(crate) use consume::{ConsumeChannel, Consumer, Intake, Write};
 pub use error::BrokerError;
@@ -47,6 +48,7 @@ pub use publish::{Confirm, Publisher};
 pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delete_queue, delivery_limit, lock};
 pub use runtime::AmqpRuntime;
 pub use server::Server;
+pub(crate) use session::Isolation;
 pub use session::{Session, SessionState};
 pub use stream::{Stream, ensure_stream};
 pub use topology::{QueueFacts, declare_topic_exchange, ensure_queue, ensure_topic_exchange};

@@ -27,7 +27,7 @@ pub(crate) use drain::NodeDrain;
 pub(crate) use slots::SlotPool;
 pub(crate) use task::NodeState;
 
-use crate::broker::{AmqpRuntime, SessionState};
+use crate::broker::{AmqpRuntime, Isolation, SessionState};
 use crate::config::NodeSettings;
 use crate::handler::AnyHandler;
 use crate::lifecycle::{DrainSignal, WatchedTask};
@@ -44,8 +44,8 @@ pub(crate) struct NodeParts {
     pub slots: SlotPool,
     /// The consumer tag it consumes with.
     pub consumer_tag: String,
-    /// The connection it consumes on.
-    pub session: watch::Receiver<SessionState>,
+    /// The connection it consumes on: the shared one, or one of its own.
+    pub consume: Isolation,
     /// The connection that its retries and dead letters are published on.
     pub publish: watch::Receiver<SessionState>,
     /// What it counts.
@@ -71,11 +71,19 @@ impl Node {
         let (state_sender, state) = watch::channel(NodeState::Opening);
         let (sender, events) = mpsc::unbounded_channel();
         let name = format!("node {}", parts.settings.queue);
-        let task = task::Task::new(parts, receiver, state_sender, sender, events);
+        let (session, relay) = parts.consume.clone().session_of(&parts.settings.queue);
+        let task = task::Task::new(parts, session, receiver, state_sender, sender, events);
+        let beside = async move {
+            tokio::select! {
+                biased;
+                drained = task.run() => drained,
+                never = relay => match never {},
+            }
+        };
         Self {
             commands,
             state,
-            task: amqp.spawn(name, task.run()),
+            task: amqp.spawn(name, beside),
         }
     }
 

@@ -243,7 +243,7 @@ impl Link {
     }
 
     /// Whether it is lost because the broker could not go on with it.
-    pub(super) fn was_closed_by_broker(&self) -> bool {
+    pub(crate) fn was_closed_by_broker(&self) -> bool {
         matches!(
             *self.0.state.borrow(),
             LinkState::Lost {

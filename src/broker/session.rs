@@ -1,5 +1,7 @@
 //! Keeps one link to the broker alive: connects, notices its loss, connects again.
 
+mod isolation;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use super::{AmqpRuntime, Backoff, BrokerError, Link};
 use crate::config::BrokerSettings;
 use crate::lifecycle::WatchedTask;
 use crate::metrics::Metrics;
+
+pub(crate) use isolation::Isolation;
 
 /// A connection with a purpose (`consume`, `publish`), replaced whenever it is lost.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use super::opening::{Opened, open, reopen};
 use super::run::{ChannelTag, Start, Work, start};
 use super::slots::Slot;
 use super::task::{NodeState, Task, next_intake};
-use crate::broker::{BrokerError, ConsumeChannel, Intake};
+use crate::broker::{Attempt, BrokerError, ConsumeChannel, Intake};
 use crate::config::{QueueType, Slots};
 use crate::delivery::{Delivery, header};
 use crate::handler::{Outcome, Reason};
@@ -169,7 +169,8 @@ impl Task {
                     %error,
                     "the broker refuses the queue; trying again"
                 );
-                self.reopen_at = Some(Instant::now() + self.backoff.next(rand::random()));
+                let wait = self.backoff.after(Attempt::Refused, rand::random());
+                self.reopen_at = Some(Instant::now() + wait);
                 self.state.send_replace(NodeState::Refused(error));
                 return;
             }

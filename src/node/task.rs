@@ -113,6 +113,7 @@ enum Happening {
 impl Task {
     pub(super) fn new(
         parts: NodeParts,
+        session: watch::Receiver<SessionState>,
         commands: watch::Receiver<Command>,
         state: watch::Sender<NodeState>,
         events_sender: mpsc::UnboundedSender<RunEvent>,
@@ -130,7 +131,7 @@ impl Task {
             handler: parts.handler,
             slots: parts.slots,
             consumer_tag: parts.consumer_tag,
-            session: parts.session,
+            session,
             metrics: parts.metrics,
             drain_signal: parts.drain,
             runtime: parts.work,

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::{Node, WorkerError};
-use crate::broker::{AmqpRuntime, SessionState};
+use crate::broker::{AmqpRuntime, Isolation, SessionState};
 use crate::config::{PoolSettings, Slots};
 use crate::handler::{self, AnyHandler};
 use crate::lifecycle::{DrainSignal, Phase};
@@ -41,7 +41,7 @@ pub(super) struct Leaving {
 pub(super) struct Host {
     pub worker: String,
     pub amqp: Arc<AmqpRuntime>,
-    pub consume: watch::Receiver<SessionState>,
+    pub consume: Isolation,
     pub publish: watch::Receiver<SessionState>,
     pub drain: DrainSignal,
     pub work: Handle,
@@ -91,7 +91,7 @@ impl Host {
             handler: handler.clone(),
             slots,
             consumer_tag: self.worker.clone(),
-            session: self.consume.clone(),
+            consume: self.consume.clone(),
             publish: self.publish.clone(),
             metrics,
             drain: self.drain.clone(),

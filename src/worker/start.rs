@@ -13,7 +13,7 @@ use super::control::{Control, ControlParts};
 use super::host::{Host, Pools, handler_of};
 use super::supervise::Supervisor;
 use super::{COMMANDS, Node, RunningWorker, WorkerError, WorkerHandle};
-use crate::broker::{AmqpRuntime, Session};
+use crate::broker::{AmqpRuntime, Isolation, Session};
 use crate::config::{Settings, Slots};
 #[cfg(feature = "endpoints")]
 use crate::http;
@@ -56,7 +56,7 @@ pub(super) async fn start(
     let host = Host {
         worker: id.clone(),
         amqp: Arc::clone(&amqp),
-        consume: consume.state(),
+        consume: Isolation::new(&consume, Arc::clone(&broker), &id, &amqp, metrics.clone()),
         publish: publish.state(),
         drain: drain.signal(),
         work: Handle::current(),

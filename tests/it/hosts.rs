@@ -1,13 +1,16 @@
 //! Several hosts, several addresses, credentials that change: where a worker connects, and with what.
 
+use amq_protocol::frame::AMQPFrame;
+use amq_protocol::protocol::{AMQPClass, basic, connection};
 use serde_json::json;
 use tokio::net::TcpListener;
 use url::Url;
 
 use crate::harness::gate::Gate;
-use crate::harness::proxy::{Proxy, Side};
+use crate::harness::proxy::{Event, Proxy, Side};
 use crate::harness::user::User;
 use crate::harness::vhost::Vhost;
+use crate::harness::wait::eventually;
 use crate::harness::worker::{Worker, WorkerConfig};
 
 /// A host that accepts connections and never says a word.
@@ -121,4 +124,72 @@ async fn every_connection_of_a_worker_is_closed_in_order() {
     }
     let opened = log.all(|event| event.name() == "opened").len();
     assert_eq!(opened, names.len(), "a connection without a login: {log}");
+}
+
+fn consumes(event: &Event, queue: &str) -> bool {
+    match event.method() {
+        Some(AMQPClass::Basic(basic::AMQPMethod::Consume(consume))) => {
+            consume.queue.as_str() == queue
+        }
+        _ => false,
+    }
+}
+
+/// What RabbitMQ does if it cannot convert a message for AMQP 0-9-1: it closes the connection that it would deliver
+/// the message on.
+async fn close_whoever_consumes(proxy: &Proxy, queue: &str) {
+    let mut from = 0;
+    loop {
+        let wanted = |event: &Event| event.seq >= from && consumes(event, queue);
+        let consume = proxy.seen("another basic.consume", wanted).await;
+        from = consume.seq + 1;
+        let close = connection::AMQPMethod::Close(connection::Close {
+            reply_code: 541,
+            reply_text: "INTERNAL_ERROR".into(),
+            class_id: 0,
+            method_id: 0,
+        });
+        let frame = AMQPFrame::Method(0, AMQPClass::Connection(close));
+        proxy.inject(consume.connection, frame);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_the_broker_cannot_deliver_disturbs_no_other() {
+    let vhost = Vhost::new().await;
+    vhost.declare("good", "quorum").await;
+    vhost.declare("bad", "quorum").await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(&proxy.url(vhost.url()))
+        .http_node("good", &gate.url(), "")
+        .http_node("bad", &gate.url(), "");
+    let mut worker = Worker::spawn(&config);
+    let test = async {
+        let part = "this node gets one of its own";
+        let parted = |line: &crate::harness::worker::LogLine| {
+            line.message().contains(part) && line.text("queue") == "good"
+        };
+        worker.logged_where("the node parts", parted).await;
+        let own = eventually("a connection of its own", async || {
+            let names = proxy.log().connection_names();
+            let own = names
+                .iter()
+                .find(|(_, name)| name.ends_with("good consume"));
+            own.map(|(connection, _)| *connection)
+                .ok_or_else(|| format!("{names:?}"))
+        })
+        .await;
+        let consumed = |event: &Event| event.connection == own && consumes(event, "good");
+        proxy.seen("a consumer on it", consumed).await;
+        vhost.publish("good", 50).await;
+        gate.finished(50).await;
+        own
+    };
+    let own = tokio::select! {
+        own = test => own,
+        () = close_whoever_consumes(&proxy, "bad") => unreachable!("it never ends"),
+    };
+    assert_eq!(proxy.log().closed(own), None, "{}", proxy.log());
+    worker.drained().await;
 }
