@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
 from urllib.parse import urlsplit
@@ -22,12 +23,15 @@ class Events:
                 raise TimeoutError("no event has come")
 
     def _follow(self):
-        connection = http.client.HTTPConnection(self.address, timeout=120)
+        self.connection = connection = http.client.HTTPConnection(self.address, timeout=120)
         connection.request("GET", "/api/v1/events", headers={"accept": "text/event-stream"})
         answer = connection.getresponse()
         name, data = "", []
         while True:
-            line = answer.readline()
+            try:
+                line = answer.readline()
+            except (OSError, ValueError, AttributeError, http.client.HTTPException):
+                line = b""
             if not line:
                 return
             line = line.decode().rstrip("\r\n")
@@ -49,10 +53,15 @@ class Events:
                 self.leases[worker["id"]] = (worker["lease"], now)
             self.changed.notify_all()
 
+    def close(self):
+        """Looks no more."""
+        self.connection.sock.shutdown(socket.SHUT_RDWR)
+
     def until(self, worker, state, limit):
-        """When this client was told that the worker is in this state."""
+        """When this client was told that the worker is in this state, or in one of these."""
+        wanted = (state,) if isinstance(state, str) else state
         with self.changed:
-            told = self.changed.wait_for(lambda: self.states.get(worker, ("",))[0] == state, limit)
+            told = self.changed.wait_for(lambda: self.states.get(worker, ("",))[0] in wanted, limit)
             if not told:
                 raise TimeoutError(f"{worker} was not {state} within {limit} s: {self.states.get(worker)}")
             return self.states[worker][1]

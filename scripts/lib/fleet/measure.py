@@ -11,12 +11,14 @@ from . import page
 from .events import Events
 from .scene import until
 
-# Without events a crash is seen when the lease has run out: three times the idle interval of 60 s, and a little.
-LEASE_LIMIT = 240
+# Without events the goal is 150 s; longer than that, so that a miss is measured and not only noticed.
+CHECK_LIMIT = 240
 # With them, at once; longer than the goal, so that a miss is measured and not only noticed.
 EVENT_LIMIT = 60
-# Beats of a fleet that has just begun are in the first minute.
+# States of a fleet that has just begun, and beats for somebody who has just looked, are in the rates of one minute.
 SETTLE = 70
+# Rows that a page has on the screen.
+ON_SCREEN = 40
 
 
 def say(text):
@@ -50,6 +52,57 @@ def over(scene, seconds):
         "ping_per_second": statistics.mean(share),
         "load_average": os.getloadavg()[0],
     }
+
+
+def ages(scene, wanted):
+    """Seconds: the ages of the figures of the simulated workers that `wanted` names, or of all; infinite without any."""
+    found = []
+    for worker in scene.workers():
+        if worker["name"].startswith("sim-") and (wanted is None or worker["id"] in wanted):
+            figures = worker["figures"]
+            found.append(figures["age_ms"] / 1000 if figures else float("inf"))
+    return found
+
+
+def looked(scene, workers, seconds):
+    """How fresh figures are while somebody looks, and how soon they are after nobody has."""
+    ids = [worker["id"] for worker in scene.workers() if worker["name"].startswith("sim-")]
+    shown = set(random.sample(ids, min(ON_SCREEN, len(ids))))
+    begun = time.monotonic()
+    watching, first = begun, None
+    all_ages, shown_ages, rates = [], [], []
+    scene.watch(shown)
+    while time.monotonic() - begun < seconds:
+        if time.monotonic() - watching >= 10:
+            watching = time.monotonic()
+            scene.watch(shown)
+        found = ages(scene, None)
+        took = time.monotonic() - begun
+        if first is None and max(found) < took + 1:
+            first = took
+        if took > seconds / 3:
+            all_ages.append(max(found))
+            shown_ages.append(max(ages(scene, shown)))
+            rates.append(scene.summary()["messages"]["beats_per_second"])
+        time.sleep(0.3)
+    return {
+        "first_s": first,
+        "oldest_s": max(all_ages),
+        "oldest_on_screen_s": max(shown_ages),
+        "beats_per_second": max(rates),
+    }
+
+
+def hangs(scene, events):
+    """Seconds from SIGSTOP of a real worker until the client is told that it is lost or silent."""
+    worker = scene.worker("hang-1")
+    events.until(worker.id, "running", 60)
+    stopped = time.monotonic()
+    worker.process.send_signal(signal.SIGSTOP)
+    try:
+        return events.until(worker.id, ("lost", "silent"), 180) - stopped
+    finally:
+        worker.process.send_signal(signal.SIGCONT)
 
 
 def updates(scene, events, count):
@@ -142,6 +195,8 @@ def measure(scene, chosen):
     time.sleep(SETTLE)
     say("idle, nobody looks")
     figures["idle"] = over(scene, chosen.seconds)
+    say("idle, a page looks")
+    figures["looked"] = looked(scene, chosen.workers, chosen.seconds // 2)
     events = Events(scene.http)
     say("idle, one client of the events")
     figures["watched"] = over(scene, chosen.seconds)
@@ -150,19 +205,24 @@ def measure(scene, chosen):
     say("the page")
     figures["page_idle"] = drawn(scene, events, chosen.updates // 3, chosen.seconds // 2)
     say("crashes without events")
-    figures["crash_without_events"] = crashes(scene, events, chosen.crashes, LEASE_LIMIT, one_by_one=False)
+    figures["crash_without_events"] = crashes(scene, events, chosen.crashes, CHECK_LIMIT, one_by_one=False)
     scene.enable_events()
     say("crashes with events")
     figures["crash_with_events"] = crashes(scene, events, chosen.crashes, EVENT_LIMIT, one_by_one=True)
+    say("a hang with events")
+    figures["hang_s"] = hangs(scene, events)
     say("the fleet program starts anew")
     figures["restart"] = restart(scene, chosen.workers)
     events = Events(scene.http)
     figures["simulation_idle"] = simulation.finished()
     say(f"load {chosen.load}")
+    events.close()
     simulation = scene.simulate(chosen.load)
     settled(scene, chosen.workers)
-    time.sleep(SETTLE)
+    # Whoever looked has gone, and what the last look asked for is over.
+    time.sleep(2 * SETTLE)
     figures["busy"] = over(scene, chosen.seconds)
+    events = Events(scene.http)
     say("the page under load")
     figures["page_busy"] = drawn(scene, events, chosen.updates // 3, chosen.seconds // 2)
     figures["simulation_busy"] = simulation.finished()
@@ -185,6 +245,8 @@ def write(figures):
         found = figures[key]
         ratio = found["ping_per_second"] / max(found["messages_per_second"], 0.001)
         print(f"| {name} | {found['messages_per_second']:.1f} | 1/{ratio:.1f} of {found['ping_per_second']:.0f} |")
+    found = figures["looked"]
+    print(f"| idle, a page looks | {found['beats_per_second']:.1f} | |")
     celery = workers / 2
     print(f"| Celery's heartbeats, one a worker every 2 s (reckoned) | {celery:.0f} | |")
     found = figures["updates"]
@@ -201,6 +263,10 @@ def write(figures):
         seconds, lease = figures[key]["seconds"], figures[key]["lease_left_s"]
         left = f" ({lease['median']:.0f} s of the lease were left)" if "without" in key else ""
         print(f"| {name} | {seconds['median']:.2f} s{left} | {seconds['max']:.2f} s |")
+    print(f"| a hang (SIGSTOP), event exchange on | {figures['hang_s']:.0f} s | |")
+    found = figures["looked"]
+    print(f"| figures while a page looks: the oldest of all, the oldest on the screen | {found['oldest_s']:.1f} s | {found['oldest_on_screen_s']:.1f} s |")
+    print(f"| all figures after nobody had looked | {found['first_s']:.1f} s | |" if found["first_s"] else "| all figures after nobody had looked | not within the measurement | |")
     found = figures["restart"]
     print(f"| a fleet program that starts anew: the log is read; the whole fleet is shown | {found['read_s']:.1f} s | {found['whole_s']:.1f} s |")
     print("\n| the page in Chromium | idle | under load |")

@@ -175,6 +175,19 @@ class Scene:
         with urllib.request.urlopen(f"{self.http}/api/v1/summary", timeout=30) as answer:
             return json.load(answer)
 
+    def workers(self):
+        """Every worker, as the API shows it."""
+        with urllib.request.urlopen(f"{self.http}/api/v1/workers?limit=10000", timeout=30) as answer:
+            return json.load(answer)["workers"]
+
+    def watch(self, shown):
+        """Tells the fleet program what a page shows: the list of all, and these workers on the screen."""
+        body = json.dumps({"all": True, "workers": sorted(shown)}).encode()
+        request = urllib.request.Request(
+            f"{self.http}/api/v1/watch", method="POST", data=body, headers={"content-type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+
     def command(self, worker, word):
         request = urllib.request.Request(
             f"{self.http}/api/v1/workers/{worker}/{word}", method="POST", data=b"",
