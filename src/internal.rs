@@ -8,8 +8,7 @@ pub mod broker {
         ExclusiveQueue, Feed, Guard, LIBRARY_LOG, Link, LinkState, Message, Offset, Publisher,
         PullChannel, QueueFacts, RPC_LIMIT, Server, Session, SessionState, Stream, Taken, connect,
         declare_kept_for, declare_topic_exchange, delete_queue, delivery_limit, ensure_queue,
-        ensure_stream, ensure_topic_exchange, find_exchange, find_queue, lock, may_consume,
-        queue_type,
+        ensure_stream, ensure_topic_exchange, find_exchange, find_queue, lock, queue_type,
     };
 }
 

@@ -96,31 +96,6 @@ pub async fn find_exchange(link: &Link, name: &str) -> Result<(), BrokerError> {
     declare_exchange(link, name, options).await
 }
 
-/// Whether the user may consume from the queue.
-///
-/// Asks to consume with an argument that is never valid, an `x-priority` that is no number. `RabbitMQ`
-/// looks at the permission first (403) and at the arguments then (406), so that no consumer comes to be.
-///
-/// # Errors
-/// [`BrokerError::Refused`] with 403 without the permission, 404 where there is no such queue.
-pub async fn may_consume(link: &Link, queue: &str) -> Result<(), BrokerError> {
-    let channel = link.channel().await?;
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-priority".into(), AMQPValue::LongString("none".into()));
-    let consume = channel.basic_consume(
-        convert::short("queue", queue)?,
-        "".into(),
-        BasicConsumeOptions::default(),
-        arguments,
-    );
-    match bounded("basic.consume", RPC_LIMIT, consume).await {
-        Err(BrokerError::Refused { code: 406, .. }) => Ok(()),
-        Err(error) => Err(error),
-        // A broker that takes any argument: closing the channel ends the consumer and hands back what came.
-        Ok(_consumer) => bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -249,3 +249,23 @@ async fn a_user_that_may_not_consume_is_told() {
         "{message}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_refused_by_name() {
+    let vhost = Vhost::new().await;
+    let stream = ("x-queue-type", AMQPValue::LongString("stream".into()));
+    vhost.declare_with("events", [stream]).await;
+    vhost.declare("events.dead", "quorum").await;
+    for declare in [true, false] {
+        let node = format!(
+            "[[node]]\nqueue = 'events'\ndeclare = {declare}\nretry = {{ max_attempts = 1 }}\nhandler = {{ log = {{}} }}"
+        );
+        let report = check(vhost.url(), &node).await;
+        assert_eq!(report.code, Some(1), "{}", report.output);
+        let (level, message) = report.about("events");
+        assert_eq!(level, "error");
+        assert!(message.contains("\"events\" is a stream"), "{message}");
+        // The rest was looked at all the same.
+        assert_eq!(report.about("events.dead").0, "ok");
+    }
+}

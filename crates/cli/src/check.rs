@@ -1,10 +1,11 @@
-//! `tidegate check`: what would go wrong with a worker, said before it is started.
+//! `tidegate check`: finds what would go wrong with a worker, before it is started.
 //!
-//! Everything found is a [`Finding`]. The sections follow each other as a start would: the configuration,
-//! the time that the platform leaves for a drain, the broker, the queues.
+//! Each result is a [`Finding`]. The sections have the order of a start: the configuration, the time that the platform
+//! leaves for a drain, the broker, the queues.
 
 pub(crate) mod broker;
 pub(crate) mod budget;
+pub(crate) mod descriptors;
 pub(crate) mod nodes;
 pub(crate) mod platform;
 pub(crate) mod render;
@@ -22,7 +23,7 @@ pub(crate) struct Finding {
     pub level: Level,
     /// What was looked at: a key, a queue, a file.
     pub subject: String,
-    /// What was found, and what to do about it. Never holds a secret.
+    /// What was found, and what to do about it. It never holds a secret.
     pub message: String,
 }
 

@@ -1,20 +1,20 @@
-//! What the broker says: whether it can be reached, and whether the queues are as the nodes want them.
+//! What the broker says: whether it can be reached, and whether the queues are as the nodes need them.
 //!
-//! Nothing is created and nothing is taken. A queue or exchange that is there is declared again as it
-//! should be, which changes nothing and is refused where the two differ.
+//! Nothing is created and nothing is consumed. An existing queue or exchange is declared again as it should be. That
+//! changes nothing, and the broker refuses it if the two differ.
 
 use super::nodes::single_active_consumer;
 use super::{Finding, Section};
 use tidegate::config::{NodeSettings, Settings};
 use tidegate::internal::broker::{
     AmqpRuntime, BrokerError, Link, QueueFacts, RPC_LIMIT, connect, declare_topic_exchange,
-    ensure_queue, find_exchange, find_queue, may_consume, queue_type,
+    ensure_queue, find_exchange, find_queue, queue_type,
 };
 
 mod aside;
 
-/// Connects as the worker would and looks at everything it needs, queue by queue; ends early where the
-/// connection fails. Every step has a limit: `broker.connect_timeout`, then [`RPC_LIMIT`] each.
+/// Connects as the worker would, and looks at everything it needs, queue by queue. Ends early if the connection
+/// fails. Every step has a limit: `broker.connect_timeout`, then [`RPC_LIMIT`] each.
 pub(crate) async fn broker_findings(settings: &Settings) -> Vec<Finding> {
     let runtime = match AmqpRuntime::start() {
         Ok(runtime) => runtime,
@@ -23,7 +23,7 @@ pub(crate) async fn broker_findings(settings: &Settings) -> Vec<Finding> {
             return vec![Finding::error(Section::Broker, "connection", message)];
         }
     };
-    let (mut findings, link) = greet(settings, &runtime).await;
+    let (mut findings, link) = log_in(settings, &runtime).await;
     let Some(link) = link else {
         return findings;
     };
@@ -37,8 +37,8 @@ pub(crate) async fn broker_findings(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// Who answers, and whether it lets the worker in.
-async fn greet(settings: &Settings, runtime: &AmqpRuntime) -> (Vec<Finding>, Option<Link>) {
+/// Connects: which broker answers, and whether it accepts the login.
+async fn log_in(settings: &Settings, runtime: &AmqpRuntime) -> (Vec<Finding>, Option<Link>) {
     let broker = &settings.broker;
     let address = broker.address();
     let vhost = format!("vhost {}", broker.vhost);
@@ -69,7 +69,7 @@ async fn greet(settings: &Settings, runtime: &AmqpRuntime) -> (Vec<Finding>, Opt
     (vec![answers, let_in], Some(link))
 }
 
-/// Looks at everything. Refusals become findings; an error says that the connection is of no more use.
+/// Looks at everything. Refusals become findings; an error means that the connection is of no more use.
 async fn look(
     settings: &Settings,
     link: &Link,
@@ -171,7 +171,7 @@ async fn queue(
     Ok(())
 }
 
-/// The queue is there: is it the one that the node wants, and may the user consume from it?
+/// The queue exists: is it as the node needs it, and may the user consume from it?
 async fn there(
     settings: &Settings,
     node: &NodeSettings,
@@ -189,7 +189,10 @@ async fn there(
         match ensure_queue(link, &unbound).await {
             Ok(ensured) => facts = ensured,
             Err(error) => {
-                let message = format!("there, but not as configured: {}", refusal(error)?);
+                let message = match error {
+                    BrokerError::Stream { .. } => error.to_string(),
+                    _ => format!("there, but not as configured: {}", refusal(error)?),
+                };
                 return Ok(Finding::error(Section::Queues, &node.queue, message));
             }
         }
@@ -209,17 +212,11 @@ async fn there(
         let subject = format!("delivery limit of {}", node.queue);
         findings.push(Finding::warning(Section::Queues, subject, message));
     }
-    if !node.declare
-        && let Err(error) = queue_type(link, &node.queue).await
-    {
-        return Ok(Finding::error(
-            Section::Queues,
-            &node.queue,
-            refusal(error)?,
-        ));
-    }
-    if let Err(error) = may_consume(link, &node.queue).await {
-        let message = format!("there, but not to consume from: {}", refusal(error)?);
+    if let Err(error) = queue_type(link, &node.queue).await {
+        let message = match error {
+            BrokerError::Stream { .. } => error.to_string(),
+            _ => format!("there, but not to consume from: {}", refusal(error)?),
+        };
         return Ok(Finding::error(Section::Queues, &node.queue, message));
     }
     let message = format!(
@@ -231,7 +228,7 @@ async fn there(
 }
 
 /// Bindings need their exchange, and the worker declares none. Looking at an exchange takes more permission
-/// (configure) than binding to it (read), so being refused says nothing.
+/// (configure) than binding to it (read), so a refused look tells nothing.
 async fn bindings(
     node: &NodeSettings,
     link: &Link,
@@ -258,7 +255,7 @@ async fn bindings(
     Ok(())
 }
 
-/// The text of a refusal, after which the connection still serves.
+/// The text of a refusal after which the connection still works.
 ///
 /// # Errors
 /// Every other error.

@@ -13,7 +13,7 @@ use tidegate::lifecycle::CLOSING_LIMIT;
 /// busy machine take their part.
 pub(crate) const MARGIN: Duration = Duration::from_secs(2);
 
-/// Judges every limit against `grace`; where there is none, says so, with advice for the platform that
+/// Compares every limit with `grace`. If there is none, says so, with advice for the platform that
 /// `environment` (name to value) shows.
 pub(crate) fn judge(
     grace: Duration,

@@ -106,7 +106,7 @@ pub(crate) enum ManifestError {
 /// the others are left out.
 ///
 /// # Errors
-/// Where the content is none of the three, or holds nothing that runs.
+/// If the content is none of the three, or holds nothing that runs.
 pub(crate) fn limits(content: &str) -> Result<Vec<Limit>, ManifestError> {
     if systemd::is_unit(content) {
         return Ok(vec![systemd::limit(content)]);

@@ -19,7 +19,7 @@ pub(super) fn node(queue: &str) -> NodeSettings {
     }
 }
 
-/// Settings with a grace of 25 s and a broker that is nowhere.
+/// Settings with a grace of 25 s, and a broker that does not exist.
 pub(super) fn settings(nodes: Vec<NodeSettings>) -> Settings {
     Settings {
         broker: BrokerSettings {

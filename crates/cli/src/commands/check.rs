@@ -8,9 +8,10 @@ use clap::Args;
 use super::{ConfigArgs, Exit};
 use crate::check::broker::broker_findings;
 use crate::check::platform::{self, Allowed, Hook, Limit, Platform};
-use crate::check::{Finding, Level, Section, budget, nodes, render};
+use crate::check::{Finding, Level, Section, budget, descriptors, nodes, render};
 use crate::output::{conclude, print_aside};
 use tidegate::config::{ConfigErrors, Settings};
+use tidegate::internal::process::raise_descriptor_limit;
 
 /// What to check, and against what.
 #[derive(Debug, Args)]
@@ -33,11 +34,11 @@ pub(super) struct CheckArgs {
 
 /// Checks, and writes what was found to standard output. Nothing is started, declared or consumed.
 ///
-/// Ends with [`Exit::Config`] where the configuration is wrong, [`Exit::Failure`] where anything else is,
-/// and well otherwise; warnings change nothing.
+/// Ends with [`Exit::Config`] if the configuration is wrong, with [`Exit::Failure`] if anything else is, and with
+/// [`Exit::Clean`] otherwise; warnings change nothing.
 ///
 /// # Errors
-/// Where standard output cannot be written to.
+/// If standard output cannot be written to.
 pub(super) async fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let mut findings = Vec::new();
     let mut exit = Exit::Clean;
@@ -45,6 +46,10 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         Ok(settings) => {
             findings.push(valid(&args.config.config, &settings));
             findings.extend(nodes::findings(&settings));
+            // As the worker does when it starts. If the system refuses that, the limit is unknown.
+            if let Ok(limit) = raise_descriptor_limit() {
+                findings.extend(descriptors::findings(&settings, limit.now));
+            }
             findings.extend(shutdown_budget(&args, settings.drain.grace));
             if !args.offline {
                 findings.extend(broker_findings(&settings).await);
@@ -107,7 +112,7 @@ fn shutdown_budget(args: &CheckArgs, grace: Duration) -> Vec<Finding> {
             }
         }
     }
-    // A file that could not be read has been complained of; no need to say that no limit is known.
+    // If a file could not be read, a finding says so already.
     if !limits.is_empty() || findings.is_empty() {
         findings.extend(budget::judge(grace, &limits, |name| {
             std::env::var(name).ok()

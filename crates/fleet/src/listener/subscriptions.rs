@@ -10,7 +10,7 @@ use super::progress::Progress;
 use tidegate::config::Settings;
 use tidegate::internal::broker::{
     BrokerError, Ear, Feed, Link, Offset, Stream, ensure_stream, ensure_topic_exchange,
-    find_exchange, may_consume,
+    find_exchange, queue_type,
 };
 
 /// The stream of states and drain reports.
@@ -117,8 +117,8 @@ pub(crate) async fn has_log(link: &Link, exchange: &str) -> Result<bool, BrokerE
         Err(error) if error.code() == Some(403) => {}
         other => other?,
     }
-    match may_consume(link, LOG).await {
-        Ok(()) => Ok(true),
+    match queue_type(link, LOG).await {
+        Ok(_) | Err(BrokerError::Stream { .. }) => Ok(true),
         Err(error) if matches!(error.code(), Some(403 | 404)) => Ok(false),
         Err(error) => Err(error),
     }

@@ -6,7 +6,7 @@ use tidegate::config::NodeSettings;
 use tidegate::internal::broker::{BrokerError, Link, find_exchange, find_queue};
 use tidegate::internal::retry;
 
-/// Looks at all of it. Delay queues are declared when they are needed, so that they are looked for only where
+/// Looks at all of it. Delay queues are declared when they are needed, so we look for them only if
 /// nothing is declared.
 pub(super) async fn beside(
     node: &NodeSettings,

@@ -10,7 +10,7 @@ use super::{Allowed, Hook, Limit, Platform, runs_worker};
 /// What a service gets that says nothing.
 const DEFAULT: Duration = Duration::from_secs(10);
 
-/// The limits of all services of a Compose file; none where the document is something else.
+/// The limits of all services of a Compose file; empty if the document is something else.
 pub(super) fn limits(document: &Yaml) -> Vec<Limit> {
     if get(document, "kind").is_some() {
         return Vec::new();

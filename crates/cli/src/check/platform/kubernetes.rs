@@ -12,7 +12,7 @@ use super::{Allowed, Hook, Limit, Platform, runs_worker};
 
 /// What a pod gets that says nothing.
 const DEFAULT: Duration = Duration::from_secs(30);
-/// Where the kinds that run pods keep the pod's spec.
+/// If the kinds that run pods keep the pod's spec.
 const POD_SPECS: [&[&str]; 3] = [
     &["spec", "jobTemplate", "spec", "template", "spec"],
     &["spec", "template", "spec"],

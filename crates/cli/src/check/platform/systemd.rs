@@ -67,7 +67,7 @@ fn unit_seconds(unit: &str) -> Option<f64> {
     })
 }
 
-/// The sum of numbers with units in a row, with or without spaces: `1min 30s`. `None` where one cannot be
+/// The sum of numbers with units in a row, with or without spaces: `1min 30s`. `None` if one cannot be
 /// read or the sum is out of bounds.
 pub(super) fn spans(text: &str, seconds: impl Fn(&str) -> Option<f64>) -> Option<Duration> {
     let mut rest = text.trim();

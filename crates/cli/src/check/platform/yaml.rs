@@ -2,7 +2,7 @@
 
 use yaml_rust2::Yaml;
 
-/// The value at `key`, also where a merge key (`<<: *base`) brings it; `None` where absent or null.
+/// The value at `key`, also if it comes from a merge key (`<<: *base`); `None` if absent or null.
 pub(super) fn get<'a>(yaml: &'a Yaml, key: &str) -> Option<&'a Yaml> {
     let map = yaml.as_hash()?;
     let found = map.get(&Yaml::String(key.to_owned())).or_else(|| {
