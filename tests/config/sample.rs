@@ -50,6 +50,8 @@ fn the_sample_is_a_working_worker_on_a_local_broker() {
 fn the_sample_s_comments_show_the_defaults() {
     let examples = [
         "url_file",
+        "hosts ",
+        "overflow ",
         "password_file",
         "ca ",
         "cert ",
@@ -102,7 +104,7 @@ fn every_key_of_the_sample_is_known() {
         "handler = { pool",
     ];
     for kept in 0..handlers.len() {
-        let mut but = vec!["url = ", "concurrency"];
+        let mut but = vec!["url = ", "concurrency", "overflow "];
         but.extend(
             handlers
                 .iter()
