@@ -113,3 +113,23 @@ async fn a_fleet_that_is_read_by_token_asks_for_it() {
     browser.click("#token-form button[type=submit]").await;
     browser.shows(".item.running .name", "web-1").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_about_a_worker_that_is_lost_is_closed() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "classic").await;
+    let config_of_fleet = FleetConfig::new(vhost.url()).lines(&format!("token = \"{TOKEN}\""));
+    let fleet = FleetProgram::ready(&config_of_fleet).await;
+    let gate = Gate::closed().await;
+    let mut worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;
+    let browser = Browser::open().await;
+    browser.visit(&fleet.url("/").await).await;
+    browser.click(".item.running [data-command=pause]").await;
+    browser.shows("#command-title", "Pause web-1?").await;
+    worker.kill().await;
+    browser.hides("#command").await;
+    browser
+        .shows("#toasts", "web-1 is lost: pause was not sent.")
+        .await;
+    browser.shows("#verdict", "No worker is running.").await;
+}

@@ -15,6 +15,7 @@ mod modules;
 mod outage;
 mod program;
 mod strangers;
+mod tabs;
 mod window;
 
 use serde_json::json;

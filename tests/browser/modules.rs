@@ -21,6 +21,7 @@ async fn the_pure_parts_of_the_page_do_what_they_say() {
     durations(&browser).await;
     events(&browser).await;
     drains(&browser).await;
+    headlines(&browser).await;
 }
 
 async fn durations(browser: &Browser) {
@@ -93,4 +94,48 @@ async fn drains(browser: &Browser) {
         2,
     ]);
     assert_eq!(module(browser, "drains.js", script).await, expected);
+}
+
+/// What matters first is the headline.
+async fn headlines(browser: &Browser) {
+    let script = "{
+        const at = 10 * 3_600_000;
+        const worker = (name, state, ago, started = ago, more = {}) => ({ id: `${name} ${state} ${ago}`, name, state, sinceAt: at - ago, startedAt: at - started, deadlineAt: null, ...more });
+        const said = (workers, drains = []) => {
+            const counts = { running: 0, starting: 0, paused: 0, draining: 0, silent: 0, lost: 0, stopped: 0 };
+            for (const { state } of workers) counts[state] += 1;
+            const { title, alarm } = module.verdict(counts, module.situation(workers, drains, at), at);
+            return `${alarm ?? 'calm'}: ${title}`;
+        };
+        const [long, minute] = [7_200_000, 60_000];
+        const old = ['web-1', 'web-2'].map((name) => worker(name, 'running', long));
+        const cut = { worker: 'x', endAt: at - minute, outcome: 'interrupted', interrupted: 2, unconfirmed: 0 };
+        return [
+            said([]),
+            said(old),
+            said([worker('web-1', 'lost', minute), worker('web-2', 'paused', minute)]),
+            said([...old, worker('web-3', 'lost', minute)]),
+            said([...old, worker('web-1', 'lost', long + minute)]),
+            said([old[0], worker('web-2', 'running', 30_000), worker('web-2', 'lost', minute)]),
+            said([old[0], worker('web-2', 'running', 30_000), worker('web-2', 'stopped', minute)]),
+            said([...old, worker('web-3', 'stopped', minute), worker('web-4', 'stopped', minute)]),
+            said([...old, worker('api-5d8c7f9b6-x2x4q', 'stopped', minute), worker('api-77c9d6f5d-bbkzt', 'running', minute)]),
+            said(old, [cut]),
+            said(old, [{ ...cut, endAt: at - long }]),
+        ];
+    }";
+    let expected = json!([
+        "calm: No worker has reported yet.",
+        "calm: All 2 workers are running.",
+        "lost: No worker is running.",
+        "lost: 1 worker lost in the last hour.",
+        "calm: All 2 workers are running.",
+        "calm: All 2 workers are running.",
+        "calm: All 2 workers are running.",
+        "silent: 0 of 2 drained workers are back.",
+        "calm: All 3 workers are running.",
+        "unclean: 1 of 1 drain in the last hour was not clean.",
+        "calm: All 2 workers are running.",
+    ]);
+    assert_eq!(module(browser, "verdict.js", script).await, expected);
 }

@@ -102,6 +102,14 @@ impl Browser {
         .await;
     }
 
+    /// Opens `url` in another tab, which is the one that is looked at from now on.
+    pub(crate) async fn visit_in_new_tab(&self, url: &str) {
+        let tab = self.handle.new_tab().await.expect("a tab can be opened");
+        let switched = self.handle.switch_to_window(tab).await;
+        switched.expect("the tab is there");
+        self.visit(url).await;
+    }
+
     /// What `script` returns.
     pub(crate) async fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
         let answer = within("a script", self.handle.execute(script, arguments)).await;

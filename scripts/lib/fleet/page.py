@@ -74,6 +74,10 @@ class Page:
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)["value"]
 
+    def emulate(self, command, **parameters):
+        """A command of Chromium's own protocol."""
+        return self._ask("POST", f"{self.session}/goog/cdp/execute", {"cmd": command, "params": parameters})
+
     def run(self, script):
         return self._ask("POST", f"{self.session}/execute/sync", {"script": script, "args": []})
 

@@ -26,7 +26,10 @@ export function run() {
   }
   share();
   retry = () => port.postMessage({ ...hello(), retry: true });
-  onToken(share);
+  // What is live was let in by the token that it has; a new one may be for commands only, or wrong.
+  onToken(() => {
+    if (store.connection.phase !== "live") share();
+  });
   addEventListener("pagehide", (event) => {
     if (!event.persisted) leave();
   });
