@@ -29,7 +29,7 @@ pub use signals::{SignalAction, Signals};
 use crate::broker::{AmqpRuntime, BrokerError};
 use crate::config::{Settings, UrlError};
 use crate::handler::HandlerError;
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Phase, Tasks};
 
 /// How many commands may wait for the worker; a sender waits beyond that.
 const COMMANDS: usize = 16;
@@ -153,7 +153,7 @@ pub struct RunningWorker {
     handle: WorkerHandle,
     task: JoinHandle<Result<DrainReport, WorkerError>>,
     /// Kept so that the thread outlives the task whose end is awaited.
-    _amqp: Arc<AmqpRuntime>,
+    amqp: Arc<AmqpRuntime>,
 }
 
 /// Commands a running worker from anywhere. Cheap to clone.
@@ -202,6 +202,12 @@ impl RunningWorker {
     /// Where the HTTP server listens.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// The watch over the worker's long-lived tasks.
+    #[doc(hidden)]
+    pub fn tasks(&self) -> &Tasks {
+        self.amqp.tasks()
     }
 
     /// The state of the connection for publishing.

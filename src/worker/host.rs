@@ -79,6 +79,20 @@ impl Host {
         })
     }
 
+    /// Starts nodes in their order.
+    ///
+    /// # Errors
+    /// As [`Host::start`].
+    pub(super) fn start_all(
+        &self,
+        nodes: Vec<(Node, AnyHandler)>,
+    ) -> Result<Vec<Hosted>, WorkerError> {
+        let nodes = nodes.into_iter();
+        nodes
+            .map(|(node, handler)| self.start(node, handler))
+            .collect()
+    }
+
     fn parts(
         &self,
         wanted: &Node,

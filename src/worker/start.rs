@@ -10,16 +10,25 @@ use tracing::info;
 use ulid::Ulid;
 
 use super::control::{Control, ControlParts};
-use super::host::{Host, Pools, handler_of};
+use super::host::{Host, Hosted, Pools, handler_of};
 use super::supervise::Supervisor;
-use super::{COMMANDS, Node, RunningWorker, WorkerError, WorkerHandle};
+use super::{COMMANDS, Node, Request, RunningWorker, WorkerError, WorkerHandle};
 use crate::broker::{AmqpRuntime, Isolation, Session};
 use crate::config::{Settings, Slots};
+use crate::handler::AnyHandler;
 #[cfg(feature = "endpoints")]
 use crate::http;
 use crate::lifecycle::{DrainTrigger, Phase};
 use crate::metrics::Metrics;
 use crate::status::{Snapshot, Status, StatusParts};
+
+/// What a worker is made of once nothing can go wrong any more but the broker.
+struct Prepared {
+    nodes: Vec<(Node, AnyHandler)>,
+    pools: Pools,
+    amqp: Arc<AmqpRuntime>,
+    listener: Option<TcpListener>,
+}
 
 pub(super) async fn start(
     settings: Settings,
@@ -27,10 +36,33 @@ pub(super) async fn start(
     source: Option<watch::Receiver<Vec<Node>>>,
 ) -> Result<RunningWorker, WorkerError> {
     validate(&settings, &fixed, source.is_some())?;
+    let prepared = prepare(&settings, fixed).await?;
+    let listener = prepared.listener.as_ref();
+    let address = listener.and_then(|listener| listener.local_addr().ok());
+    let amqp = Arc::clone(&prepared.amqp);
+    let id = format!("{}-{}", settings.worker.name, Ulid::new());
+    let (commands, receiver) = mpsc::channel(COMMANDS);
+    let supervisor = supervisor(settings, prepared, source, &id, &commands, receiver)?;
+    if let Some(address) = address {
+        info!(%address, "http server is listening");
+    }
+    Ok(RunningWorker {
+        id,
+        http: address,
+        publish: supervisor.publish.state(),
+        phase: supervisor.phase.subscribe(),
+        handle: WorkerHandle(commands),
+        // On the AMQP thread, so that handlers that block theirs cannot delay a drain.
+        task: amqp.handle().spawn(supervisor.supervise()),
+        amqp,
+    })
+}
+
+/// Does what can fail without a broker: makes handlers, starts the AMQP thread, binds the HTTP port.
+async fn prepare(settings: &Settings, fixed: Vec<Node>) -> Result<Prepared, WorkerError> {
     let pools = Pools::new(&settings.pools);
     let mut nodes = Vec::with_capacity(fixed.len());
     for node in fixed {
-        // What is wrong with a node that is fixed is said before anything is opened.
         pools.slots(&node)?;
         let handler = handler_of(&node)?;
         nodes.push((node, handler));
@@ -40,88 +72,69 @@ pub(super) async fn start(
         Some(address) => Some(listen(address, &amqp).await?),
         None => None,
     };
-    let address = listener
-        .as_ref()
-        .and_then(|listener| listener.local_addr().ok());
+    Ok(Prepared {
+        nodes,
+        pools,
+        amqp,
+        listener,
+    })
+}
 
-    let id = format!("{}-{}", settings.worker.name, Ulid::new());
+/// Begins to connect, starts the nodes and what tells of them.
+fn supervisor(
+    settings: Settings,
+    prepared: Prepared,
+    source: Option<watch::Receiver<Vec<Node>>>,
+    id: &str,
+    commands: &mpsc::Sender<Request>,
+    receiver: mpsc::Receiver<Request>,
+) -> Result<Supervisor, WorkerError> {
+    let amqp = prepared.amqp;
     let metrics = Metrics::new();
     let broker = Arc::new(settings.broker);
     let session =
-        |purpose| Session::start(Arc::clone(&broker), &id, purpose, &amqp, metrics.clone());
-    info!(worker = id, nodes = nodes.len(), "worker starting");
-    let consume = session("consume");
-    let publish = session("publish");
+        |purpose| Session::start(Arc::clone(&broker), id, purpose, &amqp, metrics.clone());
+    info!(worker = id, nodes = prepared.nodes.len(), "worker starting");
+    let (consume, publish) = (session("consume"), session("publish"));
     let drain = DrainTrigger::new();
     let host = Host {
-        worker: id.clone(),
+        worker: id.to_owned(),
         amqp: Arc::clone(&amqp),
-        consume: Isolation::new(&consume, Arc::clone(&broker), &id, &amqp, metrics.clone()),
+        consume: Isolation::new(&consume, Arc::clone(&broker), id, &amqp, metrics.clone()),
         publish: publish.state(),
         drain: drain.signal(),
         work: Handle::current(),
         metrics: metrics.clone(),
-        pools,
+        pools: prepared.pools,
     };
-    let nodes = nodes.into_iter();
-    let nodes = nodes.map(|(node, handler)| host.start(node, handler));
-    let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
-
-    let snapshot = watch::Sender::new(Snapshot {
-        phase: Phase::Starting,
-        reason: None,
-        deadline: None,
-        slots: host
-            .pools
-            .slots_in_all(nodes.iter().map(|node| &node.wanted)),
-        nodes: nodes.iter().map(|node| node.info.clone()).collect(),
-    });
-    let control_exchange = settings.status.control.clone();
-    let status = settings.status.enabled.then(|| {
-        let parts = StatusParts {
-            worker: id.clone(),
-            name: settings.worker.name.clone(),
-            host: gethostname::gethostname().to_string_lossy().into_owned(),
-            settings: settings.status,
-            heartbeat: settings.heartbeat,
-            session: publish.state(),
-            snapshot: snapshot.subscribe(),
-            metrics: metrics.clone(),
-        };
-        Status::start(parts, &amqp)
-    });
-
+    let nodes = host.start_all(prepared.nodes)?;
+    let snapshot = watch::Sender::new(first_snapshot(&host, &nodes));
     let phase = watch::Sender::new(Phase::Starting);
-    let readiness = watch::Sender::new(Err(format!("the worker is {}", Phase::Starting)));
-    let (commands, receiver) = mpsc::channel(COMMANDS);
-    let control = status.as_ref().map(|status| {
-        let parts = ControlParts {
-            worker: id.clone(),
-            exchange: control_exchange,
-            session: publish.state(),
-            requests: commands.downgrade(),
-            status: status.handle(),
-            phase: phase.subscribe(),
-        };
-        Control::start(parts, &amqp)
-    });
+    let readiness = watch::Sender::new(Err("the worker is starting".to_owned()));
+    let parts = StatusParts {
+        worker: id.to_owned(),
+        name: settings.worker.name,
+        host: gethostname::gethostname().to_string_lossy().into_owned(),
+        settings: settings.status,
+        heartbeat: settings.heartbeat,
+        session: publish.state(),
+        snapshot: snapshot.subscribe(),
+        metrics: metrics.clone(),
+    };
+    let (status, control) = tell(parts, commands, phase.subscribe(), &amqp).unzip();
     #[cfg(feature = "endpoints")]
-    let server = listener.map(|listener| {
+    let server = prepared.listener.map(|listener| {
+        let (readiness, tasks) = (readiness.subscribe(), amqp.tasks().clone());
+        let metrics = metrics.clone();
         let health = http::Health {
-            readiness: readiness.subscribe(),
-            tasks: amqp.tasks().clone(),
-            metrics: metrics.clone(),
+            readiness,
+            tasks,
+            metrics,
         };
         http::serve(listener, health, &amqp)
     });
-    if let Some(address) = address {
-        info!(%address, "http server is listening");
-    }
-
-    let observed = phase.subscribe();
-    let publish_state = publish.state();
-    let supervisor = Supervisor {
-        amqp: Arc::clone(&amqp),
+    Ok(Supervisor {
+        amqp,
         grace: settings.drain.grace,
         phase,
         readiness,
@@ -140,17 +153,42 @@ pub(super) async fn start(
         metrics,
         #[cfg(feature = "endpoints")]
         _server: server,
-    };
-    Ok(RunningWorker {
-        id,
-        http: address,
-        publish: publish_state,
-        phase: observed,
-        handle: WorkerHandle(commands),
-        // On the AMQP thread, so that handlers that block theirs cannot delay a drain.
-        task: amqp.handle().spawn(supervisor.supervise()),
-        _amqp: amqp,
     })
+}
+
+fn first_snapshot(host: &Host, nodes: &[Hosted]) -> Snapshot {
+    let wanted = nodes.iter().map(|node| &node.wanted);
+    Snapshot {
+        phase: Phase::Starting,
+        reason: None,
+        deadline: None,
+        slots: host.pools.slots_in_all(wanted),
+        nodes: nodes.iter().map(|node| node.info.clone()).collect(),
+    }
+}
+
+/// Starts what tells of the worker and what takes commands for it; nothing if status messages are off.
+fn tell(
+    parts: StatusParts,
+    commands: &mpsc::Sender<Request>,
+    phase: watch::Receiver<Phase>,
+    amqp: &AmqpRuntime,
+) -> Option<(Status, Control)> {
+    if !parts.settings.enabled {
+        return None;
+    }
+    let (worker, session) = (parts.worker.clone(), parts.session.clone());
+    let exchange = parts.settings.control.clone();
+    let status = Status::start(parts, amqp);
+    let control = ControlParts {
+        worker,
+        exchange,
+        session,
+        requests: commands.downgrade(),
+        status: status.handle(),
+        phase,
+    };
+    Some((status, Control::start(control, amqp)))
 }
 
 /// What configuration rules out, a program may still put into settings of its own making.

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lapin::BasicProperties;
 use nix::sys::signal::Signal;
 use tidegate::config::{BrokerSettings, NodeSettings, Settings};
-use tidegate::handler::{AnyHandler, Context, Handler, Outcome};
-use tidegate::worker::DrainOutcome;
+use tidegate::handler::{AnyHandler, Context, Outcome};
+use tidegate::worker::{DrainOutcome, RunningWorker};
 use tidegate::{Delivery, Node, Worker as LibraryWorker};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::harness::gate::Gate;
 use crate::harness::vhost::Vhost;
@@ -173,43 +172,68 @@ async fn a_hangup_changes_slots_and_nodes_without_loss_or_repetition() {
     worker.drained().await;
 }
 
-/// Panics where the node itself calls it: on its own task.
-struct Riddle;
-
-impl Handler for Riddle {
-    async fn handle(&self, _delivery: Arc<Delivery>, _context: Context) -> Outcome {
-        Outcome::Done
-    }
-
-    fn identity(&self, _delivery: &Delivery) -> Option<String> {
-        panic!("no identity")
-    }
+/// GET `path` from the worker's endpoints: the status code, and what stands there.
+async fn get(worker: &RunningWorker, path: &str) -> (u16, String) {
+    let address = worker.http().unwrap();
+    let response = reqwest::get(format!("http://{address}{path}"))
+        .await
+        .unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_task_panics_ends_the_worker_in_order_and_as_failed() {
+async fn a_task_that_panics_ends_the_worker_in_order_and_as_failed() {
     let vhost = Vhost::new().await;
-    for queue in ["riddle", "calm"] {
-        vhost.declare(queue, "classic").await;
-    }
-    let counter = Counter::default();
-    let plain = |queue: &str| Node::new(queue).configure(undeclared);
-    let mut worker = LibraryWorker::from_settings(settings(&vhost))
-        .node(plain("riddle").handler(Riddle))
-        .node(plain("calm").any_handler(counter.handler()))
+    vhost.declare("calm", "classic").await;
+    vhost.publish("calm", 3).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let work = move |_: Arc<Delivery>, _: Context| {
+        let (held, started) = (Arc::clone(&held), started.clone());
+        async move {
+            started.send(()).unwrap();
+            held.acquire().await.unwrap().forget();
+            Outcome::Done
+        }
+    };
+    let mut settings = settings(&vhost);
+    settings.worker.http = Some("127.0.0.1:0".parse().unwrap());
+    let mut worker = LibraryWorker::from_settings(settings)
+        .node(
+            Node::new("calm")
+                .slots(1)
+                .configure(undeclared)
+                .handler(work),
+        )
         .start()
         .await
         .unwrap();
-    vhost.publish("calm", 10).await;
-    counter.until(10).await;
-    // A message without an id: the node asks the handler for one.
-    vhost
-        .publish_messages("riddle", [(BasicProperties::default(), b"?".to_vec())])
-        .await;
+    within("the first run", starts.recv()).await.unwrap();
+    assert_eq!(get(&worker, "/livez").await.0, 200);
+
+    let runtime = tokio::runtime::Handle::current();
+    let task = worker.tasks().spawn("node riddle", &runtime, async {
+        panic!("a delay of {} s", "NaN");
+    });
+    let joined: Result<(), _> = within("the panic", task.join()).await;
+    assert!(joined.is_err());
+    // The drain waits for the delivery that runs; meanwhile nobody takes the worker for well.
+    eventually("it is not ready", async || {
+        let (code, text) = get(&worker, "/readyz").await;
+        expect_that(code == 503 && text.contains("node riddle"), || text)
+    })
+    .await;
+    let (code, text) = get(&worker, "/livez").await;
+    assert!(code == 503 && text.contains("node riddle"), "{code} {text}");
+    gate.add_permits(1);
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!(report.outcome, DrainOutcome::Failed);
-    assert!(report.reason.contains("node riddle"), "{}", report.reason);
-    assert!(report.reason.contains("no identity"), "{}", report.reason);
-    vhost.until_ready("riddle", 1).await;
-    assert_eq!(counter.repeated(), Vec::<String>::new());
+    let reason = &report.reason;
+    assert!(
+        reason.contains("node riddle") && reason.contains("NaN"),
+        "{reason}"
+    );
+    assert_eq!((report.finished, report.handed_back), (1, 1), "{report:?}");
+    vhost.until_ready("calm", 2).await;
 }
