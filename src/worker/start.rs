@@ -18,6 +18,8 @@ use crate::config::{Settings, Slots};
 use crate::handler::AnyHandler;
 #[cfg(feature = "endpoints")]
 use crate::http;
+#[cfg(feature = "endpoints")]
+use crate::lifecycle::WatchedTask;
 use crate::lifecycle::{DrainTrigger, Phase};
 use crate::metrics::Metrics;
 use crate::status::{Snapshot, Status, StatusParts};
@@ -109,30 +111,23 @@ fn supervisor(
     };
     let nodes = host.start_all(prepared.nodes)?;
     let snapshot = watch::Sender::new(first_snapshot(&host, &nodes));
-    let phase = watch::Sender::new(Phase::Starting);
-    let readiness = watch::Sender::new(Err("the worker is starting".to_owned()));
     let parts = StatusParts {
+        host: gethostname::gethostname().to_string_lossy().into_owned(),
         worker: id.to_owned(),
         name: settings.worker.name,
-        host: gethostname::gethostname().to_string_lossy().into_owned(),
         settings: settings.status,
         heartbeat: settings.heartbeat,
         session: publish.state(),
         snapshot: snapshot.subscribe(),
         metrics: metrics.clone(),
     };
+    let phase = watch::Sender::new(Phase::Starting);
+    let readiness = watch::Sender::new(Err("the worker is starting".to_owned()));
     let (status, control) = tell(parts, commands, phase.subscribe(), &amqp).unzip();
     #[cfg(feature = "endpoints")]
-    let server = prepared.listener.map(|listener| {
-        let (readiness, tasks) = (readiness.subscribe(), amqp.tasks().clone());
-        let metrics = metrics.clone();
-        let health = http::Health {
-            readiness,
-            tasks,
-            metrics,
-        };
-        http::serve(listener, health, &amqp)
-    });
+    let server = prepared
+        .listener
+        .map(|listener| serve(listener, &readiness, &metrics, &amqp));
     Ok(Supervisor {
         amqp,
         grace: settings.drain.grace,
@@ -154,6 +149,21 @@ fn supervisor(
         #[cfg(feature = "endpoints")]
         _server: server,
     })
+}
+
+#[cfg(feature = "endpoints")]
+fn serve(
+    listener: TcpListener,
+    readiness: &watch::Sender<Result<(), String>>,
+    metrics: &Metrics,
+    amqp: &AmqpRuntime,
+) -> WatchedTask<()> {
+    let health = http::Health {
+        readiness: readiness.subscribe(),
+        tasks: amqp.tasks().clone(),
+        metrics: metrics.clone(),
+    };
+    http::serve(listener, health, amqp)
 }
 
 fn first_snapshot(host: &Host, nodes: &[Hosted]) -> Snapshot {
