@@ -1,12 +1,13 @@
-//! Where a dead letter goes when it is sent again, and as what.
+//! If a replay sends a dead letter, and as what message.
 
 use std::fmt;
 
 use super::Letter;
-use tidegate::delivery::{HeaderValue, header};
+use tidegate::delivery::{HeaderValue, Properties, header};
 use tidegate::internal::broker::Message;
+use tidegate::internal::retry::{Purpose, is_sealed, restore};
 
-/// What the broker and workers have put on the message on its way here; a message sent again begins anew.
+/// Prefixes of the headers that the broker and workers added on the way here. A replayed message starts without them.
 const ADDED: [&str; 6] = [
     header::PREFIX,
     "x-death",
@@ -15,10 +16,10 @@ const ADDED: [&str; 6] = [
     "x-delivery-count",
     "x-acquired-count",
 ];
-/// Headers that route a message elsewhere beside its routing key. Those queues had it when it was first published.
+/// Headers that route a message to more queues. Those queues got it when it was first published.
 const ROUTING: [&str; 2] = ["CC", "BCC"];
 
-/// Where a message is published.
+/// If a message is published.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Destination {
     /// Straight to a queue, by the default exchange.
@@ -44,17 +45,17 @@ impl fmt::Display for Destination {
     }
 }
 
-/// A dead letter made ready to be sent again.
+/// A message that a replay publishes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Republish {
-    /// Where to.
+    /// If to.
     pub destination: Destination,
     /// The message.
     pub message: Message,
 }
 
 impl Letter {
-    /// Where it came from: what the worker noted, else what RabbitMQ did (`x-death`), else its queue.
+    /// If the message came from: as the worker noted it, else as RabbitMQ did (`x-death`), else its queue.
     pub(crate) fn origin(&self) -> Destination {
         let noted = (self.text(header::EXCHANGE), self.text(header::ROUTING_KEY));
         let death = self
@@ -75,22 +76,16 @@ impl Letter {
         }
     }
 
-    /// The message as it was before it died, for `destination`: the original properties and headers, and its
-    /// time to live from the beginning. What workers and the broker added is gone, so that attempts count anew.
+    /// The message as it was before it died, for `destination`: with its original properties and headers, and with its
+    /// whole time to live. Attempts count from 1 again.
     ///
-    /// Not restored: `user_id`, which the broker takes only from that user, and header `CC`, for the queues that it
-    /// names have had the message.
+    /// Not restored: `user_id`, which the broker accepts only from that user, and the headers `CC` and `BCC`, because
+    /// the queues that they name already got the message.
     pub(crate) fn again(&self, destination: Destination) -> Republish {
-        let mut properties = self.delivery.properties.clone();
-        let noted = self.text(header::EXPIRATION);
-        let expiration = noted.or_else(|| self.death()?.expiration());
-        if properties.expiration.is_none() {
-            properties.expiration = expiration.map(str::to_owned);
-        }
+        let mut properties = self.original_properties();
         properties.user_id = None;
-        properties.headers.retain(|name, _| {
-            !ADDED.iter().any(|added| name.starts_with(added)) && !ROUTING.contains(&name.as_str())
-        });
+        let headers = &mut properties.headers;
+        headers.retain(|name, _| !ROUTING.contains(&name.as_str()));
         let (exchange, routing_key) = match &destination {
             Destination::Queue(queue) => (String::new(), queue.clone()),
             Destination::Exchange {
@@ -112,9 +107,30 @@ impl Letter {
     }
 }
 
+impl Letter {
+    /// The properties that the message had before it died. What workers and the broker added is gone.
+    fn original_properties(&self) -> Properties {
+        let delivery = &self.delivery;
+        let mut properties = delivery.properties.clone();
+        if is_sealed(Purpose::Dead, &properties, &delivery.body) {
+            restore(&mut properties, false);
+            return properties;
+        }
+        // The broker's own dead-lettering brought it here, or a worker of an older version.
+        let noted = self.text(header::EXPIRATION);
+        let expiration = noted.or_else(|| self.death()?.expiration());
+        if properties.expiration.is_none() {
+            properties.expiration = expiration.map(str::to_owned);
+        }
+        let added = |name: &str| ADDED.iter().any(|added| name.starts_with(added));
+        properties.headers.retain(|name, _| !added(name));
+        properties
+    }
+}
+
 impl Republish {
-    /// Lets the broker route the message to queue `journal`, too, in the same step; `mark` is how it is known there.
-    /// For destinations that are queues.
+    /// Has the broker route the message to the queue `journal` as well, in the same step. The journal knows it by
+    /// `mark`. Only for destinations that are queues.
     #[must_use]
     pub(crate) fn with_receipt(mut self, journal: &str, mark: &str) -> Self {
         let headers = &mut self.message.properties.headers;
@@ -127,6 +143,12 @@ impl Republish {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use tidegate::delivery::Delivery;
+    use tidegate::handler::Reason;
+    use tidegate::internal::retry::{Target, Why, copy, receive};
+    use ulid::Ulid;
+
     use super::super::letter::testing::{death, letter};
     use super::*;
 
@@ -196,6 +218,45 @@ mod tests {
         );
         assert!(again.message.mandatory);
         assert_eq!(again.message.body, "body");
+    }
+
+    #[test]
+    fn a_worker_s_dead_letter_is_sent_with_everything_that_its_copy_displaced() {
+        let deaths = HeaderValue::List(vec![death("elsewhere", "rejected", "shop", "order.old")]);
+        let mut sent = letter(&[("tenant", "a".into()), ("x-death", deaths)]).delivery;
+        sent.queue = "orders".into();
+        sent.routing_key = "orders".into();
+        sent.properties.delivery_mode = Some(1);
+        sent.properties.expiration = Some("5000".into());
+        let received = receive(sent.clone().into(), false, Timestamp::UNIX_EPOCH);
+        let target = Target::Dead {
+            exchange: String::new(),
+            routing_key: "orders.dead".into(),
+        };
+        let why = Why {
+            reason: Reason::Handler,
+            error: "no".into(),
+            attempts: 1,
+        };
+        let id = Ulid::from_parts(1, 2);
+        let copy = copy(
+            &received,
+            &target,
+            &why,
+            "web-1-01K",
+            Timestamp::UNIX_EPOCH,
+            id,
+        );
+        let dead = Delivery {
+            queue: "orders.dead".into(),
+            routing_key: "orders.dead".into(),
+            properties: copy.properties,
+            ..sent.clone()
+        };
+        let letter = Letter::new("orders", dead);
+        let again = letter.again(letter.origin());
+        assert_eq!(again.destination, Destination::Queue("orders".into()));
+        assert_eq!(again.message.properties, sent.properties);
     }
 
     #[test]

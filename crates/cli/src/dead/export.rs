@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Letter, Record};
 
-/// A file of JSON lines that is appended to. Blocking: a line is on the disk when [`flush`](Self::flush) has returned.
+/// A file of JSON lines that grows. It blocks: a line is on the disk when [`flush`](Self::flush) has returned.
 #[derive(Debug)]
 pub(crate) struct Export {
     path: PathBuf,
@@ -14,10 +14,10 @@ pub(crate) struct Export {
 }
 
 impl Export {
-    /// Opens the file, or makes it. What is in it stays.
+    /// Opens the file, or creates it. Its content stays.
     ///
     /// # Errors
-    /// Where the operating system refuses; the error names the file.
+    /// If the operating system refuses; the error names the file.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let named =
             |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
@@ -33,17 +33,17 @@ impl Export {
     /// Writes `letter` in full, as one line.
     ///
     /// # Errors
-    /// Where the disk is full, say.
+    /// If the file cannot be written, such as on a full disk.
     pub(crate) fn write(&mut self, letter: &Letter) -> io::Result<()> {
         let record = Record::full(letter, usize::MAX);
         serde_json::to_writer(&mut self.file, &record)?;
         self.file.write_all(b"\n")
     }
 
-    /// Writes out what has been gathered and waits until the disk has it (`fsync`).
+    /// Writes the gathered lines, and waits until the disk has them (`fsync`).
     ///
     /// # Errors
-    /// Where it does not; the error names the file. Nothing that was written since the last flush is certain then.
+    /// If that fails; the error names the file. Lines written since the last flush are not certain then.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         let flushed = self
             .file

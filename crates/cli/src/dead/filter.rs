@@ -9,16 +9,16 @@ use super::Letter;
 /// Picks dead letters. An empty filter picks all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
-    /// Those that died of one of these; empty for any.
+    /// Reasons; empty for any.
     pub reasons: BTreeSet<String>,
-    /// Those with one of these message ids; empty for any, and for those without.
+    /// Message ids; empty for any, and for letters without one.
     pub ids: BTreeSet<String>,
-    /// Those that died at this time or later. One that does not say when is not picked.
+    /// The earliest time of death. A letter that does not say when it died is not picked.
     pub since: Option<Timestamp>,
 }
 
 impl Filter {
-    /// Whether `letter` is meant.
+    /// Whether the filter picks `letter`.
     pub(crate) fn picks(&self, letter: &Letter) -> bool {
         let any_of = |wanted: &BTreeSet<String>, found: Option<&str>| {
             wanted.is_empty() || found.is_some_and(|found| wanted.contains(found))

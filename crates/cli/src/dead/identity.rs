@@ -1,4 +1,4 @@
-//! What tells one dead letter from another, so that a later pass knows it again.
+//! The identity of a dead letter, by which a later pass recognises it.
 
 use serde_json::json;
 use xxhash_rust::xxh3::xxh3_128;
@@ -8,9 +8,9 @@ use super::Letter;
 /// Headers that the broker changes on its own while the message waits.
 const CHANGING: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
-/// A fingerprint of everything about the letter that stays the same for as long as it waits, as 32 hexadecimal digits.
+/// A fingerprint of everything in the letter that does not change while it waits, as 32 hexadecimal digits.
 ///
-/// Two letters with one identity are the same in every byte: whichever of them is settled, the other is left.
+/// Two letters with the same identity are the same in every byte: if one is settled, the other remains.
 pub(crate) fn identity(letter: &Letter) -> String {
     let properties = &letter.delivery.properties;
     let headers: Vec<_> = properties

@@ -1,4 +1,4 @@
-//! What earlier passes have left in the journal: which dead letters they sent, or were about to send. Pure.
+//! The journal: which dead letters earlier passes have sent, or were about to send. Pure.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -7,12 +7,12 @@ use ulid::Ulid;
 
 use tidegate::delivery::Delivery;
 
-/// The header by which a message is known in the journal: the pass that sent it, and the letter's identity.
+/// The header that identifies an entry: the pass that sent the message, and the letter's identity.
 pub(super) const MARK: &str = "x-tidegate-replay";
 /// The property `type` of an intent; a receipt is a copy of the message itself.
 pub(super) const INTENT_TYPE: &str = "tidegate.replay-intent.v1";
-/// A receipt that has found no letter for so long stands for one that was acknowledged: it is of no more use.
-/// Until then the letter may still be on its way back from a connection that the broker has not given up.
+/// A receipt older than this without a letter is of no more use: its letter was acknowledged. Before, the letter may
+/// still be on its way back from a connection that the broker believes to be open.
 pub(super) const RECEIPT_AGE_LIMIT: Duration = Duration::from_hours(1);
 
 /// What the journal says of a dead letter.
@@ -20,7 +20,7 @@ pub(super) const RECEIPT_AGE_LIMIT: Duration = Duration::from_hours(1);
 pub(crate) enum Entry {
     /// The broker has routed it to its destination.
     Receipt,
-    /// It was to be published next: whether it was, nobody knows.
+    /// It was about to be published. Whether it was is not known.
     Intent,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Enters what was delivered under `tag`. `false` where it is no entry of a journal.
+    /// Adds what was delivered under `tag`. Returns `false` if it is no entry of a journal.
     pub(crate) fn enter(&mut self, tag: u64, delivery: &Delivery) -> bool {
         let properties = &delivery.properties;
         let mark = properties
@@ -70,8 +70,8 @@ impl Journal {
         true
     }
 
-    /// The entry for a letter with `identity`, which is used up by this, and the tag of its delivery. Receipts
-    /// come first: they are certain.
+    /// Takes the entry for a letter with `identity`, with the tag of its delivery. Receipts come first, because they are
+    /// certain.
     pub(crate) fn take(&mut self, identity: &str) -> Option<(u64, Entry)> {
         let found = self.entries.get_mut(identity)?;
         let receipt = found.iter().position(|found| found.entry == Entry::Receipt);
@@ -82,7 +82,7 @@ impl Journal {
         Some((taken.tag, taken.entry))
     }
 
-    /// The tags of the entries that are left and too old to be of use.
+    /// The tags of the remaining entries that are too old to be of use.
     pub(crate) fn outdated(&self, now: SystemTime) -> Vec<u64> {
         let old = |pass: Ulid| {
             let age = now.duration_since(pass.datetime());

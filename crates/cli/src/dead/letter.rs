@@ -1,4 +1,4 @@
-//! What a dead letter says of itself.
+//! What a dead letter says about itself.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use tidegate::delivery::{Delivery, HeaderValue, header};
 
-/// The header in which RabbitMQ tells how a message died, the newest death first.
+/// The header in which RabbitMQ records how a message was dead-lettered, the latest first.
 const DEATHS: &str = "x-death";
 
 /// A dead letter.
@@ -18,7 +18,7 @@ pub(crate) struct Letter {
     pub delivery: Delivery,
 }
 
-/// One death in RabbitMQ's words, where a queue's own dead-lettering brought the message here.
+/// One entry of that header: a queue's own dead-lettering.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Death<'a>(&'a BTreeMap<String, HeaderValue>);
 
@@ -79,7 +79,7 @@ impl Letter {
         self.text(header::UNDECODABLE)
     }
 
-    /// How RabbitMQ says it died: in the queue it is a dead letter of, or last of all.
+    /// How RabbitMQ dead-lettered it: from the queue whose dead letter it is, else the latest entry.
     pub(super) fn death(&self) -> Option<Death<'_>> {
         let HeaderValue::List(deaths) = self.header(DEATHS)? else {
             return None;
@@ -98,12 +98,12 @@ impl Letter {
         first
     }
 
-    /// The message's identifier, where it has one.
+    /// The message's identifier, if it has one.
     pub(crate) fn id(&self) -> Option<&str> {
         self.delivery.properties.message_id.as_deref()
     }
 
-    /// Why it is dead: a word of Tidegate's (`handler`, `attempts`, …) or of RabbitMQ's (`rejected`, `expired`, …).
+    /// Why its last run failed: a reason of Tidegate's (`handler`, `timeout`, …) or of RabbitMQ's (`rejected`, `maxlen`, …).
     pub(crate) fn reason(&self) -> Option<&str> {
         if self.undecodable().is_some() {
             return Some("undecodable");
@@ -136,12 +136,12 @@ impl Letter {
         own.or_else(|| self.death()?.at())
     }
 
-    /// What tells twins: a copy that was published again, for its first confirm was lost, has the same.
+    /// The id of the copy. A copy that was published again, because its first confirm was lost, has the same id.
     pub(crate) fn copy(&self) -> Option<&str> {
         self.text(header::COPY)
     }
 
-    /// How often it has been returned to a quorum queue, as the broker counts.
+    /// How often it has been returned to a quorum queue, by the broker's count.
     pub(crate) fn returns(&self) -> Option<u64> {
         u64::try_from(self.header("x-delivery-count")?.as_i64()?).ok()
     }

@@ -1,4 +1,4 @@
-//! One pass over the dead letters of a queue: take each, settle it or hold it, put back what is held.
+//! One pass over the dead letters of a queue: take each letter, settle it or hold it, and put back what is held.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use tidegate::internal::broker::{
     BrokerError, DeliveryLimit, Link, PullChannel, delivery_limit, find_queue,
 };
 
-/// How long the broker has to answer the goodbye of a pass.
+/// How long the broker may take to close the channel of a pass.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
-/// How long what is handed back may take to be there again.
+/// How long letters that were handed back may take to be in the queue again.
 const BACK_LIMIT: Duration = Duration::from_secs(2);
-/// How often it is looked for.
+/// How often we look for them.
 const BACK_INTERVAL: Duration = Duration::from_millis(20);
-/// How many letters are exported by one `fsync`, and removed after it.
+/// How many letters one `fsync` exports; they are removed after it.
 const EXPORT_BATCH: usize = 100;
-/// The limit on failed deliveries that RabbitMQ gives a quorum queue from 4.0 on.
+/// The default delivery limit of a quorum queue, from RabbitMQ 4.0 on.
 const DEFAULT_DELIVERY_LIMIT: u64 = 20;
 
-/// Takes the dead letters of a queue that are there when it begins, each once. What is not acknowledged goes back at
-/// the end, however the pass ends.
+/// Takes each dead letter that is in the queue when the pass begins, once. However the pass ends, letters that are not
+/// acknowledged go back.
 ///
-/// It goes back to its old place, too. A quorum queue delivers what has been returned first, and puts what is
-/// returned again behind all of that: so a pass that ends early takes what else has been returned, and hands it back
-/// in its order. Before RabbitMQ 4.0 it delivers what has never been delivered first: there a pass that ends early
-/// leaves what it looked at at the end.
+/// They go back to their old place. A quorum queue delivers returned messages first, and puts a message that is returned
+/// again behind all other returned messages. So a pass that ends early takes the other returned messages too, and hands
+/// all of them back in order. Before RabbitMQ 4.0 a quorum queue delivers new messages first: there a pass that ends
+/// early leaves the letters that it has read at the end of the queue.
 #[derive(Debug)]
 pub(crate) struct Pass {
     pub(super) channel: PullChannel,
@@ -39,7 +39,7 @@ pub(crate) struct Pass {
     taken: u64,
     removed: u64,
     link: Link,
-    /// Whether the last one had been returned to a quorum queue before.
+    /// Whether the last letter had been returned to a quorum queue before.
     was_returned: bool,
 }
 
@@ -50,7 +50,7 @@ impl Pass {
     /// Begins a pass over the dead letters of `queue`.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] with 404 where there is no dead-letter queue.
+    /// [`BrokerError::Refused`] with 404 if there is no dead-letter queue.
     pub(crate) async fn begin(link: &Link, queue: &str) -> Result<Self, BrokerError> {
         let channel = PullChannel::open(link).await?;
         Self::begin_on(channel, link, queue).await
@@ -75,15 +75,15 @@ impl Pass {
         })
     }
 
-    /// Dead letters that were there when it began.
+    /// Dead letters that were there when the pass began.
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting
     }
 
-    /// The next letter and its tag; nothing once all that were there have been taken.
+    /// The next letter and its tag, until every letter that was there has been taken.
     ///
     /// # Errors
-    /// Where the channel is lost.
+    /// If the channel is lost.
     pub(crate) async fn next(&mut self) -> Result<Option<(u64, Letter)>, BrokerError> {
         if self.taken >= self.waiting {
             return Ok(None);
@@ -101,7 +101,7 @@ impl Pass {
     /// Removes the letter with `tag`.
     ///
     /// # Errors
-    /// Where the channel is lost.
+    /// If the channel is lost.
     pub(crate) async fn remove(&mut self, tag: u64) -> Result<(), BrokerError> {
         self.channel.ack(tag).await?;
         self.removed += 1;
@@ -111,7 +111,7 @@ impl Pass {
     /// Removes the letter with `tag` and takes `entries` of the journal, all at once.
     ///
     /// # Errors
-    /// Where the channel is lost: then all of it has happened, or nothing.
+    /// If the channel is lost: then all of it has happened, or nothing.
     pub(super) async fn finish(&mut self, tag: u64, entries: &[u64]) -> Result<(), BrokerError> {
         self.remove(tag).await?;
         self.take_entries(entries).await
@@ -120,7 +120,7 @@ impl Pass {
     /// Takes `entries` of the journal, all at once.
     ///
     /// # Errors
-    /// Where the channel is lost.
+    /// If the channel is lost.
     pub(super) async fn take_entries(&self, entries: &[u64]) -> Result<(), BrokerError> {
         for entry in entries {
             self.channel.ack(*entry).await?;
@@ -128,11 +128,11 @@ impl Pass {
         self.channel.commit().await
     }
 
-    /// Puts back what is held, and makes sure that what was removed is. Until `stop`, it takes its time to put it back
-    /// in order.
+    /// Puts back what is held, and makes sure that the removals have arrived. Until `stop` it takes the time to put the
+    /// letters back in order.
     ///
     /// # Errors
-    /// Where the channel was lost: then what is held is back all the same, and the last removals are not certain.
+    /// If the channel is lost: then the held letters are back all the same, and the last removals are not certain.
     pub(crate) async fn end(mut self, stop: &CancellationToken) -> Result<(), BrokerError> {
         while self.was_returned && !stop.is_cancelled() {
             if self.next().await?.is_none() {
@@ -145,8 +145,8 @@ impl Pass {
         Ok(())
     }
 
-    /// Waits until the queue has what was handed back: some brokers answer before that, and the next command would
-    /// find nothing. Other consumers may take it meanwhile, so the wait is a short one.
+    /// Waits until the queue has the letters that were handed back: some brokers answer earlier, and the next command
+    /// would find nothing. Other consumers may take the letters meanwhile, so the wait is short.
     async fn until_back(&self) {
         let held = self.taken - self.removed;
         let dead = &self.dead_queue;
@@ -158,25 +158,28 @@ impl Pass {
             }
         };
         if timeout(BACK_LIMIT, back).await.is_err() {
-            debug!(queue = &**dead, "what was handed back is not seen again");
+            debug!(
+                queue = &**dead,
+                "the letters that were handed back have not appeared again"
+            );
         }
     }
 }
 
-/// What the filter picked, one by one.
+/// Called with each letter that the filter picked.
 pub(super) type Listed<'a> = dyn FnMut(&Letter) + Send + 'a;
 
-/// What a command picks, and how many of them at most.
+/// Which letters a command picks, and how many at most.
 #[derive(Debug)]
 pub(crate) struct Picking<'a> {
-    /// Which.
+    /// The filter.
     pub filter: &'a Filter,
-    /// How many more, over all queues.
+    /// How many more letters, over all queues.
     pub left: Option<u64>,
 }
 
 impl Picking<'_> {
-    /// Whether `letter` is picked; counts it.
+    /// Counts `letter`, and says whether it is picked.
     pub(super) fn pick(&mut self, letter: &Letter, report: &mut QueueReport) -> bool {
         report.seen += 1;
         if !self.filter.picks(letter) {
@@ -195,7 +198,7 @@ impl Picking<'_> {
     }
 }
 
-/// Shows every letter that is picked to `each`; removes nothing.
+/// Calls `each` with every letter that is picked; removes nothing.
 pub(crate) async fn list(
     link: &Link,
     queue: &str,
@@ -225,8 +228,8 @@ pub(crate) async fn list(
     report
 }
 
-/// Removes every letter that is picked, for good; where there is an `export`, after it is on the disk. Shows how
-/// far it is to `observe`.
+/// Removes every letter that is picked, for good. If there is an `export`, it removes a letter after it is on the disk.
+/// Calls `observe` after each letter.
 pub(crate) async fn drop_letters(
     link: &Link,
     queue: &str,
@@ -271,7 +274,7 @@ pub(crate) async fn drop_letters(
     report
 }
 
-/// Removes letters, those that must be exported first in batches.
+/// Removes letters; in batches if they must be exported first.
 struct Remover<'a> {
     export: Option<&'a mut Export>,
     picked: Vec<u64>,
@@ -317,11 +320,11 @@ impl Remover<'_> {
 }
 
 fn not_exported(error: &std::io::Error) -> String {
-    format!("what cannot be exported is not dropped: {error}")
+    format!("nothing is dropped that could not be exported: {error}")
 }
 
 impl QueueReport {
-    /// Enters how the pass ended.
+    /// Records how the pass ended.
     pub(super) fn ended(&mut self, pass: Result<(), BrokerError>) {
         let Err(error) = pass else {
             return;
@@ -335,8 +338,8 @@ impl QueueReport {
         });
     }
 
-    /// Warns where looking wears the letters out: before 4.3 RabbitMQ counts a message that is handed back as a
-    /// failed delivery, and a quorum queue with a limit drops it in the end.
+    /// Warns if looking may lose letters: before 4.3 RabbitMQ counts a message that is handed back as a failed delivery,
+    /// and a quorum queue with a delivery limit drops it in the end.
     pub(super) async fn warn_of_returns(&mut self, link: &Link, returns: Option<u64>) {
         let Some(returns) = returns.filter(|returns| *returns >= DEFAULT_DELIVERY_LIMIT / 4) else {
             return;

@@ -11,7 +11,7 @@ use tidegate::internal::status::wire::rfc3339;
 /// How many bytes of a body are shown.
 pub(crate) const BODY_SHOWN: usize = 64 << 10;
 
-/// What a dead letter says of itself, and where it came from.
+/// What a dead letter says about itself, and where it came from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Record {
     /// The queue whose dead letter it is.
@@ -40,7 +40,7 @@ pub(crate) struct Record {
     pub routing_key: String,
     /// Bytes of its body.
     pub body_bytes: usize,
-    /// The rest, where it was asked for.
+    /// The rest, if it was asked for.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub contents: Option<Contents>,
 }
@@ -52,10 +52,10 @@ pub(crate) struct Contents {
     pub properties: Map<String, Value>,
     /// The headers; bytes in base64.
     pub headers: Map<String, Value>,
-    /// The body, where it is UTF-8.
+    /// The body, if it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
-    /// The body in base64, where it is not.
+    /// The body in base64, if it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_base64: Option<String>,
     /// Whether only the beginning of the body is here.
@@ -138,7 +138,7 @@ impl Contents {
     }
 }
 
-/// The first `limit` bytes of `body`; where it is text, it is not cut inside a character.
+/// The first `limit` bytes of `body`. Text is not cut inside a character.
 fn shown(body: &[u8], limit: usize) -> &[u8] {
     let first = &body[..body.len().min(limit)];
     match std::str::from_utf8(first) {

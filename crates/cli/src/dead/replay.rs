@@ -13,36 +13,37 @@ use super::{
 };
 use tidegate::internal::broker::{BrokerError, Link, PullChannel, find_exchange, find_queue};
 
-/// Copies, and destinations, that are remembered to be known again.
+/// How many copies and destinations a pass remembers.
 const MEMORY_LIMIT: usize = 1_000_000;
 
-/// What becomes of a letter that an earlier pass may have sent.
+/// What to do with a letter that an interrupted pass may have sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum InDoubt {
-    /// It is left, and told.
+    /// Leave it, and name it.
     #[default]
     Leave,
-    /// It is sent: twice, perhaps.
+    /// Send it, perhaps a second time.
     Replay,
-    /// It is removed: lost, perhaps.
+    /// Remove it, although it may never have been sent.
     Drop,
 }
 
 /// How to replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ReplayOptions {
-    /// Straight to its queue, whatever exchange it came from.
+    /// Send each letter to its queue, whatever exchange it came from.
     pub to_queue: bool,
     /// Only say what would be done.
     pub dry_run: bool,
-    /// What becomes of letters in doubt.
+    /// What to do with letters in doubt.
     pub in_doubt: InDoubt,
 }
 
-/// Sends every letter of `queue` that is picked where it came from, each removed once its destination has it. Shows how
-/// far it is to `observe`. A letter that is not taken stays, and so do later ones for that destination.
+/// Sends every letter of `queue` that is picked where it came from, and removes it when its destination has confirmed
+/// it. Calls `observe` after each letter. A letter that its destination does not take stays, and so do later letters
+/// for that destination.
 ///
-/// Dropping the future loses and doubles nothing: the next pass finishes what this one left.
+/// Dropping the future loses no letter and sends none twice: the next pass finishes what this one left.
 pub(crate) async fn replay(
     link: &Link,
     queue: &str,
@@ -77,11 +78,11 @@ struct ReplayPass<'a> {
     link: &'a Link,
     options: ReplayOptions,
     letters: Pass,
-    /// What sends; nothing in a rehearsal.
+    /// The sender; `None` in a rehearsal.
     sender: Option<Sender>,
     /// Copies sent in this pass.
     sent: HashSet<String>,
-    /// Destinations that are there.
+    /// Destinations that exist.
     there: HashSet<Destination>,
     /// Destinations that did not take a message.
     refused: HashSet<Destination>,
@@ -95,8 +96,8 @@ impl<'a> ReplayPass<'a> {
     ) -> Result<Self, BrokerError> {
         // Before anything is declared: a queue that is not there needs no journal.
         find_queue(link, &dead_queue(queue)).await?;
-        // A letter and its entries are settled at once: an entry that outlived its letter would be taken for that of
-        // another one that is the same in every byte.
+        // A letter and its entries are settled together. An entry that outlived its letter would be taken for the entry of
+        // another letter that is the same in every byte.
         let channel = PullChannel::open_transactional(link).await?;
         let sender = if options.dry_run {
             None
@@ -127,7 +128,7 @@ impl<'a> ReplayPass<'a> {
             .as_mut()
             .and_then(|sender| sender.journal.take(&identity));
         if let Some((used, Entry::Receipt)) = entry {
-            // An earlier pass has sent it, whatever this one picks.
+            // An earlier pass has sent it, whatever this pass picks.
             report.seen += 1;
             self.letters.finish(tag, &[used]).await?;
             report.finished += 1;
@@ -189,13 +190,13 @@ impl<'a> ReplayPass<'a> {
         Ok(())
     }
 
-    /// Whether anything can be sent to `destination`; the inner error says why not.
+    /// Whether messages can be sent to `destination`; the inner error says why not.
     async fn may_send(
         &mut self,
         destination: &Destination,
     ) -> Result<Result<(), String>, BrokerError> {
         if self.refused.contains(destination) {
-            return Ok(Err(format!("{destination} has refused one before")));
+            return Ok(Err(format!("{destination} has refused a message before")));
         }
         if self.there.contains(destination) {
             return Ok(Ok(()));
@@ -233,7 +234,8 @@ impl<'a> ReplayPass<'a> {
         }
     }
 
-    /// Sends `again` and removes its letter, which has `tag` and `used` entries of earlier passes. Whether it was taken.
+    /// Sends `again` and removes its letter, which has `tag`, and its `used` entries of earlier passes. Returns whether
+    /// the destination took it.
     async fn send(
         &mut self,
         tag: u64,
@@ -258,7 +260,7 @@ impl<'a> ReplayPass<'a> {
                 Ok(true)
             }
             Err(error) => {
-                // Before the letter goes back: an entry that outlived this would have a later pass remove it.
+                // Before the letter goes back: if its entry stayed, a later pass would remove the letter.
                 self.letters.take_entries(&[entry]).await?;
                 self.refuse(&again.destination);
                 let cause = format!("{}: {error}", again.destination);

@@ -1,23 +1,23 @@
-//! What a command on dead letters came to, for people and for scripts.
+//! The report of a command on dead letters, for people and for scripts.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// How many failures are told one by one.
+/// How many failures the report names.
 const FAULTS_LIMIT: usize = 20;
 
 /// The command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DeadAction {
-    /// Looking, briefly.
+    /// List letters, one a line.
     List,
-    /// Looking, at everything.
+    /// Show everything about letters.
     Show,
-    /// Sending again.
+    /// Send letters again.
     Replay,
-    /// Dropping.
+    /// Remove letters for good.
     Drop,
 }
 
@@ -27,13 +27,13 @@ pub(crate) enum DeadAction {
 pub(crate) enum DeadOutcome {
     /// Everything that was picked has been dealt with.
     Complete,
-    /// A signal ended it early; everything is in a known place.
+    /// A signal ended the command early. Every letter is where it was, or dealt with.
     Stopped,
-    /// Something was not done.
+    /// Some letters could not be dealt with.
     Failed,
 }
 
-/// A letter that could not be dealt with; it is still among the dead.
+/// A letter that could not be dealt with. It is still in the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Fault {
     /// The message's identifier.
@@ -43,32 +43,32 @@ pub(crate) struct Fault {
     pub error: String,
 }
 
-/// The account of one queue.
+/// The report of one queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct QueueReport {
     /// The work queue.
     pub queue: String,
     /// The queue of its dead letters.
     pub dead_queue: String,
-    /// Dead letters there when the pass began.
+    /// Dead letters that were there when the pass began.
     pub waiting: u64,
-    /// Dead letters looked at.
+    /// Dead letters read.
     pub seen: u64,
-    /// Those that the filter picked.
+    /// Dead letters that the filter picked.
     pub matched: u64,
-    /// Those that the broker has confirmed at their destination, and that are removed.
+    /// Letters confirmed at their destination and removed.
     pub replayed: u64,
-    /// Those that an earlier pass, cut off, had sent: removed without sending them again.
+    /// Letters that an interrupted pass had sent: removed without sending them again.
     pub finished: u64,
-    /// Second copies of a message replayed in this pass: removed without sending them again.
+    /// Second copies of a message that this pass replayed: removed without sending them again.
     pub twins: u64,
-    /// Those that an earlier pass, cut off, may have sent: left, for a person to decide.
+    /// Letters that an interrupted pass may have sent: left, so that a person can decide.
     pub in_doubt: u64,
-    /// Those removed for good.
+    /// Letters removed for good.
     pub dropped: u64,
-    /// Those that could not be dealt with: left.
+    /// Letters that could not be dealt with: left.
     pub failed: u64,
-    /// What is wrong with them, the first 20.
+    /// The first 20 letters that were left, and why.
     pub faults: Vec<Fault>,
     /// What the operator should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -78,7 +78,7 @@ pub(crate) struct QueueReport {
     pub error: Option<String>,
 }
 
-/// The account of a command.
+/// The report of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DeadReport {
     /// The command.
@@ -92,7 +92,7 @@ pub(crate) struct DeadReport {
 }
 
 impl QueueReport {
-    /// The account of a pass over the dead letters of `queue`, before it begins.
+    /// The report of a pass over the dead letters of `queue`, before it begins.
     pub(crate) fn new(queue: &str) -> Self {
         Self {
             queue: queue.to_owned(),
@@ -101,17 +101,17 @@ impl QueueReport {
         }
     }
 
-    /// Enters a letter that could not be dealt with.
+    /// Records a letter that could not be dealt with.
     pub(crate) fn fail(&mut self, id: Option<&str>, error: String) {
         self.failed += 1;
         self.tell(id, error);
     }
 
-    /// Enters a letter that an earlier pass may have sent.
+    /// Records a letter that an interrupted pass may have sent.
     pub(crate) fn doubt(&mut self, id: Option<&str>) {
         self.in_doubt += 1;
-        let error = "an earlier replay was cut off as it sent this one, and it may have arrived: look, and say \
-                     --in-doubt replay or --in-doubt drop";
+        let error = "an earlier replay was interrupted while it sent this message, which may have arrived: find out, and \
+                     say --in-doubt replay or --in-doubt drop";
         self.tell(id, error.to_owned());
     }
 
@@ -128,7 +128,7 @@ impl QueueReport {
 }
 
 impl DeadReport {
-    /// The account of `command` over `queues`; `stopped` where a signal ended it.
+    /// The report of `command` over `queues`; `stopped` if a signal ended it.
     pub(crate) fn new(
         command: DeadAction,
         dry_run: bool,
@@ -182,7 +182,7 @@ impl fmt::Display for DeadReport {
                 done,
                 Some((
                     queue.finished,
-                    "removed, for an earlier replay had sent them",
+                    "removed because an earlier replay had sent them",
                 ))
                 .filter(|(count, _)| *count > 0),
                 Some((queue.twins, "removed as second copies")).filter(|(count, _)| *count > 0),

@@ -1,4 +1,4 @@
-//! What publishes dead letters again, and keeps the journal of it.
+//! The sender publishes dead letters again, and keeps the journal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +16,20 @@ use tidegate::internal::broker::{
 
 /// How long the broker may take to confirm a message.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
-/// How long the broker keeps a journal that nobody uses.
+/// How long the broker keeps an unused journal.
 const JOURNAL_KEPT: Duration = Duration::from_hours(30 * 24);
-/// Entries of a journal that are read; a pass that is cut off leaves one.
+/// How many entries of a journal are read. An interrupted pass leaves one.
 const JOURNAL_LIMIT: u32 = 10_000;
-/// How long an entry may take to be in the journal once its message is confirmed or refused.
+/// How long an entry may take to be in the journal after its message is confirmed or refused.
 const ENTRY_LIMIT: Duration = Duration::from_secs(5);
-/// How often it is looked for.
+/// How often we look for it.
 const ENTRY_INTERVAL: Duration = Duration::from_millis(20);
-/// How long a pass waits for another that is ending, or that the broker has not given up.
+/// How long a pass waits for another pass to end, or for the broker to notice that it has ended.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
-/// How often it asks meanwhile.
+/// How often it tries meanwhile.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What publishes, and writes the journal.
+/// Publishes letters, and writes the journal.
 pub(super) struct Sender {
     pub(super) id: Ulid,
     publisher: Publisher,
@@ -38,7 +38,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Locks the journal, and reads on `channel` what earlier passes have left in it.
+    /// Locks the journal, and reads the entries of earlier passes on `channel`.
     pub(super) async fn begin(
         link: &Link,
         name: &str,
@@ -55,7 +55,7 @@ impl Sender {
             if !journal.enter(tag, &delivery) {
                 warn!(
                     queue = &*name,
-                    "there is a message in the journal that is no entry"
+                    "the journal holds a message that is no entry"
                 );
             }
         }
@@ -69,7 +69,7 @@ impl Sender {
 
     /// Publishes `again`, with an entry in the journal under `mark`, and awaits the confirm.
     ///
-    /// A message with a time to live gets an intent, for its receipt would expire, too.
+    /// A message with a time to live gets an intent, because its receipt would expire too.
     pub(super) async fn send(&self, again: &Republish, mark: &str) -> Result<(), BrokerError> {
         let publisher = &self.publisher;
         match &again.destination {
@@ -91,11 +91,11 @@ impl Sender {
         }
     }
 
-    /// Takes the entry under `mark`, which has just been published, on `channel`; its tag. Whatever stands before it
-    /// is held by now.
+    /// Takes the entry under `mark`, which has just been published, on `channel`, and returns its tag. Every entry before
+    /// it is held by now.
     ///
     /// # Errors
-    /// Where it does not come: where the message was refused, it may do so a moment after the refusal.
+    /// If the entry does not come. If the message was refused, the entry may come a moment after the refusal.
     pub(super) async fn entry(
         &self,
         mark: &str,
@@ -120,7 +120,7 @@ impl Sender {
     }
 }
 
-/// One pass at a time: two would take each other's entries.
+/// Lets one pass run at a time: two passes would take each other's entries.
 async fn lock_journal(link: &Link, name: &str) -> Result<(), BrokerError> {
     let lock_name = format!("{name}.lock");
     let locked = timeout(LOCK_LIMIT, async {

@@ -1,4 +1,4 @@
-//! Points in the past, as people name them.
+//! Points in the past, as people write them.
 
 use jiff::Timestamp;
 
