@@ -57,7 +57,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Where the configuration is.
+/// If the configuration is.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     /// The configuration file: TOML, YAML or JSON by its extension
@@ -85,6 +85,7 @@ enum Command {
     Pause(rollout::PauseArgs),
     /// Have paused workers consume again
     Resume(rollout::TargetArgs),
+    #[command(hide = true)]
     Simulate(simulate::SimulateArgs),
     /// Print the JSON Schemas of status messages, commands and replies
     Schema(schema::SchemaArgs),
@@ -207,7 +208,7 @@ fn run_logged(command: Command) -> anyhow::Result<Exit> {
             Command::Pause(args) => rollout::pause(args).await,
             Command::Resume(args) => rollout::resume(args).await,
             Command::Simulate(args) => simulate::run(args).await,
-            Command::Health(args) => health::run(&args),
+            Command::Health(args) => health::run(&args).await,
             Command::Check(args) => check::run(args).await,
             Command::Schema(args) => schema::run(&args),
             Command::Completions { shell } => completions(shell),
@@ -220,7 +221,7 @@ fn run_logged(command: Command) -> anyhow::Result<Exit> {
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
     let mut command = <Cli as clap::CommandFactory>::command();
-    // Into memory first: the generator panics where it cannot write.
+    // Into memory first: the generator panics if it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "tidegate", &mut script);
     print(script)?;
