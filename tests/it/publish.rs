@@ -258,3 +258,25 @@ async fn a_second_signal_does_not_wait_for_answers() {
         (&"stopped".into(), &1.into())
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_with_nothing_but_the_broker_is_enough() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    let toml = format!("[broker]\nurl = \"{}\"\n", vhost.url());
+    std::fs::write(file.path(), toml).unwrap();
+    let config = ["-c", file.path().to_str().unwrap()];
+    let publish = [&["publish", "orders", "--body", "x"], &config[..]].concat();
+    let published = ended(run::spawn(&publish)).await;
+    assert_eq!(published.code, Some(0), "{published:?}");
+    assert_eq!(vhost.ready("orders").await, 1);
+    let list = [&["dead", "list", "orders"], &config[..]].concat();
+    let listed = ended(run::spawn(&list)).await;
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    // Without a QUEUE the nodes are needed, and the error says so.
+    let list = [&["dead", "list"], &config[..]].concat();
+    let listed = ended(run::spawn(&list)).await;
+    assert_eq!(listed.code, Some(78), "{listed:?}");
+    assert!(listed.stderr.contains("node"), "{listed:?}");
+}

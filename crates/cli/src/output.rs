@@ -26,7 +26,7 @@ impl OutputError {
 /// Writes `text` to standard output. It may block: for commands that do nothing else meanwhile.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// If it cannot be written.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), OutputError> {
     let mut output = io::stdout().lock();
     output.write_all(text.as_ref())?;
@@ -38,7 +38,7 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), OutputError> {
 /// has stalled. Dropping the future leaves that thread to itself.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// If it cannot be written.
 pub(crate) async fn print_aside(
     text: impl AsRef<[u8]> + Send + 'static,
 ) -> Result<(), OutputError> {
@@ -77,7 +77,7 @@ impl Printer {
     /// Waits until every line is printed.
     ///
     /// # Errors
-    /// Where one of them could not be printed.
+    /// If one of them could not be printed.
     pub(crate) async fn finish(self) -> Result<(), OutputError> {
         drop(self.lines);
         let printed = self.printing.await;
@@ -85,7 +85,7 @@ impl Printer {
     }
 }
 
-/// Says something about the command on standard error. Where nobody can read it, nothing is said.
+/// Says something about the command on standard error. If it cannot be written, nothing happens.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "tidegate: {text}");
 }
@@ -100,7 +100,7 @@ pub(crate) fn usage_error(text: impl Display) -> Exit {
 /// nothing, and every other failure to write is an error.
 ///
 /// # Errors
-/// Where standard output failed otherwise than by a reader that has gone.
+/// If standard output failed otherwise than by a reader that has gone.
 pub(crate) fn conclude(printed: Result<(), OutputError>, exit: Exit) -> Result<Exit, OutputError> {
     match printed {
         Err(error) if !error.is_closed() => Err(error),

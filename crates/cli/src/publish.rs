@@ -1,8 +1,8 @@
-//! Publishing many messages with confirms, so that a run which fails can go on where it stopped.
+//! Publishing many messages with confirms. A run that fails can go on where it stopped.
 //!
-//! The life of a message: a [`Source`] yields its body, [`Pace`] says when it is due, a [`Plan`] gives it a
+//! The life of a message: a [`BodySource`] yields its body, [`Pace`] says when it is due, a [`PublishPlan`] gives it a
 //! destination and properties, [`send()`] writes it while at most [`WINDOW`] messages are under way, and
-//! [`Confirms`] enters the broker's answer. The [`Report`] says what is certain.
+//! [`Confirms`] records the broker's answer. The [`PublishReport`] says what is certain.
 
 mod confirms;
 mod pace;
@@ -16,8 +16,8 @@ mod source;
 pub(crate) use confirms::{Answer, Confirms};
 pub(crate) use pace::Pace;
 pub(crate) use payload::payload;
-pub(crate) use plan::Plan;
-pub(crate) use report::{Outcome, Report};
-pub(crate) use run::Tally;
-pub(crate) use send::{Stop, check_destination, send};
-pub(crate) use source::{BODY_LIMIT, Extent, Source, SourceError};
+pub(crate) use plan::PublishPlan;
+pub(crate) use report::{PublishOutcome, PublishReport};
+pub(crate) use run::PublishProgress;
+pub(crate) use send::{PublishStop, check_destination, send};
+pub(crate) use source::{BODY_LIMIT, BodySource, InputSize, SourceError};

@@ -14,9 +14,9 @@ mod report;
 mod run;
 mod schedule;
 
-pub(crate) use member::{Member, Said, Shape};
-pub(crate) use report::{Report, Totals};
-pub(crate) use run::{Plan, Stop, run};
+pub(crate) use member::{FleetShape, Said, SimulatedWorker};
+pub(crate) use report::{SimulationReport, Totals};
+pub(crate) use run::{SimulationPlan, SimulationStop, run};
 pub(crate) use schedule::{Chance, Schedule};
 
 /// Control queues on one connection; `RabbitMQ` allows 2,047 channels.

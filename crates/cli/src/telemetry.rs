@@ -33,7 +33,7 @@ impl Log {
     /// Starts logging for the whole process, panics included.
     ///
     /// # Errors
-    /// Where no thread can be started, or logging has been started before.
+    /// If no thread can be started, or logging has been started before.
     pub(crate) fn start(filter: &LogFilter, format: LogFormat) -> Result<Self, TelemetryError> {
         let filter = filter
             .directives()

@@ -21,7 +21,7 @@ const URL_VARIABLE: &str = "TIDEGATE__BROKER__URL";
 /// The variable that names the file of certificate authorities.
 const CA_VARIABLE: &str = "TIDEGATE__BROKER__CA";
 
-/// Where the broker's address comes from, for the help of commands.
+/// If the broker's address comes from, for the help of commands.
 pub(super) const BROKER_HELP: &str = "The broker is that of --url, else of --config, else of the environment variable \
     TIDEGATE__BROKER__URL (with TIDEGATE__BROKER__CA), else amqp://guest:guest@localhost:5672/%2f.";
 

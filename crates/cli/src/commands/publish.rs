@@ -11,19 +11,21 @@ pub(crate) use arguments::PublishArgs;
 
 use super::{Exit, signals};
 use crate::output::{conclude, note, print_aside};
-use crate::publish::{Outcome, Plan, Report, Source, Stop, check_destination, send};
+use crate::publish::{
+    BodySource, PublishOutcome, PublishPlan, PublishReport, PublishStop, check_destination, send,
+};
 use progress::Progress;
 use tidegate::config::BrokerSettings;
 use tidegate::internal::broker::{self, AmqpRuntime, Link};
 
-/// How long the broker has to answer the last goodbye.
+/// How long the broker may take to answer the last close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Publishes what `args` say. Exit 0 only where every message is confirmed.
+/// Publishes what `args` say. It exits with 0 only if every message is confirmed.
 ///
-/// The first SIGINT or SIGTERM ends the sending and waits for the answers under way, a second one does not wait.
+/// The first SIGINT or SIGTERM ends the sending and waits for outstanding answers. A second one does not wait.
 pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Exit> {
-    let stop = Stop::default();
+    let stop = PublishStop::default();
     signals::listen([stop.sending.clone(), stop.waiting.clone()])?;
     let settings = match args.broker.settings()? {
         Ok(settings) => settings.broker,
@@ -32,9 +34,9 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Exit> {
     let plan = args.plan();
     let report = match publish(&args, &settings, &plan, &stop).await {
         Ok(report) => report,
-        Err(error) => Report::before_the_first(&plan, format!("{error:#}")),
+        Err(error) => PublishReport::before_the_first(&plan, format!("{error:#}")),
     };
-    let complete = report.outcome == Outcome::Complete;
+    let complete = report.outcome == PublishOutcome::Complete;
     let printed = if args.json {
         print_aside(serde_json::to_string(&report)? + "\n").await
     } else if complete {
@@ -59,12 +61,12 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Exit> {
 async fn publish(
     args: &PublishArgs,
     settings: &BrokerSettings,
-    plan: &Plan,
-    stop: &Stop,
-) -> anyhow::Result<Report> {
+    plan: &PublishPlan,
+    stop: &PublishStop,
+) -> anyhow::Result<PublishReport> {
     let runtime = AmqpRuntime::start().context("cannot start the AMQP thread")?;
     let prepared = async {
-        // The input first: a file that is not there needs no broker.
+        // The input first: if the file does not exist, no broker is needed.
         let source = args.source().await?;
         let link = connect(settings, plan, &runtime).await?;
         anyhow::Ok((source, link))
@@ -74,14 +76,14 @@ async fn publish(
         () = stop.sending.cancelled() => anyhow::bail!("stopped by a signal"),
     };
     let report = publish_on(&link, args, plan, source, stop).await;
-    // Everything is decided by the confirms; a goodbye that fails changes nothing.
+    // The confirms decide everything, so that a failing close changes nothing.
     let _ = link.close(CLOSE_LIMIT).await;
     Ok(report)
 }
 
 async fn connect(
     settings: &BrokerSettings,
-    plan: &Plan,
+    plan: &PublishPlan,
     runtime: &AmqpRuntime,
 ) -> anyhow::Result<Link> {
     let link = broker::connect(settings, "tidegate publish", runtime).await?;
@@ -95,13 +97,13 @@ async fn connect(
 async fn publish_on(
     link: &Link,
     args: &PublishArgs,
-    plan: &Plan,
-    source: Source,
-    stop: &Stop,
-) -> Report {
+    plan: &PublishPlan,
+    source: BodySource,
+    stop: &PublishStop,
+) -> PublishReport {
     let mut progress = Progress::new(source.extent(), args.json);
     let pace = args.pace();
-    let report = send(link, plan, source, pace, stop, |tally| progress.show(tally)).await;
+    let report = send(link, plan, source, pace, stop, |done| progress.show(done)).await;
     progress.finish();
     report
 }

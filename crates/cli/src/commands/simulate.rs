@@ -12,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{BROKER_HELP, BrokerArgs};
 use super::{Exit, signals};
 use crate::output::{conclude, print_aside, usage_error};
-use crate::simulate::{Plan, Report, Shape, Stop, WORKERS_PER_CONNECTION, run as simulate};
+use crate::simulate::{
+    FleetShape, SimulationPlan, SimulationReport, SimulationStop, WORKERS_PER_CONNECTION,
+    run as simulate,
+};
 use tidegate::config::BrokerSettings;
 use tidegate::internal::broker::{self, AmqpRuntime, Link};
 
@@ -57,7 +60,7 @@ pub(crate) struct SimulateArgs {
     /// So many of them have a control queue; by default all. One without is taken for lost when it is asked
     #[arg(long, value_name = "N")]
     control_queues: Option<usize>,
-    /// Where the random numbers begin
+    /// If the random numbers begin
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Do it on a broker that is not on this machine
@@ -70,7 +73,7 @@ pub(crate) struct SimulateArgs {
 
 /// Simulates. The first SIGINT or SIGTERM drains the workers, a second one does not wait.
 pub(crate) async fn run(args: SimulateArgs) -> anyhow::Result<Exit> {
-    let (stop, abort) = (Stop::default(), CancellationToken::new());
+    let (stop, abort) = (SimulationStop::default(), CancellationToken::new());
     signals::listen([stop.draining.clone(), abort.clone()])?;
     let (settings, heartbeat, status) = match args.broker.settings()? {
         Ok(settings) => (settings.broker, settings.heartbeat, settings.status),
@@ -83,8 +86,8 @@ pub(crate) async fn run(args: SimulateArgs) -> anyhow::Result<Exit> {
             settings.host
         )));
     }
-    let plan = Plan {
-        shape: Shape {
+    let plan = SimulationPlan {
+        shape: FleetShape {
             exchange: status.exchange,
             nodes: args.nodes,
             load: args.load,
@@ -121,9 +124,9 @@ pub(crate) async fn run(args: SimulateArgs) -> anyhow::Result<Exit> {
 async fn simulated(
     args: &SimulateArgs,
     settings: &BrokerSettings,
-    plan: &Plan,
-    stop: &Stop,
-) -> anyhow::Result<Report> {
+    plan: &SimulationPlan,
+    stop: &SimulationStop,
+) -> anyhow::Result<SimulationReport> {
     let runtime = AmqpRuntime::start().context("cannot start the AMQP thread")?;
     let link = broker::connect(settings, "tidegate simulate", &runtime).await?;
     let mut links: Vec<Link> = Vec::new();

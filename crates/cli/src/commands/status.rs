@@ -21,9 +21,9 @@ use tidegate_fleet::api::{Overview, Worker};
 use tidegate_fleet::clock::Moment;
 use tidegate_fleet::{ClientMode, FleetClient};
 
-/// How long it may take until the picture is whole.
+/// How long it may take until every worker is known.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
-/// How long a worker that has ended is shown.
+/// How long workers that have ended are shown.
 const ENDED_SHOWN: Duration = Duration::from_mins(10);
 
 fn after_help() -> String {
@@ -52,17 +52,17 @@ pub(crate) struct StatusArgs {
     json: bool,
 }
 
-/// The fleet at a moment.
+/// The fleet at one moment.
 #[derive(Debug, Serialize)]
-struct Picture {
+struct FleetSnapshot {
     at: Moment,
-    /// Whether the broker has a log: without one, only workers that live are known.
+    /// Whether the broker has a log. Without one only live workers are known.
     log: bool,
-    /// Whether everything that is said now is heard.
+    /// Whether every status message arrives now.
     connected: bool,
     summary: Overview,
     workers: Vec<Worker>,
-    /// Workers that have ended and are left out.
+    /// How many workers that have ended are left out.
     left_out: usize,
 }
 
@@ -100,21 +100,24 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
     } else if args.watch {
         live::screen(&client, all, &stop).await?;
     } else {
-        let picture = picture(&client, all);
-        if args.json {
-            print_aside(serde_json::to_string(&picture)? + "\n").await?;
+        let snapshot = snapshot(&client, all);
+        let text = if args.json {
+            serde_json::to_string(&snapshot)?
         } else {
             let terminal = Term::stdout();
             let width = terminal.is_term().then(|| usize::from(terminal.size().1));
-            let lines = render::lines(&picture, width, console::colors_enabled());
-            print_aside(lines.join("\n") + "\n").await?;
+            render::lines(&snapshot, width, console::colors_enabled()).join("\n")
+        };
+        tokio::select! {
+            printed = print_aside(text + "\n") => printed?,
+            () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
         }
     }
     client.leave().await;
     Ok(Exit::Clean)
 }
 
-fn picture(client: &FleetClient, all: bool) -> Picture {
+fn snapshot(client: &FleetClient, all: bool) -> FleetSnapshot {
     let at = client.now();
     let mut fleet = client.fleet();
     let summary = fleet.overview(at);
@@ -127,7 +130,7 @@ fn picture(client: &FleetClient, all: bool) -> Picture {
     };
     let mut workers: Vec<Worker> = workers.into_iter().filter(shown).collect();
     workers.sort_by(|one, other| render::order(one).cmp(&render::order(other)));
-    Picture {
+    FleetSnapshot {
         at,
         log: client.has_log(),
         connected: client.is_connected(),

@@ -1,13 +1,16 @@
 //! Tables for terminals, of texts that others wrote.
+//!
+//! One line a row, chosen columns never cut, the widest of the others cut first. comfy-table cuts a cell at the end of a
+//! word, and tabled cannot keep chosen columns whole: with either we would compute the widths all the same.
 
 use console::{Alignment, measure_text_width, pad_str, style, truncate_str};
 
-/// What parts two columns.
+/// The gap between two columns.
 const GAP: &str = "  ";
-/// A column that shrinks keeps so much.
+/// The least width of a column that shrinks.
 const NARROWEST: usize = 8;
 
-/// A table: columns as wide as their widest cell, those that may shrink as wide as there is room for.
+/// A table. Each column is as wide as its widest cell; columns that may shrink give way if there is no room.
 #[derive(Debug)]
 pub(super) struct Table {
     columns: Vec<Column>,
@@ -19,7 +22,7 @@ pub(super) struct Table {
 pub(super) struct Column {
     name: &'static str,
     alignment: Alignment,
-    /// Whether it gives way where there is no room.
+    /// Whether the column gives way if there is no room.
     shrinks: bool,
 }
 
@@ -51,7 +54,7 @@ impl Column {
     }
 }
 
-/// `text` in one line, without control characters: what a message says must not command the terminal.
+/// `text` in one line, without control characters: text of a message must not command the terminal.
 pub(super) fn plain(text: &str) -> String {
     let visible = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
@@ -79,7 +82,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The table in lines of at most `width` columns, where there is a width.
+    /// The lines of the table, none wider than `width`.
     pub(super) fn lines(&self, width: Option<usize>, colours: bool) -> Vec<String> {
         let widths = self.widths(width);
         let heading = self.columns.iter().map(|column| column.name.to_owned());

@@ -1,30 +1,30 @@
-//! Which messages the broker has taken: pure accounting of confirms that come in any order.
+//! Which messages the broker has confirmed. Confirms may come in any order. Pure.
 
 use std::collections::BTreeSet;
 
 /// The account of one run's messages, numbered from 0 in the order they were sent.
 ///
 /// Every message is in one state: under way (sent, no answer yet), confirmed, refused, or unknown (the
-/// connection was lost before an answer: the broker may have it). Memory is bounded by the number of
-/// messages sent beyond the first that is not confirmed, which the sender's window and its stop at the
-/// first failure bound.
+/// connection was lost before an answer: the broker may have it). Memory grows with the number of messages sent after
+/// the first one that is not confirmed. The sender's window bounds that number, and so does its stop at the first
+/// failure.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Confirms {
     sent: u64,
-    /// Every message below it is confirmed.
+    /// Every message with a smaller number is confirmed.
     prefix: u64,
-    /// Confirmed messages beyond the prefix.
+    /// Confirmed messages after the prefix.
     islands: BTreeSet<u64>,
     refused: BTreeSet<u64>,
     unknown: BTreeSet<u64>,
 }
 
-/// What became of a message.
+/// The result of sending a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The broker took responsibility for it.
+    /// The broker took responsibility for the message.
     Confirmed,
-    /// It came back, was negatively confirmed, or could not be sent at all.
+    /// The message was returned, negatively confirmed, or could not be sent at all.
     Refused,
     /// Nothing is known: the broker may have it.
     Unknown,
@@ -38,7 +38,7 @@ impl Confirms {
         number
     }
 
-    /// Enters the answer for message `number`. The first answer stands: a later one, or one for a message
+    /// Records the answer for message `number`. The first answer stands: a later one, or one for a message
     /// that was never sent, changes nothing.
     pub(crate) fn enter(&mut self, number: u64, answer: Answer) {
         if self.is_answered(number) || number >= self.sent {
@@ -77,23 +77,22 @@ impl Confirms {
         self.prefix + count(&self.islands)
     }
 
-    /// The length of the longest run of confirmed messages from the first on: where to go on from without a
-    /// loss.
+    /// How many messages from the first one on are confirmed without a gap. A run that goes on from here loses nothing.
     pub(crate) fn prefix(&self) -> u64 {
         self.prefix
     }
 
-    /// Messages confirmed beyond the prefix: going on from the prefix sends them a second time.
+    /// Messages confirmed after the prefix. A run that goes on from the prefix sends them a second time.
     pub(crate) fn beyond(&self) -> u64 {
         count(&self.islands)
     }
 
-    /// Messages that the broker certainly did not take.
+    /// Messages that the broker did not take.
     pub(crate) fn refused(&self) -> u64 {
         count(&self.refused)
     }
 
-    /// Messages without an answer: going on from the prefix may send them a second time.
+    /// Messages without an answer. A run that goes on from the prefix may send them a second time.
     pub(crate) fn unknown(&self) -> u64 {
         self.sent - self.confirmed() - self.refused()
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How far a run may fall behind and still catch up; beyond it the lost time is lost, so that a broker that
-/// stalled is not flooded afterwards.
+/// How far a run may fall behind and still catch up. A longer delay is not made up for, so that a broker is not flooded
+/// after it has stalled.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// An even pace.
@@ -25,7 +25,7 @@ impl Pace {
         }
     }
 
-    /// When the next message may be sent, which counts as sent then; the first one at once.
+    /// When the next message may be sent. It counts as sent then. The first message may be sent at once.
     pub(crate) fn next(&mut self, now: Instant) -> Instant {
         let due = match self.due {
             None => now,

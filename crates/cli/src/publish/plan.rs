@@ -6,26 +6,26 @@ use ulid::Ulid;
 use tidegate::delivery::Properties;
 use tidegate::internal::broker::Message;
 
-/// Everything about the messages of a run but their bodies.
+/// Everything that the messages of a run share: all but their bodies and identifiers.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Plan {
-    /// The queue that the messages are meant for; `None` where only an exchange is named.
+pub(crate) struct PublishPlan {
+    /// The queue that the messages are for; `None` if only an exchange is named.
     pub queue: Option<String>,
     /// Exchange; empty for the default exchange.
     pub exchange: String,
     /// Routing key.
     pub routing_key: String,
-    /// What every message carries, its identifier aside.
+    /// The properties of every message, without its identifier.
     pub properties: Properties,
-    /// Messages of the input that are not sent, for an earlier run did; numbers in reports count from the
-    /// first of the input.
+    /// How many messages at the beginning of the input are left out, because an earlier run has sent them. Numbers in
+    /// reports count from the first message of the input.
     pub skip: u64,
     /// Whether each message gets an identifier of its own (a ULID).
     pub identify: bool,
 }
 
-impl Plan {
-    /// The message with `body`. It is mandatory: what no queue takes comes back and counts as refused.
+impl PublishPlan {
+    /// The message with `body`. It is mandatory: the broker returns it if no queue takes it, and it counts as refused.
     pub(crate) fn message(&self, body: Bytes) -> Message {
         let mut properties = self.properties.clone();
         if self.identify {

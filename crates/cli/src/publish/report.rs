@@ -1,18 +1,18 @@
-//! What a run achieved, for people and for scripts.
+//! The report of a run, for people and for scripts.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Confirms, Plan};
+use super::{Confirms, PublishPlan};
 
-/// The account of a run.
+/// The report of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Report {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The queue, where one was named.
+pub(crate) struct PublishReport {
+    /// How the run ended.
+    pub outcome: PublishOutcome,
+    /// The queue, if one was named.
     pub queue: Option<String>,
     /// The exchange; empty for the default exchange.
     pub exchange: String,
@@ -22,16 +22,16 @@ pub(crate) struct Report {
     pub sent: u64,
     /// Messages that the broker confirmed.
     pub confirmed: u64,
-    /// How many of them stand without a gap at the beginning of the run.
+    /// Confirmed messages from the first one on, without a gap.
     pub prefix: u64,
-    /// How many of them stand beyond the first gap.
+    /// Confirmed messages after the first gap.
     pub beyond: u64,
     /// Messages that the broker did not take.
     pub refused: u64,
     /// Messages without an answer: the broker may have them.
     pub unknown: u64,
-    /// Where to go on: the value of `--skip` with which nothing is lost, and `beyond` + `unknown` messages at
-    /// most are repeated.
+    /// The value of `--skip` to go on with: nothing is lost, and at most `beyond` + `unknown` messages are sent
+    /// twice.
     pub resume_skip: u64,
     /// Bytes of the bodies that were sent.
     pub body_bytes: u64,
@@ -39,7 +39,7 @@ pub(crate) struct Report {
     pub duration_ms: u64,
     /// Confirmed messages a second.
     pub per_second: f64,
-    /// What went wrong first.
+    /// The first error.
     pub error: Option<String>,
     #[serde(skip)]
     destination: String,
@@ -48,20 +48,20 @@ pub(crate) struct Report {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
-    /// The input is at its end, and every message is confirmed.
+pub(crate) enum PublishOutcome {
+    /// The whole input was sent, and every message is confirmed.
     Complete,
-    /// It was told to stop before the end of the input.
+    /// A signal stopped the run before the end of the input.
     Stopped,
     /// Something went wrong.
     Failed,
 }
 
-impl Report {
-    /// The account of a run along `plan`.
+impl PublishReport {
+    /// The report of a run along `plan`.
     pub(crate) fn new(
-        plan: &Plan,
-        outcome: Outcome,
+        plan: &PublishPlan,
+        outcome: PublishOutcome,
         error: Option<String>,
         confirms: &Confirms,
         body_bytes: u64,
@@ -90,19 +90,19 @@ impl Report {
         }
     }
 
-    /// The account of a run along `plan` that failed before its first message.
-    pub(crate) fn before_the_first(plan: &Plan, error: String) -> Self {
-        let (outcome, confirms) = (Outcome::Failed, Confirms::default());
+    /// The report of a run along `plan` that failed before its first message.
+    pub(crate) fn before_the_first(plan: &PublishPlan, error: String) -> Self {
+        let (outcome, confirms) = (PublishOutcome::Failed, Confirms::default());
         Self::new(plan, outcome, Some(error), &confirms, 0, Duration::ZERO)
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for PublishReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             sent, confirmed, ..
         } = self;
-        if self.outcome == Outcome::Complete {
+        if self.outcome == PublishOutcome::Complete {
             let noun = if *sent == 1 { "message" } else { "messages" };
             let seconds = Duration::from_millis(self.duration_ms).as_secs_f64();
             return write!(
@@ -151,8 +151,8 @@ mod tests {
     use super::super::Answer;
     use super::*;
 
-    fn plan(skip: u64) -> Plan {
-        Plan {
+    fn plan(skip: u64) -> PublishPlan {
+        PublishPlan {
             queue: Some("orders".to_owned()),
             exchange: String::new(),
             routing_key: "orders".to_owned(),
@@ -177,7 +177,14 @@ mod tests {
     fn a_complete_run_is_one_line() {
         let confirms = confirms(&[Some(Answer::Confirmed); 3]);
         let duration = Duration::from_millis(1500);
-        let report = Report::new(&plan(0), Outcome::Complete, None, &confirms, 9, duration);
+        let report = PublishReport::new(
+            &plan(0),
+            PublishOutcome::Complete,
+            None,
+            &confirms,
+            9,
+            duration,
+        );
         assert_eq!(
             report.to_string(),
             "published 3 messages to queue \"orders\" in 1.5 s (2 a second), all confirmed"
@@ -191,7 +198,14 @@ mod tests {
         let confirms = confirms(&[yes, yes, Some(Answer::Refused), yes, None, None]);
         let error = Some("message 103: no".to_owned());
         let second = Duration::from_secs(1);
-        let report = Report::new(&plan(100), Outcome::Failed, error, &confirms, 6, second);
+        let report = PublishReport::new(
+            &plan(100),
+            PublishOutcome::Failed,
+            error,
+            &confirms,
+            6,
+            second,
+        );
         assert_eq!(
             report.to_string(),
             "message 103: no\n\
@@ -203,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_run_that_never_began_says_so() {
-        let report = Report::before_the_first(&plan(7), "no broker".to_owned());
+        let report = PublishReport::before_the_first(&plan(7), "no broker".to_owned());
         assert_eq!(
             report.to_string(),
             "no broker\nnothing was sent to queue \"orders\""

@@ -4,36 +4,36 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Answer, Confirms, Outcome, Plan, Report};
+use super::{Answer, Confirms, PublishOutcome, PublishPlan, PublishReport};
 use tidegate::internal::broker::{BrokerError, LinkState};
 
 /// How many messages may be under way.
 pub(super) const WINDOW: usize = 1_000;
-/// How many bytes of bodies may be under way; the message that crosses it still goes.
+/// How many bytes of bodies may be under way. The message that crosses the limit is still sent.
 pub(super) const WINDOW_BYTES: usize = 64 << 20;
-/// How long to wait without any answer, while the broker does not say that it blocks publishers.
+/// How long to wait without any answer, unless the broker says that it blocks publishers.
 pub(super) const STALL_LIMIT: Duration = Duration::from_mins(1);
-/// How long to wait for the answers still under way once sending has ended early.
+/// How long to wait for outstanding answers after sending has ended early.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// How a run is getting on.
+/// How far a run is.
 #[derive(Debug)]
-pub(crate) struct Tally<'a> {
-    /// The messages' account so far.
+pub(crate) struct PublishProgress<'a> {
+    /// The answers so far.
     pub confirms: &'a Confirms,
     /// Bytes of input used up.
     pub input_bytes: u64,
-    /// The broker's reason, while it does not read from publishers.
+    /// The broker's reason, if it blocks publishers now.
     pub blocked: Option<String>,
 }
 
-/// The state of a run: told of what happens, it says what may happen next.
-pub(super) struct Run<'a> {
-    plan: &'a Plan,
+/// The state of a run: it records what happens, and decides what happens next.
+pub(super) struct PublishRun<'a> {
+    plan: &'a PublishPlan,
     confirms: Confirms,
     /// Everything has been sent.
     pub(super) input_ended: bool,
-    /// No more is sent, and the deadline moves no more.
+    /// Nothing more is sent, and the deadline is final.
     pub(super) stopping: bool,
     /// The first failure.
     error: Option<String>,
@@ -45,8 +45,8 @@ pub(super) struct Run<'a> {
     pub(super) deadline: Instant,
 }
 
-impl<'a> Run<'a> {
-    pub(super) fn new(plan: &'a Plan) -> Self {
+impl<'a> PublishRun<'a> {
+    pub(super) fn new(plan: &'a PublishPlan) -> Self {
         let now = Instant::now();
         Self {
             plan,
@@ -103,7 +103,7 @@ impl<'a> Run<'a> {
         self.confirms.enter(number, answer);
     }
 
-    /// Ends the sending; the answers under way have [`STOP_LIMIT`] to come.
+    /// Ends the sending. Outstanding answers may take [`STOP_LIMIT`].
     pub(super) fn stop(&mut self) {
         if !self.stopping {
             self.stopping = true;
@@ -111,14 +111,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Stops for `error`; the first one stands.
+    /// Stops because of `error`. The report shows the first error.
     pub(super) fn fail(&mut self, error: String) {
         self.stop();
         self.error.get_or_insert(error);
     }
 
-    /// Whether the deadline, which has passed, ends the run. Nothing awaited (a slow input or pace) and a
-    /// broker that says it reads nothing are no reason to.
+    /// Decides at the deadline whether the run ends. It goes on if no answer is outstanding (the input or the pace is
+    /// slow), or if the broker says that it blocks publishers.
     pub(super) fn out_of_time(&mut self, blocked: bool) -> bool {
         if !self.stopping {
             if blocked || self.confirms.unknown() == 0 {
@@ -132,8 +132,8 @@ impl<'a> Run<'a> {
         true
     }
 
-    pub(super) fn tally(&self, link: LinkState) -> Tally<'_> {
-        Tally {
+    pub(super) fn progress(&self, link: LinkState) -> PublishProgress<'_> {
+        PublishProgress {
             confirms: &self.confirms,
             input_bytes: self.input_bytes,
             blocked: match link {
@@ -143,15 +143,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn report(self) -> Report {
+    pub(super) fn report(self) -> PublishReport {
         let outcome = if self.error.is_some() {
-            Outcome::Failed
+            PublishOutcome::Failed
         } else if self.input_ended && self.confirms.all_confirmed() {
-            Outcome::Complete
+            PublishOutcome::Complete
         } else {
-            Outcome::Stopped
+            PublishOutcome::Stopped
         };
-        Report::new(
+        PublishReport::new(
             self.plan,
             outcome,
             self.error,
@@ -167,8 +167,8 @@ mod tests {
     use super::*;
     use tidegate::delivery::Properties;
 
-    fn plan() -> Plan {
-        Plan {
+    fn plan() -> PublishPlan {
+        PublishPlan {
             queue: Some("orders".to_owned()),
             exchange: String::new(),
             routing_key: "orders".to_owned(),
@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_window_is_bounded_in_messages_and_in_bytes() {
         let plan = plan();
-        let mut run = Run::new(&plan);
+        let mut run = PublishRun::new(&plan);
         assert!(run.has_room(WINDOW - 1));
         assert!(!run.has_room(WINDOW));
         let number = run.sent(WINDOW_BYTES, 1, true);
@@ -202,31 +202,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_run_is_complete_when_the_input_has_ended_and_all_is_confirmed() {
         let plan = plan();
-        let mut run = Run::new(&plan);
+        let mut run = PublishRun::new(&plan);
         let number = run.sent(3, 4, true);
         run.input_ended = true;
         assert!(!run.is_sending());
         run.answered(number, 3, Ok(()));
         let report = run.report();
-        assert_eq!(report.outcome, Outcome::Complete);
+        assert_eq!(report.outcome, PublishOutcome::Complete);
         assert_eq!((report.resume_skip, report.body_bytes), (11, 3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_run_that_is_stopped_after_its_last_message_is_complete_if_all_is_confirmed() {
         let plan = plan();
-        let mut run = Run::new(&plan);
+        let mut run = PublishRun::new(&plan);
         let number = run.sent(3, 4, true);
         run.input_ended = true;
         run.stop();
         run.answered(number, 3, Ok(()));
-        assert_eq!(run.report().outcome, Outcome::Complete);
+        assert_eq!(run.report().outcome, PublishOutcome::Complete);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_run_that_is_stopped_waits_for_answers_no_longer_than_its_limit() {
         let plan = plan();
-        let mut run = Run::new(&plan);
+        let mut run = PublishRun::new(&plan);
         let first = run.sent(1, 1, true);
         run.sent(1, 1, false);
         run.stop();
@@ -238,13 +238,16 @@ mod tests {
         assert_eq!(run.deadline, deadline, "an answer buys no time");
         assert!(run.out_of_time(true));
         let report = run.report();
-        assert_eq!((report.outcome, report.unknown), (Outcome::Stopped, 1));
+        assert_eq!(
+            (report.outcome, report.unknown),
+            (PublishOutcome::Stopped, 1)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_failure_ends_the_sending_and_is_the_one_reported() {
         let plan = plan();
-        let mut run = Run::new(&plan);
+        let mut run = PublishRun::new(&plan);
         let (first, second) = (run.sent(1, 1, true), run.sent(1, 1, false));
         run.answered(second, 1, refusal());
         assert!(!run.is_sending());
@@ -254,7 +257,7 @@ mod tests {
         };
         run.answered(first, 1, Err(lost));
         let report = run.report();
-        assert_eq!(report.outcome, Outcome::Failed);
+        assert_eq!(report.outcome, PublishOutcome::Failed);
         assert_eq!((report.refused, report.unknown), (1, 1));
         assert_eq!(
             report.error.as_deref(),
@@ -265,7 +268,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_broker_that_answers_nothing_fails_the_run_unless_it_says_why() {
         let plan = plan();
-        let mut run = Run::new(&plan);
+        let mut run = PublishRun::new(&plan);
         pass(STALL_LIMIT).await;
         assert!(!run.out_of_time(false), "nothing is awaited");
         run.sent(1, 1, true);
@@ -281,7 +284,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_answer_gives_the_next_its_full_time() {
         let plan = plan();
-        let mut run = Run::new(&plan);
+        let mut run = PublishRun::new(&plan);
         let number = run.sent(1, 1, true);
         run.sent(1, 1, false);
         pass(STALL_LIMIT / 2).await;

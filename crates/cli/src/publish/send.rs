@@ -8,8 +8,8 @@ use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt as _};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::run::Run;
-use super::{Pace, Plan, Report, Source, SourceError, Tally};
+use super::run::PublishRun;
+use super::{BodySource, Pace, PublishPlan, PublishProgress, PublishReport, SourceError};
 use tidegate::internal::broker::{
     BrokerError, Link, Message, Publisher, find_exchange, find_queue,
 };
@@ -19,7 +19,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a run is told to end early.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stop {
+pub(crate) struct PublishStop {
     /// Send no more, and wait for the answers under way, for at most [`STOP_LIMIT`](super::STOP_LIMIT).
     pub sending: CancellationToken,
     /// Do not even wait.
@@ -30,7 +30,7 @@ pub(crate) struct Stop {
 ///
 /// # Errors
 /// A sentence that names what is missing, or says why it cannot be known.
-pub(crate) async fn check_destination(link: &Link, plan: &Plan) -> Result<(), String> {
+pub(crate) async fn check_destination(link: &Link, plan: &PublishPlan) -> Result<(), String> {
     let missing = |what: &str, name: &str, error: BrokerError| match error.code() {
         Some(404) => format!("there is no {what} {name:?} on this virtual host: {error}"),
         _ => format!("cannot look up the {what} {name:?}: {error}"),
@@ -52,17 +52,17 @@ pub(crate) async fn check_destination(link: &Link, plan: &Plan) -> Result<(), St
 /// Not cancel safe: a dropped run leaves no report. Use `stop`.
 pub(crate) async fn send(
     link: &Link,
-    plan: &Plan,
-    source: Source,
+    plan: &PublishPlan,
+    source: BodySource,
     pace: Option<Pace>,
-    stop: &Stop,
-    mut observe: impl FnMut(&Tally<'_>),
-) -> Report {
+    stop: &PublishStop,
+    mut observe: impl FnMut(&PublishProgress<'_>),
+) -> PublishReport {
     let publisher = match Publisher::open(link).await {
         Ok(publisher) => publisher,
-        Err(error) => return Report::before_the_first(plan, error.to_string()),
+        Err(error) => return PublishReport::before_the_first(plan, error.to_string()),
     };
-    let mut run = Run::new(plan);
+    let mut run = PublishRun::new(plan);
     let mut bodies = pin!(bodies(source, pace));
     let mut lost = pin!(link.lost());
     let mut under_way = FuturesUnordered::new();
@@ -74,7 +74,7 @@ pub(crate) async fn send(
             biased;
             Some((number, size, answer)) = under_way.next(), if !under_way.is_empty() => {
                 run.answered(number, size, answer);
-                observe(&run.tally(link.state()));
+                observe(&run.progress(link.state()));
             }
             () = stop.waiting.cancelled() => break,
             () = stop.sending.cancelled(), if !run.stopping => run.stop(),
@@ -98,16 +98,16 @@ pub(crate) async fn send(
                 Some(Err(error)) => run.fail(error.to_string()),
                 None => run.input_ended = true,
             },
-            _ = look.tick() => observe(&run.tally(link.state())),
+            _ = look.tick() => observe(&run.progress(link.state())),
         }
     }
-    observe(&run.tally(link.state()));
+    observe(&run.progress(link.state()));
     run.report()
 }
 
 /// The bodies of `source` with the bytes they used up, each when it is due. Cancel safe, as a stream is.
 fn bodies(
-    source: Source,
+    source: BodySource,
     pace: Option<Pace>,
 ) -> impl Stream<Item = Result<(Bytes, u64), SourceError>> {
     stream::unfold((source, pace), |(mut source, mut pace)| async {

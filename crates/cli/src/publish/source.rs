@@ -1,4 +1,4 @@
-//! Where the bodies come from: one body, the lines of a file, or bodies made to measure.
+//! If the bodies come from: one body, the lines of a file, or generated bodies.
 
 use std::io;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub(crate) const BODY_LIMIT: usize = 512 << 20;
 const READ_AHEAD: usize = 64 << 10;
 
 /// A sequence of bodies.
-pub(crate) struct Source(Kind);
+pub(crate) struct BodySource(Kind);
 
 enum Kind {
     One(Option<Bytes>),
@@ -31,18 +31,18 @@ struct Lines {
     /// The number of the line that is read next; the first is 1.
     line: u64,
     to_skip: u64,
-    /// Size of the file, where it is a regular one.
+    /// Size of the file, if it is a regular one.
     length: Option<u64>,
 }
 
 /// How much there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// So many messages.
+pub(crate) enum InputSize {
+    /// This many messages.
     Messages(u64),
-    /// So many bytes of a file.
+    /// This many bytes of a file.
     Bytes(u64),
-    /// Nobody knows: a pipe.
+    /// Unknown: a pipe.
     Unknown,
 }
 
@@ -75,7 +75,7 @@ pub(crate) enum SourceError {
     },
 }
 
-impl Source {
+impl BodySource {
     /// One body.
     pub(crate) fn body(body: impl Into<Bytes>) -> Self {
         Self(Kind::One(Some(body.into())))
@@ -84,7 +84,7 @@ impl Source {
     /// One body: all of the file at `path`, or of standard input for `-`.
     ///
     /// # Errors
-    /// Where it cannot be read, or is larger than [`BODY_LIMIT`].
+    /// If it cannot be read, or is larger than [`BODY_LIMIT`].
     pub(crate) async fn file(path: &Path) -> Result<Self, SourceError> {
         let (name, reader, _) = open(path).await?;
         let mut body = Vec::new();
@@ -104,7 +104,7 @@ impl Source {
     /// empty body, so that line and message numbers agree.
     ///
     /// # Errors
-    /// Where it cannot be opened.
+    /// If it cannot be opened.
     pub(crate) async fn lines(path: &Path, skip: u64) -> Result<Self, SourceError> {
         let (name, reader, length) = open(path).await?;
         Ok(Self::lines_of(name, reader, length, skip))
@@ -135,11 +135,11 @@ impl Source {
     }
 
     /// How much there is to do from here on.
-    pub(crate) fn extent(&self) -> Extent {
+    pub(crate) fn extent(&self) -> InputSize {
         match &self.0 {
-            Kind::One(body) => Extent::Messages(u64::from(body.is_some())),
-            Kind::Lines(lines) => lines.length.map_or(Extent::Unknown, Extent::Bytes),
-            Kind::Made { next, end, .. } => Extent::Messages(end - next),
+            Kind::One(body) => InputSize::Messages(u64::from(body.is_some())),
+            Kind::Lines(lines) => lines.length.map_or(InputSize::Unknown, InputSize::Bytes),
+            Kind::Made { next, end, .. } => InputSize::Messages(end - next),
         }
     }
 
@@ -232,9 +232,9 @@ async fn open(path: &Path) -> Result<Opened, SourceError> {
     Ok((path.display().to_string(), Box::new(file), length))
 }
 
-impl std::fmt::Debug for Source {
+impl std::fmt::Debug for BodySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Source").field(&self.extent()).finish()
+        f.debug_tuple("BodySource").field(&self.extent()).finish()
     }
 }
 
@@ -242,7 +242,7 @@ impl std::fmt::Debug for Source {
 mod tests {
     use super::*;
 
-    async fn all(mut source: Source) -> Result<Vec<Vec<u8>>, SourceError> {
+    async fn all(mut source: BodySource) -> Result<Vec<Vec<u8>>, SourceError> {
         let mut bodies = Vec::new();
         while let Some((body, _)) = source.next().await? {
             bodies.push(body.to_vec());
@@ -250,8 +250,8 @@ mod tests {
         Ok(bodies)
     }
 
-    fn lines(text: &'static [u8], skip: u64) -> Source {
-        Source::lines_of("input".to_owned(), text, None, skip)
+    fn lines(text: &'static [u8], skip: u64) -> BodySource {
+        BodySource::lines_of("input".to_owned(), text, None, skip)
     }
 
     #[tokio::test]
@@ -283,32 +283,32 @@ mod tests {
 
     #[tokio::test]
     async fn made_bodies_go_on_where_an_earlier_run_stopped() {
-        let whole = all(Source::made(5, 20, 0)).await.unwrap();
-        let rest = all(Source::made(5, 20, 3)).await.unwrap();
+        let whole = all(BodySource::made(5, 20, 0)).await.unwrap();
+        let rest = all(BodySource::made(5, 20, 3)).await.unwrap();
         assert_eq!(whole.len(), 5);
         assert_eq!(whole[3..], rest);
-        assert!(all(Source::made(5, 20, 9)).await.unwrap().is_empty());
+        assert!(all(BodySource::made(5, 20, 9)).await.unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn a_file_is_one_body_and_its_lines_know_its_length() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "x\ny\n").unwrap();
-        let whole = Source::file(file.path()).await.unwrap();
+        let whole = BodySource::file(file.path()).await.unwrap();
         assert_eq!(all(whole).await.unwrap(), [b"x\ny\n".to_vec()]);
-        let lines = Source::lines(file.path(), 0).await.unwrap();
-        assert_eq!(lines.extent(), Extent::Bytes(4));
+        let lines = BodySource::lines(file.path(), 0).await.unwrap();
+        assert_eq!(lines.extent(), InputSize::Bytes(4));
     }
 
     #[tokio::test]
     async fn a_file_that_cannot_be_read_is_named() {
-        let missing = Source::file(Path::new("/nowhere/at/all")).await;
+        let missing = BodySource::file(Path::new("/nowhere/at/all")).await;
         let error = missing.unwrap_err().to_string();
         assert!(
             error.starts_with("cannot read /nowhere/at/all: "),
             "{error}"
         );
-        let folder = Source::lines(Path::new("/"), 0).await.unwrap_err();
+        let folder = BodySource::lines(Path::new("/"), 0).await.unwrap_err();
         assert!(
             folder.to_string().starts_with("cannot read /: "),
             "{folder}"

@@ -40,7 +40,7 @@ const RETRIED: u64 = 500;
 
 /// What all workers have in common.
 #[derive(Debug, Clone)]
-pub(crate) struct Shape {
+pub(crate) struct FleetShape {
     /// Exchange that status messages go to.
     pub exchange: String,
     /// Nodes of a worker.
@@ -56,7 +56,7 @@ pub(crate) type Said = (Kind, Message);
 
 /// A worker.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub(crate) struct SimulatedWorker {
     name: String,
     id: String,
     started_at: String,
@@ -73,9 +73,9 @@ pub(crate) struct Member {
     rng: StdRng,
 }
 
-impl Member {
+impl SimulatedWorker {
     /// A worker called `name`, which begins at `now`.
-    pub(crate) fn new(name: String, shape: &Shape, now: Instant, mut rng: StdRng) -> Self {
+    pub(crate) fn new(name: String, shape: &FleetShape, now: Instant, mut rng: StdRng) -> Self {
         let nodes = (0..shape.nodes).map(|node| BeatNode {
             queue: format!("work.{node}"),
             in_flight: 0,
@@ -112,14 +112,14 @@ impl Member {
         &self.id
     }
 
-    /// Where it is in its life.
+    /// If it is in its life.
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
 
     /// It consumes. With an `age` from 0 to 1 it beats as if it had done so for that share of its interval: a fleet
     /// that has run for a while does not beat in step.
-    pub(crate) fn ready(&mut self, age: f64, shape: &Shape, now: Instant) -> Vec<Said> {
+    pub(crate) fn ready(&mut self, age: f64, shape: &FleetShape, now: Instant) -> Vec<Said> {
         let starting = self.state(shape, now);
         let running = self.moved(Event::Ready, shape, now);
         let earlier = self.heartbeat.interval(now).mul_f64(age.clamp(0.0, 1.0));
@@ -140,7 +140,7 @@ impl Member {
     }
 
     /// Does what is due.
-    pub(crate) fn tick(&mut self, shape: &Shape, now: Instant) -> Vec<Said> {
+    pub(crate) fn tick(&mut self, shape: &FleetShape, now: Instant) -> Vec<Said> {
         if let Some((began, ends)) = self.drain {
             let over = self.phase == Phase::Draining && ends <= now;
             return over
@@ -156,7 +156,7 @@ impl Member {
     }
 
     /// Begins a drain, if it is not in one.
-    pub(crate) fn drain(&mut self, reason: &str, shape: &Shape, now: Instant) -> Vec<Said> {
+    pub(crate) fn drain(&mut self, reason: &str, shape: &FleetShape, now: Instant) -> Vec<Said> {
         let Ok(phase) = self.phase.next(Event::Drain) else {
             return Vec::new();
         };
@@ -176,7 +176,7 @@ impl Member {
     pub(crate) fn obey(
         &mut self,
         command: &Command,
-        shape: &Shape,
+        shape: &FleetShape,
         now: Instant,
     ) -> (Reply, Vec<Said>) {
         let mut error = None;
@@ -241,7 +241,7 @@ impl Member {
         (reply, said)
     }
 
-    fn moved(&mut self, event: Event, shape: &Shape, now: Instant) -> Vec<Said> {
+    fn moved(&mut self, event: Event, shape: &FleetShape, now: Instant) -> Vec<Said> {
         match self.phase.next(event) {
             Ok(phase) => {
                 self.phase = phase;
@@ -256,7 +256,7 @@ impl Member {
     }
 
     /// Time has passed: the load wanders, and what ran is counted.
-    fn look(&mut self, shape: &Shape, now: Instant) {
+    fn look(&mut self, shape: &FleetShape, now: Instant) {
         let passed = now - self.looked;
         self.looked = now;
         if shape.load <= 0.0 {
@@ -287,7 +287,7 @@ impl Member {
         taken as f64 / (SLOTS * self.nodes.len().max(1) as u64) as f64
     }
 
-    fn state(&mut self, shape: &Shape, now: Instant) -> Said {
+    fn state(&mut self, shape: &FleetShape, now: Instant) -> Said {
         let promise = self.heartbeat.promise(now, self.rng.random());
         let deadline = self
             .drain
@@ -318,7 +318,7 @@ impl Member {
         (Kind::State, message)
     }
 
-    fn beat(&mut self, shape: &Shape, now: Instant) -> Said {
+    fn beat(&mut self, shape: &FleetShape, now: Instant) -> Said {
         let promise = self.heartbeat.promise(now, self.rng.random());
         let encoded = self.delta.encode(self.nodes.clone(), now);
         let beat = Beat {
@@ -334,7 +334,7 @@ impl Member {
         (Kind::Beat, message)
     }
 
-    fn report(&mut self, shape: &Shape, began: Instant, now: Instant) -> Said {
+    fn report(&mut self, shape: &FleetShape, began: Instant, now: Instant) -> Said {
         self.phase = Phase::Stopped;
         let duration_ms = millis(now - began);
         let finished = self.in_flight();

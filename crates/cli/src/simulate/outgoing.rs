@@ -57,7 +57,7 @@ impl Outgoing {
         }
     }
 
-    /// Sends the answer to a command, where one is wanted.
+    /// Sends the answer to a command, if one is wanted.
     pub(super) fn answer(&mut self, command: &Taken, reply: &Reply) {
         let Some(reply_to) = &command.reply_to else {
             return;

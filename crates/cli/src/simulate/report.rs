@@ -84,7 +84,7 @@ impl Counted {
 
 /// The account of a simulation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct SimulationReport {
     /// Workers at a time.
     pub workers: usize,
     /// Nodes of each.
@@ -117,7 +117,7 @@ pub(crate) struct Report {
     pub celery_per_second: f64,
 }
 
-impl Report {
+impl SimulationReport {
     /// Messages a second that pings would be.
     #[expect(clippy::cast_precision_loss, reason = "for a rate")]
     pub(crate) fn pings(workers: usize, nodes: usize) -> f64 {
@@ -131,7 +131,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SimulationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = Duration::from_millis(self.duration_ms).as_secs_f64();
         writeln!(
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_others_would_send_is_what_they_say() {
-        assert!((Report::pings(5000, 10) - 1666.7).abs() < 0.1);
-        assert!((Report::celery(5000) - 2500.0).abs() < 1e-9);
+        assert!((SimulationReport::pings(5000, 10) - 1666.7).abs() < 0.1);
+        assert!((SimulationReport::celery(5000) - 2500.0).abs() < 1e-9);
     }
 }

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::controls::{ControlQueue, Controls, Event, Heard};
 use super::outgoing::Outgoing;
-use super::{Chance, Member, Report, Schedule, Shape, Totals};
+use super::{Chance, FleetShape, Schedule, SimulatedWorker, SimulationReport, Totals};
 use tidegate::internal::broker::{BrokerError, Link, Publisher, Taken, declare_topic_exchange};
 use tidegate::internal::status::control::{self, Command};
 use tidegate::internal::wait;
@@ -24,9 +24,9 @@ const TURN: usize = 200;
 
 /// What to simulate.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub(crate) struct SimulationPlan {
     /// What all workers have in common.
-    pub shape: Shape,
+    pub shape: FleetShape,
     /// Topic exchange that commands come from.
     pub control: String,
     /// Workers.
@@ -39,13 +39,13 @@ pub(crate) struct Plan {
     pub crashes: f64,
     /// Drains a minute, over the whole fleet.
     pub drains: f64,
-    /// Where the random numbers begin.
+    /// If the random numbers begin.
     pub seed: u64,
 }
 
 /// How a simulation is told to end early.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stop {
+pub(crate) struct SimulationStop {
     /// Drain the workers, and end.
     pub draining: CancellationToken,
 }
@@ -54,19 +54,19 @@ pub(crate) struct Stop {
 /// `observe` is told once a second how many workers run, and what was sent.
 ///
 /// # Errors
-/// Where the broker refuses what is needed, or a connection is lost.
+/// If the broker refuses what is needed, or a connection is lost.
 pub(crate) async fn run(
     link: &Link,
     links: Vec<Link>,
-    plan: &Plan,
-    stop: &Stop,
+    plan: &SimulationPlan,
+    stop: &SimulationStop,
     mut observe: impl FnMut(usize, &Totals),
-) -> Result<Report, BrokerError> {
+) -> Result<SimulationReport, BrokerError> {
     for exchange in [&plan.shape.exchange, &plan.control] {
         declare_topic_exchange(link, exchange).await?;
     }
     let (controls, heard) = Controls::new(links, plan.control_queues, &plan.control);
-    let mut run = Run {
+    let mut run = Simulation {
         plan,
         out: Outgoing::new(Publisher::open(link).await?),
         controls,
@@ -90,18 +90,18 @@ pub(crate) async fn run(
 }
 
 /// A worker, and its control queue; or when another one is to take its place.
-struct Place {
-    member: Member,
+struct WorkerPlace {
+    member: SimulatedWorker,
     /// Nothing for one that is gone.
     control: Option<ControlQueue>,
     back_at: Option<Instant>,
 }
 
-struct Run<'a> {
-    plan: &'a Plan,
+struct Simulation<'a> {
+    plan: &'a SimulationPlan,
     out: Outgoing,
     controls: Controls,
-    members: Vec<Place>,
+    members: Vec<WorkerPlace>,
     schedule: Schedule,
     /// Workers that have begun and not ended.
     running: usize,
@@ -116,13 +116,13 @@ struct Run<'a> {
     rng: StdRng,
 }
 
-impl Run<'_> {
+impl Simulation<'_> {
     /// A new worker in place `number`; it begins when its queue is there.
-    fn born(&mut self, number: usize, now: Instant) -> Place {
+    fn born(&mut self, number: usize, now: Instant) -> WorkerPlace {
         let rng = StdRng::from_rng(&mut self.rng);
         let name = format!("sim-{number}");
-        let member = Member::new(name, &self.plan.shape, now, rng);
-        Place {
+        let member = SimulatedWorker::new(name, &self.plan.shape, now, rng);
+        WorkerPlace {
             control: Some(self.controls.open(number, member.id())),
             member,
             back_at: None,
@@ -133,9 +133,9 @@ impl Run<'_> {
         mut self,
         link: &Link,
         mut heard: mpsc::Receiver<Heard>,
-        stop: &Stop,
+        stop: &SimulationStop,
         observe: &mut impl FnMut(usize, &Totals),
-    ) -> Result<Report, BrokerError> {
+    ) -> Result<SimulationReport, BrokerError> {
         let begin = Instant::now();
         let mut look = tokio::time::interval(Duration::from_secs(1));
         let mut whole: Option<(Instant, Totals)> = None;
@@ -336,10 +336,10 @@ impl Run<'_> {
         duration: Duration,
         sent: Totals,
         stopped: bool,
-    ) -> Report {
+    ) -> SimulationReport {
         let millis = tidegate::internal::status::wire::millis;
         let (workers, nodes) = (self.plan.workers, self.plan.shape.nodes);
-        Report {
+        SimulationReport {
             workers,
             nodes,
             load: self.plan.shape.load,
@@ -353,8 +353,8 @@ impl Run<'_> {
             unconfirmed: self.out.unconfirmed,
             late_ms: millis(self.late),
             stopped,
-            ping_per_second: Report::pings(workers, nodes),
-            celery_per_second: Report::celery(workers),
+            ping_per_second: SimulationReport::pings(workers, nodes),
+            celery_per_second: SimulationReport::celery(workers),
         }
     }
 }

@@ -55,7 +55,7 @@ impl LogQueue {
     /// Starts the thread that writes to `output`. `notice` makes the line that says how many lines were lost.
     ///
     /// # Errors
-    /// Where the operating system gives no thread.
+    /// If the operating system gives no thread.
     pub(super) fn start(
         output: Box<dyn Write + Send>,
         notice: impl Fn(u64) -> String + Send + 'static,
@@ -203,7 +203,7 @@ fn write_all(output: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
     write_counted(output, bytes, &mut 0)
 }
 
-/// As [`Write::write_all`], but it waits where the descriptor is in non-blocking mode and full, and counts.
+/// As [`Write::write_all`], but it waits if the descriptor is in non-blocking mode and full, and it counts the bytes written.
 fn write_counted(output: &mut dyn Write, bytes: &[u8], written: &mut usize) -> io::Result<()> {
     while *written < bytes.len() {
         match output.write(&bytes[*written..]) {

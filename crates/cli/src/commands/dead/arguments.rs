@@ -47,7 +47,7 @@ pub(super) struct PickArgs {
     /// A work queue, as an option; may be given several times
     #[arg(long = "queue", value_name = "QUEUE", value_parser = queue)]
     more_queues: Vec<String>,
-    /// Only letters with this reason: handler, timeout, crash, `too_large`, undecodable, attempts, or a reason of
+    /// Only letters with this reason: handler, timeout, crash, `too_large`, undecodable, expired, or a reason of
     /// RabbitMQ's (rejected, expired, maxlen, `delivery_limit`); may be given several times
     #[arg(long, value_name = "REASON")]
     reason: Vec<String>,

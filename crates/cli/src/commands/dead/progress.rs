@@ -6,15 +6,15 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::dead::QueueReport;
 
-/// At most so many redraws a second.
+/// Redraws a second, at most.
 const REDRAWS: u8 = 10;
 
-/// A progress bar on standard error, where that is a terminal; else nothing.
+/// A progress bar on standard error, if that is a terminal.
 #[derive(Debug)]
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
-    /// A bar; none where `quiet`.
+    /// A bar; none if `quiet`.
     pub(super) fn new(quiet: bool) -> Self {
         let target = if quiet || !std::io::stderr().is_terminal() {
             ProgressDrawTarget::hidden()

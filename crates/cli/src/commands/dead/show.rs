@@ -51,7 +51,7 @@ impl Shown {
     /// Prints everything. The inner result says how standard output took it.
     ///
     /// # Errors
-    /// Where the lines could not be gathered.
+    /// If the lines could not be gathered.
     pub(super) async fn print(mut self) -> io::Result<Result<(), OutputError>> {
         if let Some(failure) = self.failure {
             let text = format!("cannot gather what to print: {failure}");

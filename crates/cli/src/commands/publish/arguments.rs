@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use clap::{ArgGroup, Args};
 
 use crate::commands::connection::{BROKER_HELP, BrokerArgs};
-use crate::publish::{BODY_LIMIT, Pace, Plan, Source, SourceError};
+use crate::publish::{BODY_LIMIT, BodySource, Pace, PublishPlan, SourceError};
 use tidegate::delivery::{HeaderValue, Properties};
 
 fn after_help() -> String {
@@ -25,7 +25,7 @@ fn after_help() -> String {
 )]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct PublishArgs {
-    /// The queue; it must be there
+    /// The queue, which must exist
     #[arg(required_unless_present = "exchange", value_parser = name)]
     queue: Option<String>,
     /// One message: this text
@@ -37,16 +37,16 @@ pub(crate) struct PublishArgs {
     /// A message for each line of this file, without the line's end; `-` is standard input
     #[arg(long, value_name = "FILE")]
     lines: Option<PathBuf>,
-    /// So many messages made to measure; the same at each run
+    /// Generate N messages, the same ones in each run
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// How large each of them is, such as 512, 4KiB or 1MB
+    /// The size of each generated message, such as 512, 4KiB or 1MB
     #[arg(long, conflicts_with_all = ["body", "file", "lines"], default_value = "256B", value_parser = size)]
     size: ByteSize,
-    /// Leave out the first N lines or messages, which an earlier run has sent
+    /// Leave out the first N lines or messages, because an earlier run has sent them
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["body", "file"])]
     skip: u64,
-    /// At most so many messages a second
+    /// Send at most R messages a second
     #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
     /// Publish to this exchange instead of straight to the queue
@@ -57,19 +57,19 @@ pub(crate) struct PublishArgs {
     routing_key: Option<String>,
     #[command(flatten)]
     pub(super) broker: BrokerArgs,
-    /// Let the broker keep the messages on disk (the default)
+    /// Have the broker keep the messages on disk (the default)
     #[arg(long, conflicts_with = "transient")]
     persistent: bool,
-    /// Let the messages be lost when the broker restarts
+    /// Allow the broker to lose the messages when it restarts
     #[arg(long)]
     transient: bool,
-    /// A header for each message; may be given several times
+    /// A header of each message; may be given several times
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
     /// The MIME type of the bodies, such as application/json
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
-    /// Give the messages no identifier (by default each gets a ULID)
+    /// Send messages without an identifier (by default each gets a ULID)
     #[arg(long)]
     no_message_id: bool,
     /// Print the summary as one JSON object
@@ -79,13 +79,13 @@ pub(crate) struct PublishArgs {
 
 impl PublishArgs {
     /// Destination and properties.
-    pub(super) fn plan(&self) -> Plan {
+    pub(super) fn plan(&self) -> PublishPlan {
         let headers = self.headers.iter();
         let headers: BTreeMap<_, _> = headers
             .map(|(name, value)| (name.clone(), HeaderValue::Text(value.clone())))
             .collect();
         let routing_key = self.routing_key.as_ref().or(self.queue.as_ref());
-        Plan {
+        PublishPlan {
             queue: self.queue.clone(),
             exchange: self.exchange.clone().unwrap_or_default(),
             routing_key: routing_key.cloned().unwrap_or_default(),
@@ -100,20 +100,20 @@ impl PublishArgs {
         }
     }
 
-    /// Where the bodies come from.
+    /// If the bodies come from.
     ///
     /// # Errors
-    /// Where a file cannot be read.
-    pub(super) async fn source(&self) -> Result<Source, SourceError> {
+    /// If a file cannot be read.
+    pub(super) async fn source(&self) -> Result<BodySource, SourceError> {
         if let Some(body) = &self.body {
-            Ok(Source::body(body.clone()))
+            Ok(BodySource::body(body.clone()))
         } else if let Some(path) = &self.file {
-            Source::file(path).await
+            BodySource::file(path).await
         } else if let Some(path) = &self.lines {
-            Source::lines(path, self.skip).await
+            BodySource::lines(path, self.skip).await
         } else {
             let size = usize::try_from(self.size.as_u64()).unwrap_or(BODY_LIMIT);
-            Ok(Source::made(self.count.unwrap_or(0), size, self.skip))
+            Ok(BodySource::made(self.count.unwrap_or(0), size, self.skip))
         }
     }
 

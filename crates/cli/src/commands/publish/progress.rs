@@ -4,36 +4,36 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::publish::{Extent, Tally};
+use crate::publish::{InputSize, PublishProgress};
 
-/// At most so many redraws a second.
+/// Redraws a second, at most.
 const REDRAWS: u8 = 10;
 
-/// A progress bar on standard error, where that is a terminal; else nothing.
+/// A progress bar on standard error, if that is a terminal.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,
-    extent: Extent,
+    extent: InputSize,
 }
 
 impl Progress {
-    /// A bar for `extent`; none where `quiet`.
-    pub(super) fn new(extent: Extent, quiet: bool) -> Self {
+    /// A bar for an input of this size; none if `quiet`.
+    pub(super) fn new(extent: InputSize, quiet: bool) -> Self {
         let target = if quiet || !std::io::stderr().is_terminal() {
             ProgressDrawTarget::hidden()
         } else {
             ProgressDrawTarget::stderr_with_hz(REDRAWS)
         };
         let (length, template) = match extent {
-            Extent::Messages(count) => (
+            InputSize::Messages(count) => (
                 Some(count),
                 "{bar:30} {percent:>3} %  {msg}  {elapsed} elapsed, {eta} left",
             ),
-            Extent::Bytes(bytes) => (
+            InputSize::Bytes(bytes) => (
                 Some(bytes),
                 "{bar:30} {percent:>3} % of {total_bytes}  {msg}  {elapsed} elapsed, {eta} left",
             ),
-            Extent::Unknown => (None, "{spinner} {msg}  {elapsed} elapsed"),
+            InputSize::Unknown => (None, "{spinner} {msg}  {elapsed} elapsed"),
         };
         let bar = ProgressBar::with_draw_target(length, target);
         bar.set_style(ProgressStyle::with_template(template).expect("the template is well formed"));
@@ -41,16 +41,16 @@ impl Progress {
     }
 
     /// Shows how far the run is.
-    pub(super) fn show(&mut self, tally: &Tally<'_>) {
+    pub(super) fn show(&mut self, done: &PublishProgress<'_>) {
         if self.bar.is_hidden() {
             return;
         }
-        let confirmed = tally.confirms.confirmed();
+        let confirmed = done.confirms.confirmed();
         self.bar.set_position(match self.extent {
-            Extent::Bytes(_) => tally.input_bytes,
-            Extent::Messages(_) | Extent::Unknown => confirmed,
+            InputSize::Bytes(_) => done.input_bytes,
+            InputSize::Messages(_) | InputSize::Unknown => confirmed,
         });
-        self.bar.set_message(match &tally.blocked {
+        self.bar.set_message(match &done.blocked {
             Some(reason) => {
                 format!("{confirmed} confirmed; the broker blocks publishers: {reason}")
             }

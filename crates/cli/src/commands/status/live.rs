@@ -1,4 +1,4 @@
-//! The fleet as it changes.
+//! The fleet while it changes.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -8,24 +8,24 @@ use console::{Term, truncate_str};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{picture, render};
+use super::{render, snapshot};
 use crate::output::{OutputError, print_aside};
 use tidegate_fleet::FleetClient;
 
-/// How often it is looked for changes.
-const LOOK: Duration = Duration::from_millis(250);
-/// Looks after which it is drawn anew though nothing has changed: times go on.
+/// How often we check for changes.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// The fleet is redrawn after this many checks even if nothing has changed, because ages grow.
 const REDRAW: u32 = 4;
 
-/// Another screen, without a cursor; and back.
+/// Switch to the alternate screen and hide the cursor; and back.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
-/// To the upper left corner; clear to the end of the line; clear what is below.
+/// Go to the upper left corner; clear to the end of the line; clear everything below.
 const HOME: &str = "\x1b[H";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_REST: &str = "\x1b[J";
 
-/// Draws the fleet on a screen of its own until `stop`.
+/// Draws the fleet on the alternate screen until `stop`.
 pub(super) async fn screen(
     client: &FleetClient,
     all: bool,
@@ -44,7 +44,7 @@ async fn draw_until(
     stop: &CancellationToken,
     terminal: &mut Term,
 ) -> Result<(), OutputError> {
-    let mut look = interval(LOOK);
+    let mut look = interval(CHECK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looks = REDRAW;
     loop {
@@ -58,10 +58,10 @@ async fn draw_until(
         if changed || looks >= REDRAW {
             looks = 0;
             let (height, width) = terminal.size();
-            let picture = picture(client, all);
-            let on_screen = picture.workers.iter().take(height.into());
+            let snapshot = snapshot(client, all);
+            let on_screen = snapshot.workers.iter().take(height.into());
             client.show(on_screen.map(|worker| Arc::clone(&worker.id)));
-            let lines = render::lines(&picture, Some(width.into()), console::colors_enabled());
+            let lines = render::lines(&snapshot, Some(width.into()), console::colors_enabled());
             terminal.write_all(frame(&lines, height.into(), width.into()).as_bytes())?;
             terminal.flush()?;
         }
@@ -72,7 +72,7 @@ async fn draw_until(
     }
 }
 
-/// One screen: what does not fit below is counted.
+/// One screen. The last line counts the lines that do not fit.
 fn frame(lines: &[String], height: usize, width: usize) -> String {
     let room = height.saturating_sub(1).max(1);
     let mut frame = HOME.to_owned();
@@ -95,18 +95,18 @@ fn frame(lines: &[String], height: usize, width: usize) -> String {
     frame
 }
 
-/// Prints the fleet as a line of JSON whenever it has changed, until `stop`.
+/// Prints the fleet as a line of JSON at each change, until `stop`.
 pub(super) async fn lines(
     client: &FleetClient,
     all: bool,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut look = interval(LOOK);
+    let mut look = interval(CHECK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changed = true;
     loop {
         if changed {
-            let line = serde_json::to_string(&picture(client, all))? + "\n";
+            let line = serde_json::to_string(&snapshot(client, all))? + "\n";
             tokio::select! {
                 printed = print_aside(line) => printed?,
                 () = stop.cancelled() => return Ok(()),

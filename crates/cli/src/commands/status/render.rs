@@ -1,16 +1,16 @@
-//! The fleet in lines for people. Pure.
+//! The fleet as lines for people. Pure.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use console::style;
 
-use super::Picture;
+use super::FleetSnapshot;
 use crate::commands::table::{Column, Table, plain};
 use tidegate_fleet::api::{Counts, Worker, WorkerState};
 use tidegate_fleet::clock::Moment;
 
-/// From this width on there is room for counters.
+/// The least width with room for counters.
 const WIDE: usize = 120;
 /// Workers listed at most.
 const LISTED: usize = 1_000;
@@ -18,7 +18,7 @@ const LISTED: usize = 1_000;
 /// Figures older than this are shown with their age.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// What needs attention comes first.
+/// The order of workers: those that need attention come first.
 pub(super) fn order(worker: &Worker) -> (u8, &str, &str) {
     let rank = match worker.state {
         WorkerState::Lost => 0,
@@ -32,36 +32,36 @@ pub(super) fn order(worker: &Worker) -> (u8, &str, &str) {
     (rank, &worker.name, &worker.id)
 }
 
-/// Whether it is over with such a worker.
+/// Whether a worker in this state has ended.
 pub(super) fn has_ended(state: WorkerState) -> bool {
     matches!(state, WorkerState::Stopped | WorkerState::Lost)
 }
 
-/// The lines; where there is a width, none is wider.
-pub(super) fn lines(picture: &Picture, width: Option<usize>, colours: bool) -> Vec<String> {
-    let mut lines = summary(picture, colours);
-    if !picture.workers.is_empty() {
+/// The lines, none wider than `width`.
+pub(super) fn lines(snapshot: &FleetSnapshot, width: Option<usize>, colours: bool) -> Vec<String> {
+    let mut lines = summary(snapshot, colours);
+    if !snapshot.workers.is_empty() {
         let wide = width.is_none_or(|width| width >= WIDE);
         lines.push(String::new());
-        lines.extend(table(picture, wide, colours).lines(width, colours));
+        lines.extend(table(snapshot, wide, colours).lines(width, colours));
     }
-    let listed = picture.workers.len().min(LISTED);
-    let hidden = picture.workers.len() - listed;
+    let listed = snapshot.workers.len().min(LISTED);
+    let hidden = snapshot.workers.len() - listed;
     if hidden > 0 {
         lines.push(format!("… and {hidden} more"));
     }
-    if picture.left_out > 0 {
+    if snapshot.left_out > 0 {
         lines.push(String::new());
         lines.push(format!(
             "{} that ended more than 10 minutes ago are left out (--all shows them)",
-            picture.left_out
+            snapshot.left_out
         ));
     }
     lines
 }
 
-fn summary(picture: &Picture, colours: bool) -> Vec<String> {
-    let overview = &picture.summary;
+fn summary(snapshot: &FleetSnapshot, colours: bool) -> Vec<String> {
+    let overview = &snapshot.summary;
     let Counts {
         starting,
         running,
@@ -122,18 +122,18 @@ fn summary(picture: &Picture, colours: bool) -> Vec<String> {
             week.lost
         ));
     }
-    if !picture.log {
-        let text = "there is no log (tidegate.status.log), which a fleet program makes: only workers that answer are known";
+    if !snapshot.log {
+        let text = "there is no log (tidegate.status.log), which a fleet program declares: only workers that answer are known";
         lines.push(style(text).yellow().force_styling(colours).to_string());
     }
-    if !picture.connected {
-        let text = "the broker is not heard; this is what was known last";
+    if !snapshot.connected {
+        let text = "no connection to the broker; this is the last known state";
         lines.push(style(text).red().force_styling(colours).to_string());
     }
     lines
 }
 
-fn table(picture: &Picture, wide: bool, colours: bool) -> Table {
+fn table(snapshot: &FleetSnapshot, wide: bool, colours: bool) -> Table {
     let mut columns = vec![
         Column::long("name"),
         Column::text("state"),
@@ -151,8 +151,8 @@ fn table(picture: &Picture, wide: bool, colours: bool) -> Table {
     }
     columns.push(Column::long("id"));
     let mut table = Table::new(columns);
-    for worker in picture.workers.iter().take(LISTED) {
-        table.row(row(worker, picture.at, wide, colours));
+    for worker in snapshot.workers.iter().take(LISTED) {
+        table.row(row(worker, snapshot.at, wide, colours));
     }
     table
 }

@@ -4,8 +4,8 @@ use rand::SeedableRng as _;
 
 use super::*;
 
-fn shape(load: f64) -> Shape {
-    Shape {
+fn shape(load: f64) -> FleetShape {
+    FleetShape {
         exchange: "tidegate.status".into(),
         nodes: 10,
         load,
@@ -13,12 +13,17 @@ fn shape(load: f64) -> Shape {
     }
 }
 
-fn member(shape: &Shape, now: Instant) -> Member {
-    Member::new("sim-1".into(), shape, now, StdRng::seed_from_u64(7))
+fn member(shape: &FleetShape, now: Instant) -> SimulatedWorker {
+    SimulatedWorker::new("sim-1".into(), shape, now, StdRng::seed_from_u64(7))
 }
 
 /// Lets a worker live for `time`: what it says, with the time of each.
-fn live(member: &mut Member, shape: &Shape, from: Instant, time: Duration) -> Vec<(Instant, Said)> {
+fn live(
+    member: &mut SimulatedWorker,
+    shape: &FleetShape,
+    from: Instant,
+    time: Duration,
+) -> Vec<(Instant, Said)> {
     let mut said = Vec::new();
     let mut now = from;
     while let Some(due) = member.due(now).filter(|due| *due <= from + time) {

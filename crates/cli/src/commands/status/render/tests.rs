@@ -47,7 +47,7 @@ fn worker(name: &str, state: WorkerState) -> Worker {
     }
 }
 
-fn picture(workers: Vec<Worker>) -> Picture {
+fn picture(workers: Vec<Worker>) -> FleetSnapshot {
     let mut summary = Overview::default();
     for worker in &workers {
         *summary.workers.of(worker.state) += 1;
@@ -58,7 +58,7 @@ fn picture(workers: Vec<Worker>) -> Picture {
         summary.in_flight,
         summary.rate,
     ) = (2, 16, 6, 62.5);
-    Picture {
+    FleetSnapshot {
         at: Moment::from_ms(60_000),
         log: true,
         connected: true,
