@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate::Worker;
 use tidegate::config::{BrokerSettings, Settings as WorkerSettings};
@@ -14,6 +15,7 @@ use tidegate::internal::worker::{SignalAction, Signals, run_started};
 use tidegate::worker::{DrainReport, Node, WorkerError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::broker_group::{Broker, BrokerKey};
@@ -26,6 +28,9 @@ use crate::schedule::backoff;
 use crate::settings::{BrokerTls, Pem, Settings};
 use crate::source::{Discovery, Wanted};
 use crate::version;
+
+/// How long Python may take to end. It does nothing any more.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the worker ended, or did not start.
 #[derive(Debug, thiserror::Error)]
@@ -93,14 +98,21 @@ pub async fn run(
     tasks.spawn(version::watch(Arc::clone(&engine)));
     info!(url = %engine.settings.url.origin().ascii_serialization(), "asking the platform for its queues");
     let Some(first) = first(&mut wanted, &mut signals, &mut tasks).await? else {
-        engine.python.close().await;
+        close(&engine, &mut tasks).await;
         return Ok(None);
     };
     drop(waiting);
     let report = work(&engine, own, wanted, first, &mut signals, &mut tasks).await;
-    tasks.abort_all();
-    engine.python.close().await;
+    close(&engine, &mut tasks).await;
     report.map(Some)
+}
+
+/// Ends the tasks, then Python: a task may be waiting for a Python that is still starting.
+async fn close(engine: &Engine, tasks: &mut JoinSet<String>) {
+    tasks.shutdown().await;
+    if timeout(CLOSE_LIMIT, engine.python.close()).await.is_err() {
+        warn!("Python did not end in time; the kernel ends it with the worker");
+    }
 }
 
 /// The queues that the platform names first; `None` if a signal came before.
