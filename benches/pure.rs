@@ -12,7 +12,7 @@ use tidegate::delivery::{Delivery, HeaderValue, Properties};
 use tidegate::handler::{Outcome, Reason};
 use tidegate::internal::broker::Guard;
 use tidegate::internal::retry::{self, Received, Target, Why};
-use tidegate::internal::settlement::{Case, Identity, Ledger, Settlement, decide};
+use tidegate::internal::settlement::{DecisionInput, Identity, Ledger, Settlement, decide};
 use tidegate::internal::status::heartbeat::Heartbeat;
 use ulid::Ulid;
 
@@ -89,7 +89,7 @@ fn ledger(criterion: &mut Criterion) {
 }
 
 fn decisions(criterion: &mut Criterion) {
-    let case = Case {
+    let case = DecisionInput {
         attempt: 1,
         max_attempts: 5,
         delayed_by_broker: false,

@@ -7,8 +7,10 @@ use bytes::Bytes;
 
 mod hash;
 pub mod header;
+mod size;
 
 pub(crate) use hash::ContentHash;
+pub(crate) use size::{header_frame_size, header_size};
 
 /// One message as the broker delivered it (AMQP 0-9-1 `basic.deliver` with its content header and body).
 ///
@@ -141,7 +143,7 @@ pub enum HeaderValue {
         /// The digits.
         value: u32,
     },
-    /// `S`, where its bytes are UTF-8.
+    /// `S`, if its bytes are UTF-8.
     Text(String),
     /// `S` whose bytes are not UTF-8.
     LongString(Vec<u8>),
@@ -198,7 +200,7 @@ impl HeaderValue {
         }
     }
 
-    /// The value as a whole number, where it is one.
+    /// The value as a whole number, if it is one.
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Self::I8(value) => Some((*value).into()),
@@ -212,7 +214,7 @@ impl HeaderValue {
         }
     }
 
-    /// The value as text, where it is text.
+    /// The value as text, if it is text.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Text(value) => Some(value),

@@ -43,7 +43,7 @@ pub mod server {
 
 /// The ledger and the identity of deliveries.
 pub mod settlement {
-    pub use crate::settlement::{Case, Identity, Ledger, Settlement, decide};
+    pub use crate::settlement::{DecisionInput, Identity, Ledger, Settlement, decide};
 }
 
 /// Status messages and commands.

@@ -77,6 +77,7 @@ mod retry;
 mod server;
 mod settlement;
 mod status;
+mod time;
 mod wait;
 pub mod worker;
 

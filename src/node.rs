@@ -5,10 +5,13 @@
 //! that the slots take from too. Handlers run elsewhere and report back over one queue, bounded by the prefetch.
 
 mod adopt;
+mod ages;
 mod command;
+mod consumer;
 mod copier;
 mod copying;
 mod drain;
+mod in_place;
 mod intake;
 mod lease;
 mod line;
@@ -16,6 +19,7 @@ mod opening;
 mod outcomes;
 mod run;
 mod slots;
+mod state;
 mod take_back;
 mod task;
 
@@ -25,12 +29,12 @@ use tokio::sync::{mpsc, watch};
 pub(crate) use command::Command;
 pub(crate) use drain::NodeDrain;
 pub(crate) use slots::SlotPool;
-pub(crate) use task::NodeState;
+pub(crate) use state::NodeState;
 
 use crate::broker::{AmqpRuntime, Isolation, SessionState};
 use crate::config::NodeSettings;
 use crate::handler::AnyHandler;
-use crate::lifecycle::{DrainSignal, WatchedTask};
+use crate::lifecycle::WatchedTask;
 use crate::metrics::NodeMetrics;
 
 /// What a node is made of.
@@ -42,16 +46,14 @@ pub(crate) struct NodeParts {
     pub handler: AnyHandler,
     /// Its slots: its own, or a pool's.
     pub slots: SlotPool,
-    /// The consumer tag it consumes with.
-    pub consumer_tag: String,
+    /// The worker's id.
+    pub worker: String,
     /// The connection it consumes on: the shared one, or one of its own.
     pub consume: Isolation,
     /// The connection that its retries and dead letters are published on.
     pub publish: watch::Receiver<SessionState>,
     /// What it counts.
     pub metrics: NodeMetrics,
-    /// What its handlers observe.
-    pub drain: DrainSignal,
     /// Where its handlers run.
     pub work: Handle,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::RetrySettings;
 
 mod copy;
+mod fit;
 mod receive;
 mod seal;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod testing;
 
 pub(crate) use copy::Pending;
 pub use copy::{Target, Why, copy, delay_queue};
+pub(crate) use fit::fit;
 pub use receive::{CopyMark, Received, receive, restore};
 pub use seal::{Purpose, is_sealed};
 

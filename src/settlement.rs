@@ -1,8 +1,9 @@
 //! What the broker is told about each delivery: the table from outcome to settlement, the [`Ledger`] that turns
-//! settled deliveries into the fewest broker calls, and what is remembered where a channel was lost. All of it is
-//! pure.
+//! settled deliveries into the fewest broker calls, what is remembered after a channel was lost, and the book that keeps
+//! all of it. All of it is pure.
 
 mod adoption;
+mod book;
 mod copies;
 mod identity;
 mod ledger;
@@ -11,13 +12,13 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod unproven;
+mod work;
 
-pub(crate) use adoption::{Adoption, Remembered};
-pub(crate) use copies::{Arrival, Copies};
+pub(crate) use book::{Book, Ended, Known, RunEnd, Then};
 pub use identity::Identity;
 pub(crate) use ledger::Call;
 pub use ledger::{Ledger, Settlement};
 pub(crate) use pace::{Backlog, Pace};
-pub use table::{Case, decide};
-pub(crate) use table::{Decision, Way};
-pub(crate) use unproven::Unproven;
+pub(crate) use table::{CopyTarget, Decision};
+pub use table::{DecisionInput, decide};
+pub(crate) use work::{ChannelTag, Work};

@@ -35,6 +35,7 @@ pub(super) struct Families {
     failures: Family<QueueLabels, Counter>,
     copying: Family<QueueLabels, Gauge>,
     twins: Family<QueueLabels, Counter>,
+    consumer_timeouts: Family<QueueLabels, Counter>,
     adoptions: Family<KnownLabels, Counter>,
 }
 
@@ -59,6 +60,11 @@ impl Families {
             "twins",
             "Copies that came twice, because a confirm was lost, and were run once",
             self.twins.clone(),
+        );
+        registry.register(
+            "consumer_timeouts",
+            "Consumers or channels that the broker ended, very likely because a delivery was unacknowledged for too long",
+            self.consumer_timeouts.clone(),
         );
         registry.register(
             "adoptions",
@@ -97,6 +103,7 @@ impl Families {
             failures: self.failures.get_or_create(&labels).clone(),
             copying: self.copying.get_or_create(&labels).clone(),
             twins: self.twins.get_or_create(&labels).clone(),
+            consumer_timeouts: self.consumer_timeouts.get_or_create(&labels).clone(),
             adoptions: self.adoptions.clone(),
         }
     }
@@ -116,6 +123,8 @@ pub struct Settling {
     pub copying: Gauge,
     /// Copies that came twice.
     pub twins: Counter,
+    /// Consumer time-outs.
+    pub consumer_timeouts: Counter,
     adoptions: Family<KnownLabels, Counter>,
 }
 

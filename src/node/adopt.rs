@@ -3,56 +3,61 @@
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::run::{ChannelTag, Work};
-use super::task::Task;
+use super::task::{Mode, Task};
 use crate::broker::{BrokerError, ConsumeChannel};
-use crate::settlement::{Arrival, Ledger, Remembered, Settlement, Unproven};
+use crate::settlement::{ChannelTag, Known, Then, Work};
 
 impl Task {
-    /// Whether the delivery belongs to the present channel, so that it can be settled.
-    pub(super) fn is_present(&self, place: ChannelTag) -> bool {
-        let present = self.channel.as_ref().map(ConsumeChannel::generation);
-        present == Some(place.generation)
-    }
-
-    /// The channel is gone: its deliveries are the broker's again. What runs goes on; what it comes to, and
+    /// The channel is gone: its deliveries are the broker's again. What runs goes on. What it comes to, and
     /// what was settled without proof that it arrived, is remembered for when the broker delivers it again.
     pub(super) fn lose(&mut self, error: &BrokerError) {
-        let Some(channel) = self.channel.take() else {
+        if self.channel.take().is_none() {
             return;
-        };
+        }
         self.opening = None;
         self.waiting = None;
-        let unwritten = self.writes.len() as u64;
-        let unsettled = self.ledger.open() + self.ledger.decided();
-        self.remember(channel.generation());
-        self.forget_channel();
-        let unproven = match &mut self.drain {
-            Some(drain) => drain.channel_lost(),
-            None => unwritten,
-        };
-        self.metrics.unconfirmed.inc_by(unproven);
+        let unsettled = self.book.open_deliveries() + self.book.decided();
+        if is_consumer_timeout(error) {
+            self.metrics.settling.consumer_timeouts.inc();
+        }
         warn!(
             queue = %self.queue,
             %error,
+            consumer_timeout = is_consumer_timeout(error),
             unsettled,
-            running = self.running.len(),
-            remembered = self.adoption.len(),
+            running = self.runs.len(),
             "the channel is lost"
         );
-        if self.is_running() {
+        self.channel_ended(false);
+        if self.mode == Mode::Running {
             self.try_again();
+        }
+    }
+
+    /// The channel has ended. `arrived`: everything written on it is known to have arrived.
+    pub(super) fn channel_ended(&mut self, arrived: bool) {
+        self.line.empty();
+        self.in_place.empty();
+        self.writes.clear();
+        let lost = self.book.end_channel(arrived, Instant::now());
+        self.metrics.unconfirmed.inc_by(lost.unconfirmed);
+        for number in lost.copies {
+            // A copy that may have been published goes on; any other waits for its message to be delivered again.
+            if let Some(copying) = self.copying.get(&number) {
+                copying.abort_unless_published();
+            }
+        }
+        if self.book.remembered() > 0 {
+            let remembered = self.book.remembered();
+            debug!(queue = %self.queue, remembered, "messages of lost channels are remembered");
         }
     }
 
     /// The connection has changed while nothing is consumed, so that no delivery tells whether the channel is
     /// still there.
     pub(super) fn look_at_channel(&mut self) {
-        if self
-            .channel
-            .as_ref()
-            .is_some_and(|channel| !channel.is_open())
-        {
+        let lost = |channel: &ConsumeChannel| !channel.is_open();
+        if self.channel.as_ref().is_some_and(lost) {
             self.lose(&BrokerError::Lost {
                 what: "settling",
                 cause: "its connection is gone".to_owned(),
@@ -60,93 +65,44 @@ impl Task {
         }
     }
 
-    fn remember(&mut self, generation: u64) {
-        let now = Instant::now();
-        for (number, run) in &self.running {
-            if run.place.generation == generation {
-                let running = Remembered::Running(*number);
-                self.adoption.remember(run.work.identity, running, now);
+    /// Gives the delivery back unless it is known: a message whose channel was lost is adopted, the second of two copies
+    /// with one id shares the fate of the first.
+    pub(super) fn unless_known(&mut self, place: ChannelTag, work: Work) -> Option<Work> {
+        let message_id = work.message_id().map(str::to_owned);
+        match self.book.arrive(place.tag, work, Instant::now()) {
+            Known::New(work) => return Some(work),
+            Known::Twin => {
+                info!(
+                    queue = %self.queue,
+                    message_id,
+                    "a copy that was published twice came twice; it is run once"
+                );
+                self.metrics.settling.twins.inc();
             }
-        }
-        self.remember_copies(generation, now);
-        let (doubtful, certain) = std::mem::take(&mut self.unproven).lost();
-        // An acknowledgement that may have arrived must not be taken for an equal message's.
-        let doubtful = doubtful.into_iter().filter(|identity| identity.is_named());
-        for identity in doubtful.chain(certain) {
-            self.adoption.remember(identity, Remembered::Finished, now);
-        }
-    }
-
-    /// Forgets what belonged to a channel that is gone: it is the broker's again.
-    pub(super) fn forget_channel(&mut self) {
-        self.line.empty();
-        self.writes.clear();
-        self.copies.lose();
-        self.ledger = Ledger::new();
-        self.unproven = Unproven::new();
-    }
-
-    /// Gives the delivery back unless it is known: a message whose channel was lost is adopted, the twin of a
-    /// copy shares the first one's fate.
-    pub(super) fn unless_known(&mut self, tag: u64, work: Work) -> Option<Work> {
-        let is_copy = work.received.copy.is_some();
-        let copy = work.identity;
-        if !is_copy && (!work.delivery().redelivered || self.adoption.is_empty()) {
-            return Some(work);
-        }
-        if let Some(remembered) = self.adoption.take(work.identity, Instant::now()) {
-            if is_copy {
-                self.copies.adopt(copy);
-            }
-            return self.adopt(tag, work, remembered);
-        }
-        if !is_copy {
-            return Some(work);
-        }
-        match self.copies.arrive(copy, tag) {
-            Arrival::First => return Some(work),
-            Arrival::TwinOfOpen => {}
-            Arrival::TwinOfFinished => self.settle(tag, &work, Settlement::Ack),
-        }
-        info!(
-            queue = %self.queue,
-            message_id = work.message_id(),
-            "a copy that was published twice came twice; it is run once"
-        );
-        self.metrics.settling.twins.inc();
-        None
-    }
-
-    fn adopt(&mut self, tag: u64, work: Work, remembered: Remembered) -> Option<Work> {
-        let generation = self.channel.as_ref().map(ConsumeChannel::generation)?;
-        let place = ChannelTag { generation, tag };
-        let kind = remembered.as_str();
-        match remembered {
-            Remembered::Running(number) => match self.running.get_mut(&number) {
-                Some(run) => run.place = place,
-                None => return Some(work),
-            },
-            Remembered::Copying(number) => match self.copying.get_mut(&number) {
-                Some(copying) => copying.place = place,
-                None => return Some(work),
-            },
-            Remembered::Decided(outcome) => {
-                if let Some(drain) = &mut self.drain {
-                    drain.adopted();
+            Known::Adopted { known, then } => {
+                debug!(
+                    queue = %self.queue,
+                    message_id,
+                    known,
+                    "adopted: the handler does not run again"
+                );
+                self.metrics.settling.adopted(known);
+                match then {
+                    Then::Nothing => {}
+                    Then::Follow(work, outcome) => {
+                        let runs = work.delivery().attempt;
+                        self.follow(place, work, outcome, runs);
+                    }
+                    Then::Copy(work, copy) => self.begin_copy(place, work, copy),
                 }
-                let runs = work.delivery().attempt;
-                self.follow(tag, work.clone(), outcome, runs);
             }
-            Remembered::Unpublished(copy) => self.begin_copy(place, work.clone(), copy),
-            Remembered::Finished => self.settle(tag, &work, Settlement::Ack),
         }
-        debug!(
-            queue = %self.queue,
-            message_id = work.message_id(),
-            kind,
-            "adopted: the handler does not run again"
-        );
-        self.metrics.settling.adopted(kind);
         None
     }
+}
+
+/// Whether the broker closed the channel because a delivery was unacknowledged for too long (classic queues, and
+/// quorum queues before RabbitMQ 4.3).
+fn is_consumer_timeout(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Refused { code: 406, text, .. } if text.contains("acknowledgement") && text.contains("timed out"))
 }

@@ -27,6 +27,15 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// When a drain interrupts what still runs: now unless a deadline was given.
+    pub(crate) fn deadline(self) -> Instant {
+        match self {
+            Self::Drain { deadline } => deadline,
+            Self::Abort { at } => at,
+            Self::Run | Self::Pause => Instant::now(),
+        }
+    }
+
     /// When everything has to be over: later than the interruption, for that has to be settled too.
     pub(crate) fn end(self) -> Option<Instant> {
         match self {
@@ -36,7 +45,7 @@ impl Command {
         }
     }
 
-    /// `limit`, or the time that is left before [`end`](Self::end) where that is less.
+    /// `limit`, or the time that is left before [`end`](Self::end) if that is less.
     pub(crate) fn within(self, limit: Duration) -> Duration {
         self.end().map_or(limit, |end| {
             limit.min(end.saturating_duration_since(Instant::now()))

@@ -2,24 +2,27 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable};
 use tokio::sync::{Mutex, watch};
-use tokio::time::{Instant, interval_at, sleep};
+use tokio::time::{Instant, interval_at, sleep, sleep_until};
 use tracing::warn;
 
+use super::ages::QueueAges;
 use crate::broker::{
     BrokerError, Link, Publisher, SessionState, ensure_dead_queue, ensure_delay_queue,
 };
 use crate::config::NodeSettings;
 use crate::retry::{self, Pending, Target};
 
+/// The largest frame of a broker that nothing is known of: RabbitMQ's default.
+const FRAME_MAX: u32 = 131_072;
 /// How long a declared queue is taken for being there: much less than an unused delay queue is kept.
 const DECLARED_FOR: Duration = Duration::from_mins(30);
-/// How often a copy that waits for the broker says so.
-const SAY_SO_EVERY: Duration = Duration::from_secs(15);
+/// How often the log names a copy that waits for the broker.
+const WARN_EVERY: Duration = Duration::from_secs(15);
 
 /// Publishes copies for one node, on a channel of its own on the publishing connection: a broker in alarm
 /// blocks connections that publish, and the node's acknowledgements must not be on one.
@@ -28,6 +31,9 @@ pub(crate) struct Copier {
     node: Arc<NodeSettings>,
     session: watch::Receiver<SessionState>,
     channel: Arc<Mutex<Option<Open>>>,
+    ages: Arc<QueueAges>,
+    /// The largest frame of the last connection.
+    frame_max: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
@@ -65,6 +71,45 @@ impl Copier {
             node,
             session,
             channel: Arc::default(),
+            ages: Arc::default(),
+            frame_max: Arc::new(AtomicU32::new(FRAME_MAX)),
+        }
+    }
+
+    /// The largest frame that the broker takes; 0 for no limit. Without a connection it is that of the last one.
+    pub(crate) fn frame_max(&self) -> u32 {
+        if let Some(link) = self.session.borrow().link() {
+            let frame_max = link.negotiated().frame_max;
+            self.frame_max.store(frame_max, Ordering::Relaxed);
+        }
+        self.frame_max.load(Ordering::Relaxed)
+    }
+
+    /// The node has consumed, and so has made sure of its dead letters; with `declare = false` of its delay queues, too.
+    pub(crate) fn queues_are_there(&self) {
+        let now = Instant::now();
+        self.ages.seen(&self.node.dead_letter.routing_key, now);
+        if !self.node.declare {
+            for step in retry::delays(&self.node.retry) {
+                let name = retry::delay_queue(&self.node.queue, step);
+                self.ages.seen(&name, now);
+            }
+        }
+    }
+
+    /// Declares the delay queues, so that they are old enough once they are needed.
+    pub(crate) async fn prepare(self) {
+        for step in retry::delays(&self.node.retry) {
+            let not_before = None;
+            if let Err(error) = self.channel(&Target::Delay { step, not_before }).await {
+                warn!(
+                    queue = self.node.queue,
+                    delay = ?step,
+                    %error,
+                    "a delay queue cannot be declared; it is tried again when it is needed"
+                );
+                return;
+            }
         }
     }
 
@@ -84,7 +129,9 @@ impl Copier {
         let begun = Arc::clone(&published);
         let publish = async move {
             sleep(wait).await;
-            copier.said(&copy, copier.try_once(&copy, &begun)).await
+            copier
+                .warn_while_waiting(&copy, copier.try_once(&copy, &begun))
+                .await
         };
         (
             Try { published, abort },
@@ -95,8 +142,13 @@ impl Copier {
     async fn try_once(&self, copy: &Pending, published: &AtomicBool) -> Result<(), BrokerError> {
         // In a box, which is gone before the long wait for the confirm.
         let (link, channel) = Box::pin(self.channel(&copy.target)).await?;
+        let frame_max = link.negotiated().frame_max;
+        let fitting = retry::fit(copy.message.clone(), &copy.target, frame_max);
+        let message = fitting.ok_or_else(|| BrokerError::NotAccepted {
+            cause: format!("its headers do not fit a frame of {frame_max} bytes"),
+        })?;
         published.store(true, Ordering::Release);
-        let confirmed = async { channel.publish(&copy.message).await?.accepted().await };
+        let confirmed = async { channel.publish(&message).await?.accepted().await };
         let confirmed = tokio::select! {
             confirmed = confirmed => confirmed,
             cause = link.lost() => Err(BrokerError::Lost { what: "publishing a copy", cause }),
@@ -106,8 +158,25 @@ impl Copier {
             if let Some(open) = &mut *self.channel.lock().await {
                 open.declared.clear();
             }
+            self.ages.forget();
         }
-        confirmed
+        confirmed?;
+        if let Some(name) = self.queue_of(&copy.target) {
+            // Until then a broker that is killed may forget the queue, and the copy with it.
+            sleep_until(self.ages.proven_at(&name, Instant::now())).await;
+        }
+        Ok(())
+    }
+
+    /// The queue that a copy for `target` goes to, if it is the node's own.
+    fn queue_of(&self, target: &Target) -> Option<String> {
+        match target {
+            Target::Delay { step, .. } => Some(retry::delay_queue(&self.node.queue, *step)),
+            Target::Dead {
+                exchange,
+                routing_key,
+            } => exchange.is_empty().then(|| routing_key.clone()),
+        }
     }
 
     /// The channel, once there is a connection, and once the queue that `target` names is there.
@@ -138,13 +207,8 @@ impl Copier {
     }
 
     async fn ensure(&self, open: &mut Open, target: &Target) -> Result<(), BrokerError> {
-        let name = match target {
-            Target::Delay { step, .. } => retry::delay_queue(&self.node.queue, *step),
-            Target::Dead {
-                exchange,
-                routing_key,
-            } if exchange.is_empty() => routing_key.clone(),
-            Target::Dead { .. } => return Ok(()),
+        let Some(name) = self.queue_of(target) else {
+            return Ok(());
         };
         if open
             .declared
@@ -159,20 +223,26 @@ impl Copier {
             }
             Target::Dead { .. } => ensure_dead_queue(&open.link, &name, self.node.kind).await?,
         }
-        open.declared.insert(name, Instant::now());
+        let now = Instant::now();
+        self.ages.seen(&name, now);
+        open.declared.insert(name, now);
         Ok(())
     }
 
-    /// Awaits `publishing`, and says from time to time that it takes long. A confirm that is late is waited for: publishing
-    /// again would make two copies.
-    async fn said<T>(&self, copy: &Pending, publishing: impl Future<Output = T>) -> T {
+    /// Awaits `publishing`, and warns from time to time that it takes long. A late confirm is waited for: publishing again
+    /// would make two copies.
+    async fn warn_while_waiting<T>(
+        &self,
+        copy: &Pending,
+        publishing: impl Future<Output = T>,
+    ) -> T {
         let mut publishing = std::pin::pin!(publishing);
         let begun = Instant::now();
-        let mut say_so = interval_at(begun + SAY_SO_EVERY, SAY_SO_EVERY);
+        let mut warning = interval_at(begun + WARN_EVERY, WARN_EVERY);
         loop {
             tokio::select! {
                 value = &mut publishing => return value,
-                _ = say_so.tick() => warn!(
+                _ = warning.tick() => warn!(
                     queue = self.node.queue,
                     to = copy.message.routing_key,
                     waited = ?begun.elapsed(),

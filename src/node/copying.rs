@@ -11,37 +11,43 @@ use tracing::{info, warn};
 use ulid::Ulid;
 
 use super::copier::Try;
-use super::run::{ChannelTag, Work};
 use super::task::Task;
-use crate::broker::{Backoff, BrokerError, ConsumeChannel};
+use crate::broker::{Backoff, BrokerError};
 use crate::handler::{Outcome, Reason};
 use crate::retry::{self, Pending, Target, Why};
-use crate::settlement::{Remembered, Settlement, Way};
+use crate::settlement::{ChannelTag, CopyTarget, Work};
 
-/// A try to publish a copy that has ended: the copy's number, and how; `None` where it was given up.
+/// A try to publish a copy that has ended: the copy's number, and how; `None` if it was given up.
 pub(crate) type Copied =
     Pin<Box<dyn Future<Output = (u64, Option<Result<(), BrokerError>>)> + Send>>;
 
-/// A delivery whose copy is on its way.
+/// A copy on its way.
 #[derive(Debug)]
 pub(crate) struct Copying {
-    pub place: ChannelTag,
-    pub work: Work,
     copy: Arc<Pending>,
     current: Try,
     backoff: Backoff,
 }
 
+impl Copying {
+    /// Gives the present try up if it cannot have reached the broker.
+    pub(crate) fn abort_unless_published(&self) {
+        if !self.current.may_be_published() {
+            self.current.abort();
+        }
+    }
+}
+
 impl Task {
     /// Where a retry or a dead letter goes that follows from run `runs`.
-    pub(super) fn target(&self, way: Way, runs: u32) -> Target {
+    pub(super) fn target(&self, to: CopyTarget, runs: u32) -> Target {
         let policy = &self.settings.retry;
-        match way {
-            Way::Retry(None) => Target::Delay {
+        match to {
+            CopyTarget::Retry(None) => Target::Delay {
                 step: retry::delay(policy, runs, rand::random()),
                 not_before: None,
             },
-            Way::Retry(Some(wanted)) => {
+            CopyTarget::Retry(Some(wanted)) => {
                 let step = retry::step(policy, wanted);
                 let signed = SignedDuration::try_from(wanted).unwrap_or(SignedDuration::MAX);
                 let at = (step < wanted).then(|| Timestamp::now().saturating_add(signed));
@@ -50,7 +56,7 @@ impl Task {
                     not_before: at.and_then(Result::ok),
                 }
             }
-            Way::Dead => Target::Dead {
+            CopyTarget::Dead => Target::Dead {
                 exchange: self.settings.dead_letter.exchange.clone(),
                 routing_key: self.settings.dead_letter.routing_key.clone(),
             },
@@ -77,35 +83,62 @@ impl Task {
             ),
             ..why
         };
-        (self.target(Way::Dead, why.attempts), why)
+        (self.target(CopyTarget::Dead, why.attempts), why)
     }
 
     /// Publishes the copy of a delivery of the present channel to `target`; the delivery is acknowledged once the broker
-    /// has confirmed the copy.
-    pub(super) fn copy(&mut self, tag: u64, work: Work, target: Target, why: &Why) {
-        let Some(generation) = self.channel.as_ref().map(ConsumeChannel::generation) else {
-            return;
-        };
-        let (worker, now) = (&self.consumer_tag, Timestamp::now());
-        let message = retry::copy(&work.received, &target, why, worker, now, Ulid::new());
-        let copy = Arc::new(Pending { target, message });
-        self.begin_copy(ChannelTag { generation, tag }, work, copy);
+    /// has confirmed the copy. A retry of which no copy can be made waits in its place.
+    pub(super) fn copy(&mut self, place: ChannelTag, work: Work, target: Target, why: Why) {
+        let (worker, now) = (&self.worker, Timestamp::now());
+        let message = retry::copy(&work.received, &target, &why, worker, now, Ulid::new());
+        let fitting = retry::fit(message, &target, self.copier.frame_max());
+        match (fitting, target) {
+            (Some(message), target) => {
+                self.begin_copy(place, work, Arc::new(Pending { target, message }));
+            }
+            (None, Target::Delay { step, not_before }) => {
+                let delay = not_before.map_or(step, |at| {
+                    Duration::try_from(now.duration_until(at)).unwrap_or(step)
+                });
+                if !self.retry_in_place(place, &work, delay) {
+                    let why = Why {
+                        error: format!(
+                            "no copy for a retry fits a frame, and its delivery cannot be kept longer; the last run: {}",
+                            why.error
+                        ),
+                        ..why
+                    };
+                    let target = self.target(CopyTarget::Dead, why.attempts);
+                    self.copy(place, work, target, why);
+                }
+            }
+            (None, Target::Dead { .. }) => {
+                // Not even its fixed properties fit, which no broker allows.
+                warn!(
+                    queue = %self.queue,
+                    message_id = work.message_id(),
+                    frame_max = self.copier.frame_max(),
+                    "no dead letter of the message fits a frame: it is handed back"
+                );
+                self.book.hand_back(place.tag, &work);
+            }
+        }
     }
 
     /// The message asked for a longer delay than the policy's longest: it waits on, and was not run.
-    pub(super) fn wait_longer(&mut self, tag: u64, work: Work, left: Duration) {
+    pub(super) fn wait_longer(&mut self, place: ChannelTag, work: Work, left: Duration) {
         let why = Why {
             reason: Reason::Handler,
             error: "it asked to be run later".to_owned(),
             attempts: work.delivery().attempt - 1,
         };
-        let target = self.target(Way::Retry(Some(left)), why.attempts);
+        let target = self.target(CopyTarget::Retry(Some(left)), why.attempts);
         let (target, why) = self.unless_expired(&work, target, why);
-        self.copy(tag, work, target, &why);
+        self.copy(place, work, target, why);
     }
 
     /// The message's time to live ended while it waited for its next run.
-    pub(super) fn expired(&mut self, tag: u64, work: Work) {
+    pub(super) fn expired(&mut self, place: ChannelTag, work: Work) {
         let ttl = work.delivery().properties.expiration.as_deref();
         let outcome = Outcome::Dead {
             reason: Reason::Expired,
@@ -114,19 +147,15 @@ impl Task {
                 ttl.unwrap_or_default()
             ),
         };
-        self.log(&outcome, work.delivery());
-        // It was not run.
-        let runs = work.delivery().attempt - 1;
-        self.follow(tag, work, outcome, runs);
+        self.set_aside(place, work, outcome);
     }
 
     pub(super) fn begin_copy(&mut self, place: ChannelTag, work: Work, copy: Arc<Pending>) {
         let number = self.next_copy;
         self.next_copy += 1;
+        self.book.begin_copy(number, place, work);
         let current = self.try_copy(number, &copy, Duration::ZERO);
         let copying = Copying {
-            place,
-            work,
             copy,
             current,
             backoff: Backoff::default(),
@@ -142,16 +171,14 @@ impl Task {
         current
     }
 
-    /// A try has ended. A copy that the broker took is acknowledged; any other is tried again, for as long as its
-    /// delivery is here.
+    /// A try has ended. A delivery whose copy the broker took is acknowledged. Any other copy is tried again, for as long
+    /// as its delivery is here.
     pub(super) fn copy_ended(&mut self, number: u64, ended: Option<Result<(), BrokerError>>) {
         let Some(mut copying) = self.copying.remove(&number) else {
             return;
         };
-        let place = copying.place;
-        let identity = copying.work.identity;
-        let before = Remembered::Copying(number);
-        match ended {
+        let now = Instant::now();
+        let error = match ended {
             Some(Ok(())) => {
                 match copying.copy.target {
                     Target::Delay { .. } => &self.metrics.settling.retries,
@@ -159,71 +186,47 @@ impl Task {
                 }
                 .inc();
                 self.metrics.settling.copying.dec();
-                if self.is_present(place) {
-                    self.settle(place.tag, &copying.work, Settlement::Ack);
-                } else {
-                    self.adoption
-                        .replace(identity, &before, Remembered::Finished);
-                }
+                self.book.copy_taken(number, now);
+                return;
             }
-            Some(Err(error)) if self.is_present(place) => {
-                self.metrics.settling.failures.inc();
-                let failures = copying.backoff.attempts() + 1;
-                if failures.is_power_of_two() {
-                    warn!(
-                        queue = %self.queue,
-                        message_id = copying.work.message_id(),
-                        to = copying.copy.message.routing_key,
-                        failures,
-                        %error,
-                        "a copy was not taken; its delivery is kept, and the copy tried again"
-                    );
-                }
-                let wait = copying.backoff.next(rand::random());
-                copying.current = self.try_copy(number, &copying.copy, wait);
-                self.copying.insert(number, copying);
-            }
-            Some(Err(_)) | None => {
-                self.metrics.settling.copying.dec();
-                let unpublished = Remembered::Unpublished(copying.copy);
-                self.adoption.replace(identity, &before, unpublished);
-            }
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        if !self.book.copy_failed(number, &copying.copy, now) {
+            self.metrics.settling.copying.dec();
+            return;
         }
+        if let Some(error) = error {
+            self.metrics.settling.failures.inc();
+            self.log_copy_failure(number, &copying, &error);
+        }
+        let wait = copying.backoff.next(rand::random());
+        copying.current = self.try_copy(number, &copying.copy, wait);
+        self.copying.insert(number, copying);
     }
 
-    /// The channel `generation` is lost: a copy that may have been published goes on, and any other waits for
-    /// its message to be delivered again.
-    pub(super) fn remember_copies(&mut self, generation: u64, now: Instant) {
-        for (number, copying) in &self.copying {
-            if copying.place.generation == generation {
-                let identity = copying.work.identity;
-                let before = Remembered::Copying(*number);
-                self.adoption.remember(identity, before, now);
-                if !copying.current.may_be_published() {
-                    copying.current.abort();
-                }
-            }
+    fn log_copy_failure(&self, number: u64, copying: &Copying, error: &BrokerError) {
+        let failures = copying.backoff.attempts() + 1;
+        if failures.is_power_of_two() {
+            let in_hand = self.book.copy(number);
+            warn!(
+                queue = %self.queue,
+                message_id = in_hand.and_then(|in_hand| in_hand.work.message_id()),
+                to = copying.copy.message.routing_key,
+                failures,
+                %error,
+                "a copy was not taken; its delivery is kept, and the copy tried again"
+            );
         }
-    }
-
-    /// Whether a delivery of the present channel waits for its copy.
-    pub(super) fn is_copying(&self) -> bool {
-        self.copying
-            .values()
-            .any(|copying| self.is_present(copying.place))
     }
 
     /// Gives up every copy that is not confirmed, and hands its delivery back.
     pub(super) fn give_up_copies(&mut self) {
-        let mut given_up = 0_u64;
         for (_, copying) in std::mem::take(&mut self.copying) {
             copying.current.abort();
             self.metrics.settling.copying.dec();
-            if self.is_present(copying.place) {
-                self.settle(copying.place.tag, &copying.work, Settlement::HandBack);
-                given_up += 1;
-            }
         }
+        let given_up = self.book.give_up_copies();
         if given_up > 0 {
             info!(
                 queue = %self.queue,
@@ -232,8 +235,5 @@ impl Task {
             );
         }
         self.metrics.unconfirmed.inc_by(given_up);
-        if let Some(drain) = &mut self.drain {
-            drain.unconfirmed += given_up;
-        }
     }
 }

@@ -5,43 +5,45 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
+use super::NodeState;
+use super::ages::PROVEN_AGE;
 use super::command::interruption;
-use super::run::Run;
-use super::task::{NodeState, Task};
+use super::task::{Mode, Task};
 use crate::config::QueueType;
-use crate::settlement::{Remembered, Settlement};
+use crate::settlement::RunEnd;
 
 /// How long cancelled handlers may take to let go before their deliveries are handed back regardless.
 const LET_GO_LIMIT: Duration = Duration::from_millis(200);
 /// How long what is handed back waits for handlers whose delivery was on hold when the drain began.
 const HOLD_ANSWER_LIMIT: Duration = Duration::from_millis(200);
 /// How long copies for retries and dead letters may take once nothing runs any more.
-const COPY_LIMIT: Duration = Duration::from_secs(2);
+const COPY_LIMIT: Duration = Duration::from_secs(6);
+const _: () = assert!(
+    COPY_LIMIT.as_millis() > PROVEN_AGE.as_millis(),
+    "a copy into a new queue must not be given up while it waits for the queue's age alone"
+);
 /// How long the last settlements may take to be written.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// How long the broker may take to answer the channel's close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// How many interrupted messages are named.
-const NAMED: usize = 100;
+pub(super) const NAMED: usize = 100;
 
 /// What a drain did to a node's deliveries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct NodeDrain {
-    /// Running at its beginning, and finished by their handlers.
+    /// Runs whose handlers decided during the drain.
     pub finished: u64,
-    /// Not started, and handed back.
+    /// Handed back: not started, or handed back by their handlers.
     pub handed_back: u64,
     /// Cut off at the deadline, and handed back.
     pub interrupted: u64,
-    /// Finished, but their settlement is not known to have arrived, or the broker did not take their copy in time
-    /// and they were handed back.
+    /// Outcomes whose settlement was not written, or was written during the drain without proof that it arrived.
     pub unconfirmed: u64,
-    /// Message ids of the first interrupted messages; `<queue>#<delivery tag>` where one has none.
+    /// Message ids of the first interrupted messages; `<queue>#<delivery tag>` for those without one.
     pub interrupted_ids: Vec<String>,
     /// How long each step took.
     pub steps: StepTimes,
-    /// Settled on the present channel since the drain began, without proof that it arrived.
-    pub(crate) unproven: u64,
 }
 
 /// How long the steps of a drain took.
@@ -74,19 +76,6 @@ impl StepTimes {
 }
 
 impl NodeDrain {
-    /// The channel is lost: what was settled on it since the drain began may not have arrived.
-    /// How much that is.
-    pub(super) fn channel_lost(&mut self) -> u64 {
-        let unproven = std::mem::take(&mut self.unproven);
-        self.unconfirmed += unproven;
-        unproven
-    }
-
-    /// An outcome that could not be settled can be now.
-    pub(super) fn adopted(&mut self) {
-        self.unconfirmed = self.unconfirmed.saturating_sub(1);
-    }
-
     /// Adds another node's drain to this one.
     #[must_use]
     pub(crate) fn and(mut self, other: Self) -> Self {
@@ -102,18 +91,20 @@ impl NodeDrain {
 }
 
 impl Task {
-    /// Stops in order. The order is the product:
+    /// Stops in order, steps 2 to 6 of the worker's drain:
     ///
     /// 2. cancel the consumer, so that nothing new comes;
     /// 3. hand back what has not started;
-    /// 4. let finish what runs, and settle it;
+    /// 4. let what runs finish, and settle it;
     /// 5. at the deadline interrupt the rest, and hand it back;
-    /// 6. write the last settlements and close the channel: its close-ok proves that they arrived.
+    /// 6. write the last settlements and close the channel; its close-ok proves that they arrived.
     ///
     /// A queue with a single active consumer is not cancelled: a successor would start while the last
     /// delivery still runs here. It goes over to the successor when the channel closes.
     pub(super) async fn drain(mut self) -> NodeDrain {
-        self.drain = Some(NodeDrain::default());
+        self.mode = Mode::Draining;
+        self.drain_trigger.begin(self.commands.borrow().deadline());
+        self.book.begin_drain();
         self.line.close();
         self.finish_opening().await;
         self.stop_intake();
@@ -142,13 +133,19 @@ impl Task {
         self.close().await;
         steps.settle = clock.lap();
 
-        let mut drain = self.drain.take().unwrap_or_default();
-        drain.steps = steps;
-        drain
+        let tally = self.book.tally();
+        NodeDrain {
+            finished: tally.finished,
+            handed_back: tally.handed_back,
+            interrupted: tally.interrupted,
+            unconfirmed: tally.unconfirmed,
+            interrupted_ids: self.interrupted_ids,
+            steps,
+        }
     }
 
     fn runs_on_hold(&self) -> Vec<u64> {
-        let on_hold = self.running.iter().filter(|(_, run)| run.on_hold);
+        let on_hold = self.runs.iter().filter(|(_, run)| run.on_hold);
         on_hold.map(|(number, _)| *number).collect()
     }
 
@@ -157,7 +154,7 @@ impl Task {
     async fn holds_answered(&mut self, runs: &[u64]) {
         let limit = self.commands.borrow().within(HOLD_ANSWER_LIMIT);
         let answered = async {
-            while runs.iter().any(|run| self.running.contains_key(run)) {
+            while runs.iter().any(|run| self.runs.contains_key(run)) {
                 self.turn().await;
             }
         };
@@ -167,7 +164,7 @@ impl Task {
 
     async fn finish_running(&mut self) {
         let mut interruption = std::pin::pin!(interruption(self.commands.clone()));
-        while !self.running.is_empty() {
+        while !self.runs.is_empty() {
             tokio::select! {
                 biased;
                 () = &mut interruption => return,
@@ -177,14 +174,14 @@ impl Task {
         }
     }
 
-    /// Retries and dead letters are not done before the broker has their copies. One that does not take them
-    /// (an alarm, a full queue) may not hold up the drain: the deliveries are handed back then.
+    /// Retries and dead letters are not done before the broker has their copies. A broker that does not take them
+    /// (an alarm, a full queue) does not hold up the drain: the deliveries are handed back then.
     async fn finish_copies(&mut self) {
-        if self.is_copying() && self.running.is_empty() {
+        if self.book.is_copying() && self.runs.is_empty() {
             let limit = self.commands.borrow().within(COPY_LIMIT);
             let mut interruption = std::pin::pin!(interruption(self.commands.clone()));
             let mut limit = std::pin::pin!(tokio::time::sleep(limit));
-            while self.is_copying() {
+            while self.book.is_copying() {
                 tokio::select! {
                     biased;
                     () = &mut interruption => break,
@@ -196,57 +193,37 @@ impl Task {
     }
 
     async fn interrupt(&mut self) {
-        if self.running.is_empty() {
+        if self.runs.is_empty() {
             return;
         }
-        for run in self.running.values() {
+        for run in self.runs.values() {
             run.abort.abort();
         }
         let limit = self.commands.borrow().within(LET_GO_LIMIT);
         let let_go = async {
-            while !self.running.is_empty() {
+            while !self.runs.is_empty() {
                 self.turn().await;
             }
         };
         if timeout(limit, let_go).await.is_err() {
             warn!(
                 queue = %self.queue,
-                running = self.running.len(),
+                running = self.runs.len(),
                 "handlers ignore that they are cancelled; their deliveries are handed back all the same"
             );
         }
-        for (number, run) in std::mem::take(&mut self.running) {
+        for (number, run) in std::mem::take(&mut self.runs) {
             self.run_is_over(number, &run);
-            self.interrupted(number, &run);
-        }
-    }
-
-    /// Hands back a delivery whose run was cut off.
-    pub(super) fn interrupted(&mut self, number: u64, run: &Run) {
-        self.metrics.interrupted.inc();
-        let message_id = run.work.message_id().map(str::to_owned);
-        let id = message_id.unwrap_or_else(|| format!("{}#{}", self.queue, run.place.tag));
-        warn!(queue = %self.queue, message_id = id, ran = ?run.started.elapsed(), "interrupted");
-        if let Some(drain) = &mut self.drain {
-            drain.interrupted += 1;
-            if drain.interrupted_ids.len() < NAMED {
-                drain.interrupted_ids.push(id);
-            }
-        }
-        if self.is_present(run.place) {
-            self.settle(run.place.tag, &run.work, Settlement::HandBack);
-        } else {
-            let running = Remembered::Running(number);
-            self.adoption.forget(run.work.identity, &running);
+            self.end_run(number, &run, RunEnd::Cancelled);
         }
     }
 
     /// Waits until everything decided is written, within bounds.
-    async fn written(&mut self) {
+    pub(super) async fn written(&mut self) {
         let limit = self.commands.borrow().within(FLUSH_LIMIT);
         let written = async {
             self.flush();
-            while self.channel.is_some() && (!self.writes.is_empty() || self.ledger.has_decided()) {
+            while self.channel.is_some() && (!self.writes.is_empty() || self.book.decided() > 0) {
                 self.turn().await;
             }
         };
@@ -269,10 +246,11 @@ impl Task {
             Ok(())
         };
         let limit = self.commands.borrow().within(CLOSE_LIMIT);
-        // Its close-ok proves nothing where the queue has not answered before.
+        // If the queue has not answered before, close-ok proves nothing.
         let closed = channel.close(limit).await.and(passed_on);
-        let unstarted = self.line.empty().len() as u64;
-        self.metrics.handed_back.inc_by(unstarted);
+        let unstarted = self.line.empty().len() + self.in_place.empty().len();
+        self.metrics.handed_back.inc_by(unstarted as u64);
+        self.book.handed_back_by_close(unstarted as u64);
         if let Err(error) = &closed {
             warn!(
                 queue = %self.queue,
@@ -280,14 +258,7 @@ impl Task {
                 "the channel did not close in order: the last settlements may not have arrived"
             );
         }
-        let Some(drain) = &mut self.drain else { return };
-        drain.handed_back += unstarted;
-        match closed {
-            Ok(()) => drain.unproven = 0,
-            Err(_) => {
-                self.metrics.unconfirmed.inc_by(drain.channel_lost());
-            }
-        }
+        self.channel_ended(closed.is_ok());
     }
 }
 

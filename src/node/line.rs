@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::command::Command;
-use super::run::{ChannelTag, Work};
+use crate::settlement::{ChannelTag, Work};
 
 /// A delivery that waits for a slot.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
     use bytes::Bytes;
     use jiff::Timestamp;
     use tokio::time::Instant;
@@ -130,7 +130,8 @@ mod tests {
     use crate::retry::receive;
     use crate::settlement::Identity;
 
-    fn waiting(tag: u64) -> Waiting {
+    /// A delivery in line.
+    pub(crate) fn waiting(tag: u64) -> Waiting {
         let delivery = Delivery {
             queue: "orders".into(),
             exchange: String::new(),
@@ -150,6 +151,12 @@ mod tests {
             },
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::waiting;
+    use super::*;
 
     fn line(command: Command) -> (watch::Sender<Command>, Line) {
         let (sender, commands) = watch::channel(command);

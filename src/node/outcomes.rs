@@ -1,16 +1,20 @@
 //! From a handler's outcome to its settlement.
 
+use std::time::Duration;
+
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::drain::NAMED;
 use super::line::Waiting;
-use super::run::{Completion, Next, Run, RunEnd, RunEvent, Work};
+use super::run::{Completion, Next, Run, RunEvent};
 use super::task::Task;
-use crate::delivery::Delivery;
-use crate::handler::Outcome;
+use crate::handler::{Outcome, Reason};
 use crate::retry::{Target, Why};
-use crate::settlement::{Case, Decision, Remembered, Settlement, decide};
+use crate::settlement::{
+    ChannelTag, Decision, DecisionInput, Ended, RunEnd, Settlement, Work, decide,
+};
 
 impl Task {
     pub(super) fn run_event(&mut self, event: RunEvent) {
@@ -22,7 +26,7 @@ impl Task {
     }
 
     fn set_on_hold(&mut self, number: u64, on_hold: bool) {
-        let Some(run) = self.running.get_mut(&number) else {
+        let Some(run) = self.runs.get_mut(&number) else {
             // It was interrupted, and counted then.
             return;
         };
@@ -39,7 +43,7 @@ impl Task {
     }
 
     fn complete(&mut self, completion: Completion) {
-        let Some(run) = self.running.remove(&completion.run) else {
+        let Some(run) = self.runs.remove(&completion.run) else {
             // It was interrupted, and settled then.
             return;
         };
@@ -50,42 +54,7 @@ impl Task {
         self.metrics
             .handler
             .observe(run.started.elapsed().as_secs_f64());
-        let (outcome, decided) = match completion.end {
-            RunEnd::Decided(outcome) => (outcome, true),
-            RunEnd::Failed(outcome) => (outcome, false),
-            RunEnd::Cancelled => {
-                self.interrupted(completion.run, &run);
-                return;
-            }
-        };
-        self.log(&outcome, run.work.delivery());
-        if outcome == Outcome::HandBack {
-            self.handed_back_by_handler(completion.run, run);
-            return;
-        }
-        if let Some(drain) = &mut self.drain
-            && decided
-        {
-            drain.finished += 1;
-        }
-        if self.is_present(run.place) {
-            let runs = run.work.delivery().attempt;
-            self.follow(run.place.tag, run.work, outcome, runs);
-            return;
-        }
-        info!(
-            queue = %self.queue,
-            message_id = run.work.message_id(),
-            outcome = outcome.as_str(),
-            "its channel is gone: the outcome is remembered until the broker delivers the message again"
-        );
-        self.metrics.unconfirmed.inc();
-        if let Some(drain) = &mut self.drain {
-            drain.unconfirmed += 1;
-        }
-        let before = Remembered::Running(completion.run);
-        let decided = Remembered::Decided(outcome);
-        self.adoption.replace(run.work.identity, &before, decided);
+        self.end_run(completion.run, &run, completion.end);
     }
 
     /// The figures of a run that is over.
@@ -97,18 +66,37 @@ impl Task {
         }
     }
 
-    /// A handler has decided nothing: the message goes back to its place.
-    fn handed_back_by_handler(&mut self, number: u64, run: Run) {
-        self.metrics.handed_back.inc();
-        if let Some(drain) = &mut self.drain {
-            drain.handed_back += 1;
-        }
-        if self.is_present(run.place) {
-            self.settle(run.place.tag, &run.work, Settlement::HandBack);
-        } else {
-            // The broker has it back already.
-            let running = Remembered::Running(number);
-            self.adoption.forget(run.work.identity, &running);
+    pub(super) fn end_run(&mut self, number: u64, run: &Run, end: RunEnd) {
+        let ended = self.book.end_run(number, end, Instant::now());
+        match ended.expect("the book has every run") {
+            Ended::Follow(in_hand, outcome) => {
+                let runs = in_hand.work.delivery().attempt;
+                self.follow(in_hand.place, in_hand.work, outcome, runs);
+            }
+            Ended::Remembered(in_hand, outcome) => {
+                info!(
+                    queue = %self.queue,
+                    message_id = in_hand.work.message_id(),
+                    outcome = outcome.as_str(),
+                    "its channel is gone: the outcome is remembered until the broker delivers the message again"
+                );
+                self.metrics.unconfirmed.inc();
+            }
+            Ended::HandedBack(in_hand) => {
+                let message_id = in_hand.work.message_id();
+                debug!(queue = %self.queue, message_id, "handed back by its handler");
+                self.metrics.handed_back.inc();
+            }
+            Ended::Interrupted(in_hand) => {
+                let id = in_hand.work.message_id().map(str::to_owned);
+                let id = id.unwrap_or_else(|| format!("{}#{}", self.queue, in_hand.place.tag));
+                let ran = run.started.elapsed();
+                warn!(queue = %self.queue, message_id = id, ?ran, "interrupted");
+                self.metrics.interrupted.inc();
+                if self.interrupted_ids.len() < NAMED {
+                    self.interrupted_ids.push(id);
+                }
+            }
         }
     }
 
@@ -116,49 +104,25 @@ impl Task {
     fn went_on(&mut self, next: Next, abort: AbortHandle) {
         self.metrics.run_began(next.run);
         let Waiting { place, work } = next.waiting;
-        if !self.is_present(place) {
-            // Its channel was lost in between; what was running then is remembered already.
-            let running = Remembered::Running(next.run);
-            self.adoption
-                .remember(work.identity, running, Instant::now());
-        }
+        self.book.begin_run(next.run, place, work, Instant::now());
         let run = Run {
-            place,
-            work,
             started: next.started,
             on_hold: false,
             abort,
         };
-        self.running.insert(next.run, run);
-    }
-
-    pub(super) fn log(&self, outcome: &Outcome, delivery: &Delivery) {
-        let message_id = delivery.properties.message_id.as_deref();
-        match outcome {
-            Outcome::Done => debug!(queue = %self.queue, message_id, "done"),
-            Outcome::HandBack => {
-                debug!(queue = %self.queue, message_id, "handed back by its handler")
-            }
-            Outcome::Retry { reason, error, .. } => {
-                let reason = reason.as_str();
-                warn!(queue = %self.queue, message_id, attempt = delivery.attempt, reason, error, "retry");
-            }
-            Outcome::Dead { reason, error } => {
-                let reason = reason.as_str();
-                warn!(queue = %self.queue, message_id, attempt = delivery.attempt, reason, error, "dead");
-            }
-        }
+        self.runs.insert(next.run, run);
     }
 
     /// Does what follows from an outcome of a delivery of the present channel, and counts it. `runs`: how many
     /// times the message has been run.
-    pub(super) fn follow(&mut self, tag: u64, work: Work, outcome: Outcome, runs: u32) {
-        let case = Case {
+    pub(super) fn follow(&mut self, place: ChannelTag, work: Work, outcome: Outcome, runs: u32) {
+        let input = DecisionInput {
             attempt: runs,
             max_attempts: self.settings.retry.max_attempts,
             delayed_by_broker: self.delayed_by_broker,
         };
-        match decide(outcome, case) {
+        let failure = failure(&outcome);
+        match decide(outcome, input) {
             Decision::Settle(settlement) => {
                 match settlement {
                     Settlement::Ack => &self.metrics.done,
@@ -166,7 +130,18 @@ impl Task {
                     Settlement::HandBack => &self.metrics.handed_back,
                 }
                 .inc();
-                self.settle(tag, &work, settlement);
+                if settlement == Settlement::Ack {
+                    debug!(queue = %self.queue, message_id = work.message_id(), "done");
+                }
+                if let Some((reason, error)) = failure {
+                    let why = Why {
+                        reason,
+                        error,
+                        attempts: runs,
+                    };
+                    self.log_failure(&work, &why, Some(None));
+                }
+                self.book.settle(place.tag, &work, settlement);
             }
             Decision::Copy { to, reason, error } => {
                 let why = Why {
@@ -175,57 +150,59 @@ impl Task {
                     attempts: runs,
                 };
                 let (target, why) = self.unless_expired(&work, self.target(to, runs), why);
-                match target {
-                    Target::Delay { .. } => &self.metrics.retried,
-                    Target::Dead { .. } => &self.metrics.dead,
-                }
-                .inc();
-                self.copy(tag, work, target, &why);
+                self.retry_or_bury(place, work, target, why);
             }
         }
     }
 
-    /// Decides what the broker is told about a delivery of the present channel, and about the twins that wait
-    /// for it.
-    pub(super) fn settle(&mut self, tag: u64, work: &Work, settlement: Settlement) {
-        self.decide(tag, settlement);
-        self.unproven
-            .decided((settlement == Settlement::Ack).then_some(work.identity));
-        if work.received.copy.is_none() {
-            return;
-        }
-        let copy = work.identity;
-        let (twins, fate) = match settlement {
-            Settlement::Ack => (self.copies.finish(copy), Settlement::Ack),
-            Settlement::HandBack | Settlement::Return => {
-                (self.copies.hand_back(copy), Settlement::HandBack)
+    /// Logs and counts what became of a failed run, and starts its copy on its way.
+    fn retry_or_bury(&mut self, place: ChannelTag, work: Work, target: Target, why: Why) {
+        match target {
+            Target::Delay { step, .. } => {
+                self.log_failure(&work, &why, Some(Some(step)));
+                self.metrics.retried.inc();
             }
-        };
-        for twin in twins {
-            self.decide(twin, fate);
-            self.unproven.decided(None);
+            Target::Dead { .. } => {
+                self.log_failure(&work, &why, None);
+                self.metrics.dead.inc();
+            }
         }
+        self.copy(place, work, target, why);
     }
 
-    fn decide(&mut self, tag: u64, settlement: Settlement) {
-        if let Some(drain) = &mut self.drain {
-            drain.unproven += 1;
+    /// Logs a failed run. `retry`: whether another follows, and after which delay, if the worker knows it.
+    fn log_failure(&self, work: &Work, why: &Why, retry: Option<Option<Duration>>) {
+        let message_id = work.message_id();
+        let (run, of) = (why.attempts, self.settings.retry.max_attempts);
+        let (reason, error) = (why.reason.as_str(), &why.error);
+        let queue = &self.queue;
+        match retry {
+            Some(delay) => {
+                let delay = delay.map(tracing::field::debug);
+                warn!(%queue, message_id, run, of, reason, error, delay, "retry");
+            }
+            None => warn!(%queue, message_id, run, of, reason, error, "dead"),
         }
-        self.ledger
-            .decide(tag, settlement)
-            .expect("each delivery of the present channel is decided once");
     }
 
     /// Decides to hand back every delivery that has not started.
     pub(super) fn hand_back_unstarted(&mut self) {
-        for Waiting { place, work } in self.line.empty() {
+        let waiting = self.line.empty().into_iter().chain(self.in_place.empty());
+        for Waiting { place, work } in waiting {
             self.metrics.handed_back.inc();
-            if let Some(drain) = &mut self.drain {
-                drain.handed_back += 1;
-            }
-            self.settle(place.tag, &work, Settlement::HandBack);
+            self.book.hand_back(place.tag, &work);
         }
         self.gathering = false;
         self.flush();
+    }
+}
+
+/// The reason and the error of an outcome that is a failure.
+fn failure(outcome: &Outcome) -> Option<(Reason, String)> {
+    match outcome {
+        Outcome::Done | Outcome::HandBack => None,
+        Outcome::Retry { reason, error, .. } | Outcome::Dead { reason, error } => {
+            Some((*reason, error.clone()))
+        }
     }
 }

@@ -17,8 +17,7 @@ use super::slots::Slot;
 use crate::delivery::Delivery;
 use crate::handler::{AnyHandler, Context, Outcome, Reason, Shortages};
 use crate::lifecycle::DrainSignal;
-use crate::retry::Received;
-use crate::settlement::Identity;
+use crate::settlement::{RunEnd, Work};
 
 /// What a run tells the node's task.
 #[derive(Debug)]
@@ -42,17 +41,6 @@ pub(crate) struct Completion {
     pub next: Option<Next>,
 }
 
-/// How a run ended.
-#[derive(Debug)]
-pub(crate) enum RunEnd {
-    /// Its handler decided.
-    Decided(Outcome),
-    /// Its handler panicked, or took longer than the time-out; this outcome follows.
-    Failed(Outcome),
-    /// It was cancelled before it decided.
-    Cancelled,
-}
-
 /// A run that follows another in its slot.
 #[derive(Debug)]
 pub(crate) struct Next {
@@ -64,45 +52,9 @@ pub(crate) struct Next {
     pub started: Instant,
 }
 
-/// A delivery's place: its tag means nothing but on the channel of its generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ChannelTag {
-    /// The channel.
-    pub generation: u64,
-    /// The tag.
-    pub tag: u64,
-}
-
-/// A delivery to work on.
-#[derive(Debug, Clone)]
-pub(crate) struct Work {
-    /// What arrived.
-    pub received: Received,
-    /// Which message it is.
-    pub identity: Identity,
-    /// When it arrived.
-    pub arrived: Instant,
-}
-
-impl Work {
-    /// The message.
-    pub(crate) fn delivery(&self) -> &Arc<Delivery> {
-        &self.received.delivery
-    }
-
-    /// The message's id.
-    pub(crate) fn message_id(&self) -> Option<&str> {
-        self.received.delivery.properties.message_id.as_deref()
-    }
-}
-
 /// A run that has not reported yet.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// The delivery that its outcome settles: the one that began it, or one that was adopted since.
-    pub place: ChannelTag,
-    /// What it works on.
-    pub work: Work,
     /// When it began.
     pub started: Instant,
     /// Whether it has given its slot back for a while.
@@ -163,7 +115,6 @@ impl Drop for Guard {
 /// Everything a run needs.
 pub(crate) struct Start {
     pub run: u64,
-    pub place: ChannelTag,
     pub work: Work,
     pub slot: Slot,
     pub lease: Lease,
@@ -207,8 +158,6 @@ pub(crate) fn start(start: Start, runtime: &Handle) -> Run {
         }
     });
     Run {
-        place: start.place,
-        work: start.work,
         started: Instant::now(),
         on_hold: false,
         abort: task.abort_handle(),

@@ -1,13 +1,12 @@
 //! A drain whose channel was lost: its last deliveries are taken back from the broker, to settle them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
-use super::opening::open;
-use super::task::{NodeState, Task};
+use super::NodeState;
+use super::task::Task;
 use crate::wait;
 
 /// How long the broker may take to give the deliveries again; most go to other workers at once.
@@ -21,12 +20,12 @@ impl Task {
     /// Whether something is left to do for messages that the broker has again: runs that go on, outcomes that
     /// are decided.
     fn is_owing(&self) -> bool {
-        self.channel.is_none() && !self.single_active_consumer && self.adoption.owed() > 0
+        self.channel.is_none() && !self.single_active_consumer && self.book.owed() > 0
     }
 
-    /// Consumes once more for each new connection while something is left to be settled, no longer than it
-    /// takes to get those messages back; whatever else comes is handed back untouched. Returns at once
-    /// where there is nothing to do.
+    /// Consumes once more for each new connection while something is left to be settled, for as long as it
+    /// takes to get those messages back. Whatever else comes is handed back untouched. Returns at once
+    /// if there is nothing to do.
     ///
     /// A queue with a single active consumer is left alone: its next consumer has it already.
     pub(super) async fn take_back(&mut self) {
@@ -38,15 +37,8 @@ impl Task {
             return;
         }
         self.taken_back_on = Some(link.generation());
-        let owed = self.adoption.owed();
-        let settings = Arc::clone(&self.settings);
-        let opening = open(
-            link,
-            settings,
-            Arc::clone(&self.queue),
-            self.consumer_tag.clone(),
-            self.queue_type,
-        );
+        let owed = self.book.owed();
+        let opening = self.open_channel(link);
         match self.unless_interrupted(OPENING_LIMIT, opening).await {
             Some(Ok(opened)) => self.opened(Ok(opened)),
             Some(Err(error)) => {
@@ -58,7 +50,7 @@ impl Task {
         self.state.send_replace(NodeState::Draining);
         let limit = self.commands.borrow().within(WINDOW);
         let adopted = async {
-            while self.is_consuming() && self.adoption.owed() > 0 {
+            while self.is_consuming() && self.book.owed() > 0 {
                 self.turn().await;
             }
         };
@@ -70,12 +62,12 @@ impl Task {
         info!(
             queue = %self.queue,
             owed,
-            left = self.adoption.owed(),
+            left = self.book.owed(),
             "the connection is back: the last deliveries were asked for"
         );
     }
 
-    /// Nothing runs any more: waits a little for a connection where an outcome is left to be settled.
+    /// Nothing runs any more: waits a little for a connection if an outcome is left to be settled.
     pub(super) async fn settle_owed(&mut self) {
         let limit = self.commands.borrow().within(CONNECTION_LIMIT);
         let end = Instant::now() + limit;

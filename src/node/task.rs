@@ -9,38 +9,36 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::command::Command;
 use super::copier::Copier;
 use super::copying::{Copied, Copying};
+use super::in_place::InPlace;
 use super::line::Line;
 use super::opening::{Opened, Opening};
 use super::run::{Run, RunEvent};
 use super::slots::{Slot, SlotPool};
-use super::{NodeDrain, NodeParts};
+use super::{NodeDrain, NodeParts, NodeState};
 use crate::broker::{Backoff, BrokerError, ConsumeChannel, Intake, Link, SessionState, Write};
 use crate::config::{NodeSettings, QueueType};
 use crate::handler::AnyHandler;
-use crate::lifecycle::DrainSignal;
+use crate::lifecycle::{DrainSignal, DrainTrigger};
 use crate::metrics::NodeMetrics;
-use crate::settlement::{Adoption, Backlog, Call, Copies, Ledger, Pace, Unproven};
+use crate::settlement::{Backlog, Book, Call, Pace};
 use crate::wait;
 
 /// How many messages of lost channels are remembered, beside twice the prefetch.
 const REMEMBERED: usize = 256;
 
-/// How a node is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NodeState {
-    /// On the way to its first consumer, or to another after a loss.
-    Opening,
-    /// Consuming.
-    Consuming,
-    /// Not consuming, by command.
+/// What the node does, from when it acts on a command: the command itself may have changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It consumes, or tries to.
+    Running,
+    /// It consumes nothing.
     Paused,
-    /// The broker refuses its queue, and it has never consumed. It tries again, with backoff.
-    Refused(BrokerError),
-    /// Stopping in order.
+    /// It stops in order.
     Draining,
 }
 
@@ -49,12 +47,18 @@ pub(super) struct Task {
     pub(super) queue: Arc<str>,
     pub(super) handler: AnyHandler,
     pub(super) slots: SlotPool,
-    pub(super) consumer_tag: String,
+    /// The worker's id.
+    pub(super) worker: String,
+    /// How many channels were opened; it tells their consumers apart.
+    pub(super) opened_channels: u64,
     pub(super) session: watch::Receiver<SessionState>,
     pub(super) metrics: NodeMetrics,
+    /// Tells handlers that this node drains: with its worker, or alone.
+    pub(super) drain_trigger: DrainTrigger,
     pub(super) drain_signal: DrainSignal,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) commands: watch::Receiver<Command>,
+    pub(super) mode: Mode,
     pub(super) state: watch::Sender<NodeState>,
     pub(super) events_sender: mpsc::UnboundedSender<RunEvent>,
     pub(super) events: mpsc::UnboundedReceiver<RunEvent>,
@@ -70,20 +74,17 @@ pub(super) struct Task {
     /// Whether the queue delays and counts what is rejected.
     pub(super) delayed_by_broker: bool,
 
-    pub(super) ledger: Ledger,
-    /// How many deliveries of the present channel the broker lets be unsettled.
-    pub(super) window: u64,
-    /// What was settled on the present channel and may not have arrived.
-    pub(super) unproven: Unproven,
-    /// What was lost with earlier channels and may be delivered again.
-    pub(super) adoption: Adoption,
-    /// Copies that came.
-    pub(super) copies: Copies,
+    /// Everything that the node has in hand.
+    pub(super) book: Book,
     pub(super) line: Arc<Line>,
-    pub(super) running: HashMap<u64, Run>,
+    pub(super) runs: HashMap<u64, Run>,
+    /// Messages that wait for another run without a copy.
+    pub(super) in_place: InPlace,
     pub(super) waiting: Option<Pin<Box<dyn Future<Output = Slot> + Send>>>,
     pub(super) copier: Copier,
-    /// Deliveries whose copies are on their way.
+    /// Declares the delay queues, once.
+    pub(super) preparing: Option<AbortOnDropHandle<()>>,
+    /// Copies on their way.
     pub(super) copying: HashMap<u64, Copying>,
     pub(super) next_copy: u64,
     pub(super) copied: FuturesUnordered<Copied>,
@@ -92,10 +93,14 @@ pub(super) struct Task {
     pub(super) calls: Vec<Call>,
     /// Whether settlements wait for others, so that all go back in the order of the queue.
     pub(super) gathering: bool,
+    /// Whether the channel is to be closed, because the broker cancelled its consumer.
+    pub(super) retiring: bool,
+    /// When the oldest of those runs began that went on when the broker cancelled the consumer.
+    pub(super) cancelled_while_running: Option<Instant>,
     /// The connection on which a drain has asked for its last deliveries.
     pub(super) taken_back_on: Option<u64>,
-    /// What the drain has come to; `None` before it.
-    pub(super) drain: Option<NodeDrain>,
+    /// Message ids of the first runs that were cut off.
+    pub(super) interrupted_ids: Vec<String>,
 }
 
 enum Happening {
@@ -106,6 +111,7 @@ enum Happening {
     Intake(Intake),
     Opened(Result<Box<Opened>, BrokerError>),
     Due,
+    InPlace,
     Flush,
     Link,
 }
@@ -120,22 +126,26 @@ impl Task {
         events: mpsc::UnboundedReceiver<RunEvent>,
     ) -> Self {
         let settings = Arc::new(parts.settings);
+        let drain_trigger = DrainTrigger::new();
         Self {
             queue: settings.queue.as_str().into(),
             single_active_consumer: settings.single_active_consumer,
             queue_type: None,
             delayed_by_broker: settings.delayed_retry,
-            adoption: Adoption::new(2 * usize::from(settings.prefetch) + REMEMBERED),
+            book: Book::new(2 * usize::from(settings.prefetch) + REMEMBERED),
             copier: Copier::new(Arc::clone(&settings), parts.publish),
             settings,
             handler: parts.handler,
             slots: parts.slots,
-            consumer_tag: parts.consumer_tag,
+            worker: parts.worker,
+            opened_channels: 0,
             session,
             metrics: parts.metrics,
-            drain_signal: parts.drain,
+            drain_signal: drain_trigger.signal(),
+            drain_trigger,
             runtime: parts.work,
             commands: commands.clone(),
+            mode: Mode::Running,
             state,
             events_sender,
             events,
@@ -144,22 +154,22 @@ impl Task {
             reopen_at: None,
             backoff: Backoff::default(),
             consumed_before: false,
-            ledger: Ledger::new(),
-            window: 0,
-            unproven: Unproven::new(),
-            copies: Copies::default(),
             line: Arc::new(Line::new(commands)),
-            running: HashMap::new(),
+            runs: HashMap::new(),
+            in_place: InPlace::default(),
             waiting: None,
             copying: HashMap::new(),
+            preparing: None,
             next_copy: 0,
             copied: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
             pace: Pace::default(),
             calls: Vec::new(),
             gathering: false,
+            retiring: false,
+            cancelled_while_running: None,
             taken_back_on: None,
-            drain: None,
+            interrupted_ids: Vec::new(),
         }
     }
 
@@ -186,6 +196,7 @@ impl Task {
                     },
                     () = self.turn() => {}
                 }
+                self.retire_channel().await;
                 if command == Command::Pause {
                     self.hand_over().await;
                 }
@@ -194,10 +205,11 @@ impl Task {
     }
 
     fn resume(&mut self) {
+        self.mode = Mode::Running;
         if matches!(*self.state.borrow(), NodeState::Refused(_)) {
             return;
         }
-        // The next turn seeks a consumer where there is none.
+        // If there is no consumer, the next turn seeks one.
         let state = if self.is_consuming() {
             NodeState::Consuming
         } else {
@@ -207,12 +219,13 @@ impl Task {
     }
 
     async fn pause(&mut self) {
+        self.mode = Mode::Paused;
         self.finish_opening().await;
         self.stop_intake();
         if !self.single_active_consumer {
             match self.cancel_consumer().await {
                 Ok(()) => self.hand_back_unstarted(),
-                // Its tag may be taken still, so that the channel cannot be consumed on again.
+                // Its consumer may still be there, so that the channel cannot be consumed on again.
                 Err(error) => self.lose(&error),
             }
         }
@@ -222,11 +235,10 @@ impl Task {
     /// In a pause a queue with a single active consumer goes over to another as in a drain: by the end of
     /// the channel, once nothing of it runs here.
     async fn hand_over(&mut self) {
-        let idle = self.running.is_empty() && self.copying.is_empty();
+        let idle = self.book.running().is_empty() && self.book.copying() == 0;
         if self.single_active_consumer && self.channel.is_some() && idle {
             self.stop_intake();
             self.close().await;
-            self.forget_channel();
         }
     }
 
@@ -237,8 +249,9 @@ impl Task {
             .is_some_and(ConsumeChannel::is_consuming)
     }
 
-    pub(super) fn is_running(&self) -> bool {
-        matches!(*self.commands.borrow(), Command::Run) && self.drain.is_none()
+    /// Whether deliveries may start: the node runs, and nothing else has been commanded since.
+    pub(super) fn may_start(&self) -> bool {
+        self.mode == Mode::Running && matches!(*self.commands.borrow(), Command::Run)
     }
 
     pub(super) fn link(&self) -> Option<Link> {
@@ -263,6 +276,7 @@ impl Task {
         self.start_ready();
         self.seek_consumer();
         let due = self.reopen_at;
+        let in_place = self.in_place.next();
         let consuming = self.is_consuming();
         let happening = tokio::select! {
             biased;
@@ -278,6 +292,7 @@ impl Task {
             opened = wait::some(self.opening.as_mut()) => Happening::Opened(opened),
             () = wait::changed(&mut self.session), if !consuming => Happening::Link,
             () = wait::reached(due) => Happening::Due,
+            () = wait::reached(in_place) => Happening::InPlace,
             () = wait::reached(flush_at) => Happening::Flush,
         };
         match happening {
@@ -302,6 +317,7 @@ impl Task {
                 self.opened(opened);
             }
             Happening::Due => self.reopen_at = None,
+            Happening::InPlace => self.run_in_place(),
         }
     }
 
@@ -309,20 +325,18 @@ impl Task {
     /// the next flush takes them together. A lone settlement, and one that lets the broker go on, is written at once;
     /// see [`Pace`]. Returns when to flush what has to wait for that.
     pub(super) fn flush(&mut self) -> Option<Instant> {
-        if self.gathering || !self.writes.is_empty() || !self.ledger.has_decided() {
+        if self.gathering || !self.writes.is_empty() || self.book.decided() == 0 {
             return None;
         }
         let now = Instant::now();
-        let wait = self
-            .is_running()
-            .then(|| self.pace.wait(self.backlog(), now));
+        let running = self.may_start();
+        let wait = running.then(|| self.pace.wait(self.backlog(), now));
         if let Some(at) = wait.flatten() {
             return Some(at);
         }
         let channel = self.channel.as_mut()?;
         self.pace.wrote(now);
-        self.ledger.next_batch(&mut self.calls);
-        self.unproven.flushed();
+        self.book.next_batch(&mut self.calls);
         #[expect(
             clippy::cast_precision_loss,
             reason = "a batch is far below 2^52 calls"
@@ -335,10 +349,10 @@ impl Task {
     }
 
     fn backlog(&self) -> Backlog {
-        let decided = self.ledger.decided();
+        let decided = self.book.decided();
         Backlog {
             decided,
-            unsettled: decided + self.ledger.open(),
+            unsettled: decided + self.book.open_deliveries(),
             prefetch: self.settings.prefetch.into(),
         }
     }

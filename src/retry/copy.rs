@@ -11,7 +11,7 @@ use super::receive::{is_counter, is_death};
 use super::seal::{Purpose, seal};
 use crate::delivery::{HeaderValue, Message, Properties, header};
 use crate::handler::Reason;
-use crate::status::wire::rfc3339;
+use crate::time::rfc3339;
 
 /// Where a copy goes, and when it may come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum Target {
 }
 
 impl Target {
-    const fn purpose(&self) -> Purpose {
+    pub(crate) const fn purpose(&self) -> Purpose {
         match self {
             Self::Delay { .. } => Purpose::Retry,
             Self::Dead { .. } => Purpose::Dead,

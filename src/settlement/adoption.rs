@@ -1,17 +1,16 @@
 //! What is remembered of messages whose channel was lost before their settlement was known to have arrived.
 //!
 //! # Which redelivery is which message
-//! The broker gives such a message to somebody again, marked as redelivered; when it comes back here, it is
+//! The broker gives such a message to a consumer again, marked as redelivered. If it comes back here, it is
 //! adopted: its run goes on, or its outcome is settled, and the handler does not run again.
 //!
-//! Two honest messages may look alike where they carry no id. Two rules keep both of them whole:
-//! - Only a redelivery is adopted, or a copy, which has an id of its own: a message that is delivered for the first time is
-//!   run, whatever it looks like.
-//! - Of a message without an id only that is remembered which certainly was not settled: a run that goes
-//!   on, an outcome that was never written. Then the broker still has a message for each memory, and which
-//!   of two equal messages takes which makes no difference: as many runs are settled as there are messages.
-//!   An acknowledgement that was written may have arrived; remembered, it might swallow an equal message
-//!   that nobody has run.
+//! Two different messages may look alike if they carry no id. Two rules keep both of them whole:
+//! - Only a redelivery is adopted, or a copy, which has an id of its own. A message that is delivered for the first time
+//!   is run, whatever it looks like.
+//! - For messages without an id we remember only what cannot have been settled: a run that goes on, an outcome that was
+//!   never written. Then the broker still has a message for each memory, and it makes no difference which of two equal
+//!   messages takes which: as many runs are settled as there are messages. An acknowledgement that was written may
+//!   have arrived. If we remembered it, it might swallow an equal message that nobody has run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,8 +22,8 @@ use super::Identity;
 use crate::handler::Outcome;
 use crate::retry::Pending;
 
-/// How long a message is remembered: its redelivery may have gone to another worker.
-pub(crate) const REMEMBERED_FOR: Duration = Duration::from_mins(15);
+/// How long a message is remembered once its work is over: its redelivery may have gone to another worker.
+const REMEMBERED_FOR: Duration = Duration::from_mins(15);
 
 /// What is known of a message that may be delivered again.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,8 +36,19 @@ pub(crate) enum Remembered {
     Decided(Outcome),
     /// This copy is to be published, and is not known to have been.
     Unpublished(Arc<Pending>),
-    /// All is done but for the acknowledgement.
-    Finished,
+    /// Only the acknowledgement is missing.
+    Finished(Acknowledgement),
+}
+
+/// What became of the acknowledgement of a finished message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acknowledgement {
+    /// It was not written: the broker has the message.
+    Unwritten,
+    /// It was written during the drain, and may have arrived.
+    WrittenInDrain,
+    /// It was written before, and may have arrived.
+    WrittenBefore,
 }
 
 impl Remembered {
@@ -49,22 +59,38 @@ impl Remembered {
             Self::Copying(_) => "copying",
             Self::Decided(_) => "decided",
             Self::Unpublished(_) => "unpublished",
-            Self::Finished => "finished",
+            Self::Finished(_) => "finished",
         }
     }
 
-    /// Whether work goes on that has bounds of its own.
+    /// Whether work goes on, which has limits of its own.
     const fn goes_on(&self) -> bool {
         matches!(self, Self::Running(_) | Self::Copying(_))
     }
 
-    /// The work that is going on comes first: it certainly has no settlement.
+    /// Whether the broker certainly has the message.
+    const fn is_owed(&self) -> bool {
+        !matches!(
+            self,
+            Self::Finished(Acknowledgement::WrittenInDrain | Acknowledgement::WrittenBefore)
+        )
+    }
+
+    /// Whether an outcome is decided whose settlement was not written, or was written during the drain without proof.
+    const fn is_unconfirmed(&self) -> bool {
+        !matches!(
+            self,
+            Self::Running(_) | Self::Finished(Acknowledgement::WrittenBefore)
+        )
+    }
+
+    /// Work that goes on comes first: it certainly has no settlement.
     const fn rank(&self) -> u8 {
         match self {
             Self::Running(_) => 0,
             Self::Copying(_) => 1,
             Self::Decided(_) | Self::Unpublished(_) => 2,
-            Self::Finished => 3,
+            Self::Finished(_) => 3,
         }
     }
 }
@@ -75,15 +101,19 @@ struct Entry {
     remembered: Remembered,
 }
 
-/// The messages of one node that may be delivered again. Bounded: the oldest are forgotten first.
+/// The messages of one node that may be delivered again.
+///
+/// Those whose work goes on are remembered for as long as it does; they are bounded by the work. The others are bounded
+/// by number and age: the oldest are forgotten first.
 #[derive(Debug)]
 pub(crate) struct Adoption {
     limit: usize,
-    /// How many are remembered whose work does not go on.
-    rest: usize,
     next: u64,
     entries: HashMap<Identity, Vec<Entry>>,
-    order: BTreeMap<u64, (Instant, Identity)>,
+    /// Those whose work is over, by number, with the time since when it is.
+    over: BTreeMap<u64, (Instant, Identity)>,
+    /// How many unconfirmed outcomes were forgotten.
+    forgotten: u64,
 }
 
 impl Adoption {
@@ -91,29 +121,38 @@ impl Adoption {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
-            rest: 0,
             next: 0,
             entries: HashMap::new(),
-            order: BTreeMap::new(),
+            over: BTreeMap::new(),
+            forgotten: 0,
         }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Remembered> {
+        let entries = self.entries.values().flatten();
+        entries.map(|entry| &entry.remembered)
     }
 
     /// How many messages are remembered.
     pub(crate) fn len(&self) -> usize {
-        self.order.len()
+        self.all().count()
     }
 
     /// How many messages are remembered that the broker certainly has: a run or copy goes on, or an outcome
     /// waits for them.
     pub(crate) fn owed(&self) -> usize {
-        let entries = self.entries.values().flatten();
-        let owed = entries.filter(|entry| entry.remembered != Remembered::Finished);
-        owed.count()
+        self.all().filter(|remembered| remembered.is_owed()).count()
+    }
+
+    /// How many outcomes are remembered that are not settled, and how many have been forgotten since the start.
+    pub(crate) fn unconfirmed(&self) -> (u64, u64) {
+        let unconfirmed = self.all().filter(|remembered| remembered.is_unconfirmed());
+        (unconfirmed.count() as u64, self.forgotten)
     }
 
     /// Whether nothing is remembered.
     pub(crate) fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.entries.is_empty()
     }
 
     /// Remembers a message.
@@ -121,8 +160,9 @@ impl Adoption {
         self.forget_old(now);
         let number = self.next;
         self.next += 1;
-        self.order.insert(number, (now, identity));
-        self.rest += usize::from(!remembered.goes_on());
+        if !remembered.goes_on() {
+            self.over.insert(number, (now, identity));
+        }
         let entry = Entry { number, remembered };
         self.entries.entry(identity).or_default().push(entry);
         self.forget_surplus();
@@ -136,70 +176,75 @@ impl Adoption {
             .iter()
             .min_by_key(|entry| (entry.remembered.rank(), entry.number))?
             .number;
-        self.order.remove(&best);
-        self.remove(identity, |entry| entry.number == best)
+        self.remove(identity, best)
     }
 
-    /// What was `before` is `after` from now on; where `before` is not remembered any more, nothing changes.
-    pub(crate) fn replace(&mut self, identity: Identity, before: &Remembered, after: Remembered) {
-        let entries = self.entries.get_mut(&identity);
-        let mut entries = entries.into_iter().flatten();
-        if let Some(entry) = entries.find(|entry| entry.remembered == *before) {
-            self.rest -= usize::from(!entry.remembered.goes_on());
-            self.rest += usize::from(!after.goes_on());
-            entry.remembered = after;
+    /// What was `before` is `after` from now on. Nothing changes if `before` is not remembered any more.
+    pub(crate) fn replace(
+        &mut self,
+        identity: Identity,
+        before: &Remembered,
+        after: Remembered,
+        now: Instant,
+    ) {
+        if let Some(number) = self.find(identity, before) {
+            self.remove(identity, number);
+            self.remember(identity, after, now);
         }
-        self.forget_surplus();
     }
 
-    /// Forgets what is `before`, as of something that will be done anew.
+    /// Forgets what is `before`: it will be done anew.
     pub(crate) fn forget(&mut self, identity: Identity, before: &Remembered) {
-        let entries = self.entries.get(&identity);
-        let mut entries = entries.into_iter().flatten();
-        let found = entries.find(|entry| entry.remembered == *before);
-        if let Some(number) = found.map(|entry| entry.number) {
-            self.order.remove(&number);
-            self.remove(identity, |entry| entry.number == number);
+        if let Some(number) = self.find(identity, before) {
+            self.remove(identity, number);
         }
+    }
+
+    /// A channel is there again: what is remembered may come back only now, so that its age counts from now.
+    pub(crate) fn restart_clock(&mut self, now: Instant) {
+        for (since, _) in self.over.values_mut() {
+            *since = now;
+        }
+    }
+
+    fn find(&self, identity: Identity, remembered: &Remembered) -> Option<u64> {
+        let entries = self.entries.get(&identity)?;
+        let found = entries
+            .iter()
+            .find(|entry| entry.remembered == *remembered)?;
+        Some(found.number)
     }
 
     fn forget_old(&mut self, now: Instant) {
-        while let Some(first) = self.order.first_entry()
-            && now.saturating_duration_since(first.get().0) > REMEMBERED_FOR
+        while let Some((&number, &(since, identity))) = self.over.first_key_value()
+            && now.saturating_duration_since(since) > REMEMBERED_FOR
         {
-            let (number, (_, identity)) = first.remove_entry();
-            self.remove(identity, |entry| entry.number == number);
+            self.forget_number(identity, number);
         }
     }
 
-    /// Forgets the oldest messages beyond the limit whose work is over: their redelivery is long overdue.
     fn forget_surplus(&mut self) {
-        while self.rest > self.limit {
-            let is_over = |number: u64, identity: &Identity| {
-                let entries = self.entries.get(identity);
-                let mut entries = entries.into_iter().flatten();
-                entries.any(|entry| entry.number == number && !entry.remembered.goes_on())
-            };
-            let oldest = self
-                .order
-                .iter()
-                .find(|(number, (_, identity))| is_over(**number, identity));
-            let Some((&number, &(_, identity))) = oldest else {
-                return;
-            };
-            self.order.remove(&number);
-            self.remove(identity, |entry| entry.number == number);
+        while self.over.len() > self.limit
+            && let Some((&number, &(_, identity))) = self.over.first_key_value()
+        {
+            self.forget_number(identity, number);
         }
     }
 
-    fn remove(&mut self, identity: Identity, which: impl Fn(&Entry) -> bool) -> Option<Remembered> {
+    fn forget_number(&mut self, identity: Identity, number: u64) {
+        let forgotten = self.remove(identity, number);
+        let unconfirmed = forgotten.is_some_and(|forgotten| forgotten.is_unconfirmed());
+        self.forgotten += u64::from(unconfirmed);
+    }
+
+    fn remove(&mut self, identity: Identity, number: u64) -> Option<Remembered> {
+        self.over.remove(&number);
         let entries = self.entries.get_mut(&identity)?;
-        let place = entries.iter().position(which)?;
+        let place = entries.iter().position(|entry| entry.number == number)?;
         let entry = entries.remove(place);
         if entries.is_empty() {
             self.entries.remove(&identity);
         }
-        self.rest -= usize::from(!entry.remembered.goes_on());
         Some(entry.remembered)
     }
 }
@@ -211,15 +256,18 @@ mod tests {
     use super::super::testing::identity;
     use super::*;
 
+    const FINISHED: Remembered = Remembered::Finished(Acknowledgement::WrittenBefore);
+
     #[tokio::test(start_paused = true)]
     async fn each_memory_serves_one_redelivery_and_work_that_goes_on_comes_first() {
         let now = Instant::now();
         let mut adoption = Adoption::new(10);
         let same = identity("tick");
-        adoption.remember(same, Remembered::Finished, now);
+        adoption.remember(same, FINISHED, now);
         adoption.remember(same, Remembered::Decided(Outcome::Done), now);
         adoption.remember(same, Remembered::Running(3), now);
         adoption.remember(same, Remembered::Running(4), now);
+        assert_eq!((adoption.len(), adoption.owed()), (4, 3));
         let mut taken = Vec::new();
         while let Some(remembered) = adoption.take(same, now) {
             taken.push(remembered);
@@ -228,10 +276,10 @@ mod tests {
             Remembered::Running(3),
             Remembered::Running(4),
             Remembered::Decided(Outcome::Done),
-            Remembered::Finished,
+            FINISHED,
         ];
         assert_eq!(taken, expected);
-        assert!(adoption.is_empty() && adoption.entries.is_empty());
+        assert!(adoption.is_empty() && adoption.over.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,8 +290,9 @@ mod tests {
         adoption.remember(one, Remembered::Running(1), now);
         adoption.remember(other, Remembered::Running(2), now);
         let decided = Remembered::Decided(Outcome::Done);
-        adoption.replace(one, &Remembered::Running(1), decided.clone());
+        adoption.replace(one, &Remembered::Running(1), decided.clone(), now);
         adoption.forget(other, &Remembered::Running(2));
+        assert_eq!(adoption.unconfirmed(), (1, 0));
         assert_eq!(adoption.take(one, now), Some(decided));
         assert_eq!(adoption.take(other, now), None);
     }
@@ -253,13 +302,32 @@ mod tests {
         let begin = Instant::now();
         let mut adoption = Adoption::new(2);
         for body in ["1", "2", "3"] {
-            adoption.remember(identity(body), Remembered::Finished, begin);
+            adoption.remember(identity(body), FINISHED, begin);
         }
         assert_eq!(adoption.len(), 2);
         assert_eq!(adoption.take(identity("1"), begin), None);
         let later = begin + REMEMBERED_FOR + Duration::from_secs(1);
         assert_eq!(adoption.take(identity("2"), later), None);
-        assert!(adoption.is_empty() && adoption.entries.is_empty());
+        assert!(adoption.is_empty() && adoption.over.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_or_is_being_copied_is_remembered_as_long_as_it_does() {
+        let begin = Instant::now();
+        let mut adoption = Adoption::new(1);
+        let (runs, copies, decided) = (identity("1"), identity("2"), identity("3"));
+        adoption.remember(runs, Remembered::Running(1), begin);
+        adoption.remember(copies, Remembered::Copying(1), begin);
+        let later = begin + REMEMBERED_FOR * 10;
+        adoption.remember(decided, Remembered::Running(2), later);
+        let outcome = Remembered::Decided(Outcome::Done);
+        adoption.replace(decided, &Remembered::Running(2), outcome.clone(), later);
+        assert_eq!(adoption.take(runs, later), Some(Remembered::Running(1)));
+        assert_eq!(adoption.take(copies, later), Some(Remembered::Copying(1)));
+        // Its age counts from the end of its run, and from the return of the channel.
+        let back = later + REMEMBERED_FOR;
+        adoption.restart_clock(back);
+        assert_eq!(adoption.take(decided, back + REMEMBERED_FOR), Some(outcome));
     }
 
     proptest! {
@@ -275,15 +343,14 @@ mod tests {
             for (body, remember) in steps {
                 let identity = identity(&body.to_string());
                 if remember {
-                    adoption.remember(identity, Remembered::Finished, now);
+                    adoption.remember(identity, FINISHED, now);
                     remembered += 1;
                 } else if adoption.take(identity, now).is_some() {
                     taken += 1;
                 }
                 prop_assert!(adoption.len() <= limit);
                 prop_assert!(taken <= remembered);
-                let entries: usize = adoption.entries.values().map(Vec::len).sum();
-                prop_assert_eq!(entries, adoption.len());
+                prop_assert_eq!(adoption.over.len(), adoption.len());
             }
         }
     }

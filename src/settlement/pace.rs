@@ -1,6 +1,6 @@
 //! When decisions are written to the broker. Pure.
 //!
-//! Whatever lets the broker go on, and whatever stands alone, is written at once. Only where handlers are faster than
+//! Whatever lets the broker go on, and whatever stands alone, is written at once. Only if handlers are faster than
 //! the broker, so that most of what it may send is on its way still, are writes a millisecond apart: each costs the broker
 //! more than the settling of a message does (see docs/performance.md, "Where the time goes").
 
@@ -41,7 +41,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Until when a write of what is decided has to wait; nothing where it is to be made now.
+    /// Until when a write of what is decided has to wait; nothing if it is to be made now.
     pub(crate) fn wait(&self, backlog: Backlog, now: Instant) -> Option<Instant> {
         let next = self.last? + SPACING;
         (next > now && !backlog.is_urgent()).then_some(next)

@@ -12,8 +12,8 @@ pub enum Decision {
     Settle(Settlement),
     /// Publish a copy, await the broker's confirm, and acknowledge then.
     Copy {
-        /// Where to.
-        to: Way,
+        /// Where it goes.
+        to: CopyTarget,
         /// The class of what went wrong.
         reason: Reason,
         /// What went wrong.
@@ -23,7 +23,7 @@ pub enum Decision {
 
 /// Where a copy goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum CopyTarget {
     /// To a delay queue, and from there back to its queue. The delay is the policy's, or not less than the one
     /// given.
     Retry(Option<Duration>),
@@ -33,7 +33,7 @@ pub enum Way {
 
 /// What the decision depends on beside the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Case {
+pub struct DecisionInput {
     /// Which run of the message it was; the first is 1.
     pub attempt: u32,
     /// How many runs there may be.
@@ -54,19 +54,19 @@ pub struct Case {
 /// | `dead` | copy to the dead letters, then ack | the message waits there for somebody to look at it |
 ///
 /// A copy is confirmed by the broker before the acknowledgement: until then, the delivery is kept.
-pub fn decide(outcome: Outcome, case: Case) -> Decision {
+pub fn decide(outcome: Outcome, input: DecisionInput) -> Decision {
     match outcome {
         Outcome::Done => Decision::Settle(Settlement::Ack),
         Outcome::HandBack => Decision::Settle(Settlement::HandBack),
-        Outcome::Retry { error, reason, .. } if case.attempt >= case.max_attempts => {
-            let runs = case.attempt;
+        Outcome::Retry { error, reason, .. } if input.attempt >= input.max_attempts => {
+            let runs = input.attempt;
             Decision::Copy {
-                to: Way::Dead,
+                to: CopyTarget::Dead,
                 reason,
-                error: format!("run {runs} of {} failed: {error}", case.max_attempts),
+                error: format!("run {runs} of {} failed: {error}", input.max_attempts),
             }
         }
-        Outcome::Retry { delay: None, .. } if case.delayed_by_broker => {
+        Outcome::Retry { delay: None, .. } if input.delayed_by_broker => {
             Decision::Settle(Settlement::Return)
         }
         Outcome::Retry {
@@ -74,12 +74,12 @@ pub fn decide(outcome: Outcome, case: Case) -> Decision {
             reason,
             error,
         } => Decision::Copy {
-            to: Way::Retry(delay),
+            to: CopyTarget::Retry(delay),
             reason,
             error,
         },
         Outcome::Dead { reason, error } => Decision::Copy {
-            to: Way::Dead,
+            to: CopyTarget::Dead,
             reason,
             error,
         },
@@ -90,13 +90,13 @@ pub fn decide(outcome: Outcome, case: Case) -> Decision {
 mod tests {
     use super::*;
 
-    const FIRST: Case = Case {
+    const FIRST: DecisionInput = DecisionInput {
         attempt: 1,
         max_attempts: 3,
         delayed_by_broker: false,
     };
 
-    fn copy(to: Way, reason: Reason, error: &str) -> Decision {
+    fn copy(to: CopyTarget, reason: Reason, error: &str) -> Decision {
         Decision::Copy {
             to,
             reason,
@@ -107,9 +107,9 @@ mod tests {
     #[test]
     fn done_is_acknowledged() {
         for attempt in [1, 3, 9] {
-            let case = Case { attempt, ..FIRST };
+            let input = DecisionInput { attempt, ..FIRST };
             assert_eq!(
-                decide(Outcome::Done, case),
+                decide(Outcome::Done, input),
                 Decision::Settle(Settlement::Ack)
             );
         }
@@ -118,46 +118,46 @@ mod tests {
     #[test]
     fn what_is_not_decided_goes_back_even_in_the_last_run() {
         for attempt in [1, 3, 9] {
-            let case = Case { attempt, ..FIRST };
+            let input = DecisionInput { attempt, ..FIRST };
             let expected = Decision::Settle(Settlement::HandBack);
-            assert_eq!(decide(Outcome::HandBack, case), expected);
+            assert_eq!(decide(Outcome::HandBack, input), expected);
         }
     }
 
     #[test]
     fn a_retry_waits_in_a_delay_queue() {
-        let expected = copy(Way::Retry(None), Reason::Handler, "no");
+        let expected = copy(CopyTarget::Retry(None), Reason::Handler, "no");
         assert_eq!(decide(Outcome::retry("no"), FIRST), expected);
         let minute = Duration::from_mins(1);
-        let expected = copy(Way::Retry(Some(minute)), Reason::Handler, "no");
+        let expected = copy(CopyTarget::Retry(Some(minute)), Reason::Handler, "no");
         assert_eq!(decide(Outcome::retry_after(minute, "no"), FIRST), expected);
     }
 
     #[test]
     fn a_queue_that_delays_takes_back_what_names_no_delay() {
-        let case = Case {
+        let input = DecisionInput {
             delayed_by_broker: true,
             ..FIRST
         };
         let expected = Decision::Settle(Settlement::Return);
-        assert_eq!(decide(Outcome::retry("no"), case), expected);
+        assert_eq!(decide(Outcome::retry("no"), input), expected);
         let minute = Duration::from_mins(1);
-        let expected = copy(Way::Retry(Some(minute)), Reason::Handler, "no");
-        assert_eq!(decide(Outcome::retry_after(minute, "no"), case), expected);
+        let expected = copy(CopyTarget::Retry(Some(minute)), Reason::Handler, "no");
+        assert_eq!(decide(Outcome::retry_after(minute, "no"), input), expected);
     }
 
     #[test]
     fn the_last_run_has_no_retry() {
         for delayed_by_broker in [false, true] {
             for attempt in [3, 4, 100] {
-                let case = Case {
+                let input = DecisionInput {
                     attempt,
                     delayed_by_broker,
                     ..FIRST
                 };
                 let error = format!("run {attempt} of 3 failed: no");
-                let expected = copy(Way::Dead, Reason::Handler, &error);
-                assert_eq!(decide(Outcome::retry("no"), case), expected);
+                let expected = copy(CopyTarget::Dead, Reason::Handler, &error);
+                assert_eq!(decide(Outcome::retry("no"), input), expected);
             }
         }
     }
@@ -168,7 +168,7 @@ mod tests {
             reason: Reason::TooLarge,
             error: "no".to_owned(),
         };
-        let expected = copy(Way::Dead, Reason::TooLarge, "no");
+        let expected = copy(CopyTarget::Dead, Reason::TooLarge, "no");
         assert_eq!(decide(outcome, FIRST), expected);
     }
 }

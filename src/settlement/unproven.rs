@@ -14,23 +14,47 @@ use super::Identity;
 pub(crate) struct Unproven {
     /// Settlements that left at the front.
     proven: u64,
-    /// `None` for one that need not be remembered.
-    settlements: VecDeque<Option<Identity>>,
+    settlements: VecDeque<Settled>,
     /// The sizes of the batches that were written. Within a batch the order is the ledger's, not this one.
     batches: VecDeque<usize>,
     /// How many at the back are in no batch yet.
     unwritten: usize,
+    /// How many settlements were written before the drain began, if it has.
+    before_drain: Option<u64>,
+}
+
+/// A settlement that was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// The message; `None` if it need not be remembered, as it will be done anew.
+    pub identity: Option<Identity>,
+    /// Whether an outcome is settled so.
+    pub is_outcome: bool,
+}
+
+/// The settlements of a channel that has ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unsettled {
+    /// Written before the drain began, if one has, and not known to have arrived.
+    pub written_before: Vec<Settled>,
+    /// Written during the drain, and not known to have arrived.
+    pub written_in_drain: Vec<Settled>,
+    /// Not written.
+    pub unwritten: Vec<Settled>,
 }
 
 impl Unproven {
-    /// The settlements of a channel on which nothing was settled yet.
-    pub(crate) fn new() -> Self {
-        Self::default()
+    /// The settlements of a channel on which nothing was settled yet. `draining`: a drain has begun.
+    pub(crate) fn new(draining: bool) -> Self {
+        Self {
+            before_drain: draining.then_some(0),
+            ..Self::default()
+        }
     }
 
-    /// Takes note of a settlement that was decided; `identity` is its message's, where the message is done with.
-    pub(crate) fn decided(&mut self, identity: Option<Identity>) {
-        self.settlements.push_back(identity);
+    /// Takes note of a settlement that was decided.
+    pub(crate) fn decided(&mut self, settled: Settled) {
+        self.settlements.push_back(settled);
         self.unwritten += 1;
     }
 
@@ -40,6 +64,12 @@ impl Unproven {
             self.batches.push_back(self.unwritten);
             self.unwritten = 0;
         }
+    }
+
+    /// A drain begins.
+    pub(crate) fn drain_begins(&mut self) {
+        let written = self.settlements.len() - self.unwritten;
+        self.before_drain = Some(self.proven + written as u64);
     }
 
     /// The broker has delivered `tag` though it lets no more than `window` deliveries be unsettled.
@@ -54,13 +84,19 @@ impl Unproven {
         }
     }
 
-    /// The channel is lost: the messages whose acknowledgement may have arrived, and those whose
-    /// certainly has not.
-    pub(crate) fn lost(self) -> (Vec<Identity>, Vec<Identity>) {
+    /// The channel has ended: what has no proof.
+    pub(crate) fn end(self) -> Unsettled {
         let written = self.settlements.len() - self.unwritten;
+        let before = self.before_drain.map_or(written, |before| {
+            let left = before.saturating_sub(self.proven);
+            usize::try_from(left).unwrap_or(usize::MAX).min(written)
+        });
         let mut settlements = self.settlements.into_iter();
-        let doubtful = settlements.by_ref().take(written).flatten().collect();
-        (doubtful, settlements.flatten().collect())
+        Unsettled {
+            written_before: settlements.by_ref().take(before).collect(),
+            written_in_drain: settlements.by_ref().take(written - before).collect(),
+            unwritten: settlements.collect(),
+        }
     }
 }
 
@@ -71,25 +107,49 @@ mod tests {
     use super::super::testing;
     use super::*;
 
-    fn identity(number: u64) -> Identity {
-        testing::identity(&number.to_string())
+    fn settled(number: u64) -> Settled {
+        Settled {
+            identity: Some(testing::identity(&number.to_string())),
+            is_outcome: true,
+        }
     }
 
     #[test]
     fn a_delivery_beyond_the_prefetch_proves_what_was_written_before() {
-        let mut unproven = Unproven::new();
+        let mut unproven = Unproven::new(false);
         for number in 1..=4 {
-            unproven.decided(Some(identity(number)));
+            unproven.decided(settled(number));
             if number % 2 == 0 {
                 unproven.flushed();
             }
         }
-        unproven.decided(Some(identity(5)));
+        unproven.decided(settled(5));
         // Tag 13 with a window of 10: three are processed, so the first batch of two is.
         unproven.delivered(13, 10);
-        let (doubtful, certain) = unproven.lost();
-        assert_eq!(doubtful, [identity(3), identity(4)]);
-        assert_eq!(certain, [identity(5)]);
+        let unsettled = unproven.end();
+        assert_eq!(unsettled.written_before, [settled(3), settled(4)]);
+        assert_eq!(unsettled.unwritten, [settled(5)]);
+    }
+
+    #[test]
+    fn what_is_written_after_a_drain_has_begun_counts_for_the_drain() {
+        let mut unproven = Unproven::new(false);
+        unproven.decided(settled(1));
+        unproven.flushed();
+        unproven.decided(settled(2));
+        unproven.drain_begins();
+        unproven.flushed();
+        unproven.decided(settled(3));
+        let expected = Unsettled {
+            written_before: vec![settled(1)],
+            written_in_drain: vec![settled(2)],
+            unwritten: vec![settled(3)],
+        };
+        assert_eq!(unproven.end(), expected);
+        let mut unproven = Unproven::new(true);
+        unproven.decided(settled(1));
+        unproven.flushed();
+        assert_eq!(unproven.end().written_in_drain, [settled(1)]);
     }
 
     proptest! {
@@ -99,7 +159,7 @@ mod tests {
             steps in prop::collection::vec(0_u8..4, 0..300),
             window in 1_u64..20,
         ) {
-            let mut unproven = Unproven::new();
+            let mut unproven = Unproven::new(false);
             let (mut delivered, mut decided, mut written, mut processed) = (0_u64, 0_u64, 0_u64, 0_u64);
             for step in steps {
                 match step {
@@ -109,7 +169,7 @@ mod tests {
                     }
                     1 if decided < delivered => {
                         decided += 1;
-                        unproven.decided(Some(identity(decided)));
+                        unproven.decided(settled(decided));
                     }
                     2 => {
                         unproven.flushed();
@@ -121,11 +181,10 @@ mod tests {
                 prop_assert!(unproven.proven <= processed);
                 prop_assert!(unproven.settlements.len() as u64 <= 2 * window);
             }
-            let (doubtful, certain) = unproven.lost();
-            prop_assert_eq!(certain.len() as u64, decided - written);
-            let kept: Vec<_> = doubtful.into_iter().collect();
+            let unsettled = unproven.end();
+            prop_assert_eq!(unsettled.unwritten.len() as u64, decided - written);
             for number in processed + 1..=written {
-                prop_assert!(kept.contains(&identity(number)));
+                prop_assert!(unsettled.written_before.contains(&settled(number)));
             }
         }
     }

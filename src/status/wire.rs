@@ -1,12 +1,11 @@
 //! The status messages, version 1. Receivers ignore fields that they do not know.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lifecycle::Phase;
+
+pub use crate::time::{millis, rfc3339};
 
 /// The version of these messages.
 pub const VERSION: u32 = 1;
@@ -236,18 +235,10 @@ pub struct DrainSteps {
     pub release_ms: u64,
 }
 
-/// `duration` as status messages carry it.
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// `at` as status messages carry it.
-pub fn rfc3339(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     #[test]

@@ -49,7 +49,6 @@ impl Supervisor {
         if self.amqp.tasks().failure().is_none() {
             self.set_readiness(Err(format!("the worker is {}", Phase::Draining)));
         }
-        self.drain.begin(deadline);
         self.amqp.tasks().expect_ends();
         self.describe_drain(&reason, deadline);
         self.consume.hurry();

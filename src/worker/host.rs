@@ -11,7 +11,7 @@ use super::{Node, WorkerError};
 use crate::broker::{AmqpRuntime, Isolation, SessionState};
 use crate::config::{PoolSettings, Slots};
 use crate::handler::{self, AnyHandler};
-use crate::lifecycle::{DrainSignal, Phase};
+use crate::lifecycle::Phase;
 use crate::metrics::{Metrics, NodeMetrics};
 use crate::node::{self, NodeDrain, NodeParts, NodeState, SlotPool};
 use crate::status::NodeInfo;
@@ -43,7 +43,6 @@ pub(super) struct Host {
     pub amqp: Arc<AmqpRuntime>,
     pub consume: Isolation,
     pub publish: watch::Receiver<SessionState>,
-    pub drain: DrainSignal,
     pub work: Handle,
     pub metrics: Metrics,
     pub pools: Pools,
@@ -104,11 +103,10 @@ impl Host {
             settings: wanted.settings.clone(),
             handler: handler.clone(),
             slots,
-            consumer_tag: self.worker.clone(),
+            worker: self.worker.clone(),
             consume: self.consume.clone(),
             publish: self.publish.clone(),
             metrics,
-            drain: self.drain.clone(),
             work: self.work.clone(),
         }
     }

@@ -20,7 +20,7 @@ use crate::handler::AnyHandler;
 use crate::http;
 #[cfg(feature = "endpoints")]
 use crate::lifecycle::WatchedTask;
-use crate::lifecycle::{DrainTrigger, Phase};
+use crate::lifecycle::Phase;
 use crate::metrics::Metrics;
 use crate::status::{Snapshot, Status, StatusParts};
 
@@ -98,13 +98,11 @@ fn supervisor(
         |purpose| Session::start(Arc::clone(&broker), id, purpose, &amqp, metrics.clone());
     info!(worker = id, nodes = prepared.nodes.len(), "worker starting");
     let (consume, publish) = (session("consume"), session("publish"));
-    let drain = DrainTrigger::new();
     let host = Host {
         worker: id.to_owned(),
         amqp: Arc::clone(&amqp),
         consume: Isolation::new(&consume, Arc::clone(&broker), id, &amqp, metrics.clone()),
         publish: publish.state(),
-        drain: drain.signal(),
         work: Handle::current(),
         metrics: metrics.clone(),
         pools: prepared.pools,
@@ -135,7 +133,6 @@ fn supervisor(
         readiness,
         snapshot,
         commands: receiver,
-        drain,
         host,
         fixed: nodes.iter().map(|node| node.wanted.clone()).collect(),
         nodes,

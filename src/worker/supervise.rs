@@ -16,7 +16,7 @@ use super::{DrainReport, Node, Refusal, Request, WorkerCommand, WorkerError};
 use crate::broker::{AmqpRuntime, BrokerError, Session, SessionState};
 #[cfg(feature = "endpoints")]
 use crate::lifecycle::WatchedTask;
-use crate::lifecycle::{DrainTrigger, Event, Phase, TaskFailure};
+use crate::lifecycle::{Event, Phase, TaskFailure};
 use crate::metrics::Metrics;
 use crate::node::{self, NodeDrain, NodeState};
 use crate::status::{Snapshot, Status};
@@ -31,7 +31,6 @@ pub(super) struct Supervisor {
     pub readiness: watch::Sender<Result<(), String>>,
     pub snapshot: watch::Sender<Snapshot>,
     pub commands: mpsc::Receiver<Request>,
-    pub drain: DrainTrigger,
     pub host: Host,
     /// The nodes that the program or its configuration names.
     pub fixed: Vec<Node>,

@@ -1,0 +1,18 @@
+//! How a node is, as others see it.
+
+use crate::broker::BrokerError;
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NodeState {
+    /// On the way to its first consumer, or to another after a loss.
+    Opening,
+    /// Consuming.
+    Consuming,
+    /// Not consuming, by command.
+    Paused,
+    /// The broker refuses its queue, and it has never consumed. It tries again, with backoff.
+    Refused(BrokerError),
+    /// Stopping in order.
+    Draining,
+}

@@ -1,0 +1,86 @@
+//! What the [book](super::Book) says about deliveries.
+
+use std::sync::Arc;
+
+use crate::handler::Outcome;
+use crate::retry::Pending;
+use crate::settlement::{ChannelTag, Work};
+
+/// A delivery that runs or is being copied.
+#[derive(Debug, Clone)]
+pub(crate) struct InHand {
+    /// The delivery that it settles: the one that began it, or one that was adopted since.
+    pub place: ChannelTag,
+    /// What it works on.
+    pub work: Work,
+}
+
+/// What a delivery turns out to be.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// A message to run.
+    New(Work),
+    /// A message whose channel was lost; `known` is the word for what was known of it.
+    Adopted { known: &'static str, then: Then },
+    /// The second of two copies with one id.
+    Twin,
+}
+
+/// What follows from an adoption.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// Nothing: its run or its copy goes on, or it is acknowledged.
+    Nothing,
+    /// What follows from this outcome.
+    Follow(Work, Outcome),
+    /// This copy is to be published.
+    Copy(Work, Arc<Pending>),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum RunEnd {
+    /// Its handler decided.
+    Decided(Outcome),
+    /// Its handler panicked, or took longer than the time-out; this outcome follows.
+    Failed(Outcome),
+    /// It was cancelled before it decided.
+    Cancelled,
+}
+
+/// What became of a run that ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The outcome of a delivery of the present channel is to be followed.
+    Follow(InHand, Outcome),
+    /// The outcome waits for the broker to deliver the message again.
+    Remembered(InHand, Outcome),
+    /// The message goes back; nothing was decided.
+    HandedBack(InHand),
+    /// It was cut off; the message goes back.
+    Interrupted(InHand),
+}
+
+/// What a lost channel leaves.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct LostChannel {
+    /// How many outcomes were not written, or were written during a drain and have no proof.
+    pub unconfirmed: u64,
+    /// The copies under way for its deliveries.
+    pub copies: Vec<u64>,
+}
+
+/// The counts of a drain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Runs whose handlers decided.
+    pub finished: u64,
+    /// Deliveries handed back because they had not started, or because their handler said so.
+    pub handed_back: u64,
+    /// Runs that were cut off.
+    pub interrupted: u64,
+    /// Outcomes whose settlement was not written, or was written during the drain without proof that it arrived.
+    pub unconfirmed: u64,
+    /// Unconfirmed outcomes that had been forgotten when the drain began.
+    pub(super) forgotten_before: u64,
+}

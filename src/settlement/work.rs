@@ -1,0 +1,46 @@
+//! A delivery that the node works on.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Identity;
+use crate::delivery::Delivery;
+use crate::retry::Received;
+
+/// The place of a delivery: its tag means nothing on another channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChannelTag {
+    /// The channel.
+    pub generation: u64,
+    /// The tag.
+    pub tag: u64,
+}
+
+/// A delivery to work on.
+#[derive(Debug, Clone)]
+pub(crate) struct Work {
+    /// What arrived.
+    pub received: Received,
+    /// Which message it is.
+    pub identity: Identity,
+    /// When it arrived.
+    pub arrived: Instant,
+}
+
+impl Work {
+    /// The message.
+    pub(crate) fn delivery(&self) -> &Arc<Delivery> {
+        &self.received.delivery
+    }
+
+    /// The message's id.
+    pub(crate) fn message_id(&self) -> Option<&str> {
+        self.received.delivery.properties.message_id.as_deref()
+    }
+
+    /// Whether it is a copy that a worker made for another run.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.received.copy.is_some()
+    }
+}

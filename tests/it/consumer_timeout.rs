@@ -1,0 +1,54 @@
+//! A delivery that is unacknowledged for longer than the broker's `consumer_timeout`.
+
+use crate::harness::broker::DedicatedBroker;
+use crate::harness::gate::Gate;
+use crate::harness::wait::{eventually, expect_that};
+use crate::harness::worker::{Worker, WorkerConfig};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overdue_delivery_runs_once_and_disturbs_no_other_queue() {
+    let broker = DedicatedBroker::start().await;
+    let set = "application:set_env(rabbit, channel_tick_interval, 1000), \
+               application:set_env(rabbit, consumer_timeout, 4000).";
+    broker.server().rabbitmqctl(&["eval", set]).await.unwrap();
+    let vhost = broker.vhost().await;
+    for queue in ["slow", "other"] {
+        vhost.declare(queue, "quorum").await;
+    }
+    let (slow, other) = (Gate::closed().await, Gate::closed().await);
+    let node = "concurrency = 2\nprefetch = 2";
+    let config = WorkerConfig::new(vhost.url())
+        .http_node("slow", &slow.url(), node)
+        .http_node("other", &other.url(), node);
+    let mut worker = Worker::ready(&config).await;
+    vhost.publish("slow", 1).await;
+    slow.started(1).await;
+    vhost.publish("other", 1).await;
+    let overdue = |line: &crate::harness::worker::LogLine| {
+        line.message().starts_with("consumer time-out") || line.text("error").contains("timed out")
+    };
+    worker.logged_where("consumer time-out", overdue).await;
+    other.release_all();
+    other.finished(1).await;
+    let metric = "tidegate_consumer_timeouts_total{queue=\"slow\"} 1\n";
+    eventually("the time-out is counted and the run adopted", async || {
+        let (_, metrics) = worker.get("/metrics").await?;
+        let adopted = "tidegate_adoptions_total{queue=\"slow\",known=\"running\"}";
+        let found = metrics.contains(metric) && metrics.contains(adopted);
+        expect_that(found, || metrics)
+    })
+    .await;
+    slow.release_all();
+    slow.finished(1).await;
+    vhost.until_ready("slow", 0).await;
+    worker.drained().await;
+    assert_eq!((slow.count(), other.count()), (1, 1), "each runs once");
+    let log = worker.log().text();
+    assert!(
+        !log.contains("the connection to the broker is lost"),
+        "{log}"
+    );
+    for queue in ["slow", "other"] {
+        assert_eq!(vhost.take_all(queue).await.len(), 0);
+    }
+}

@@ -1,0 +1,37 @@
+//! Pauses and resumptions, one right after the other.
+
+use serde_json::json;
+
+use crate::harness::commander::Commander;
+use crate::harness::gate::Gate;
+use crate::harness::status::StatusTap;
+use crate::harness::vhost::Vhost;
+use crate::harness::worker::{Worker, WorkerConfig};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_resumed_at_once_is_no_cancel_by_the_broker() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    let tap = StatusTap::start(&vhost).await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    worker.logged("listening for commands").await;
+    let state = tap.state("running").await;
+    let id = state.json["worker"].as_str().unwrap();
+    let commander = Commander::new(&vhost).await;
+    for round in 1..=10 {
+        for word in ["pause", "resume"] {
+            let reply = commander.command(id, &json!({"command": word})).await;
+            assert!(reply.ok, "{reply:?}");
+        }
+        vhost.publish_all("orders", [round.to_string()]).await;
+        gate.finished(round).await;
+    }
+    worker.until_ready().await;
+    worker.drained().await;
+    let log = worker.log().text();
+    for wrong in ["the broker cancelled the consumer", "cannot consume"] {
+        assert!(!log.contains(wrong), "{log}");
+    }
+}
