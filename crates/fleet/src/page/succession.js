@@ -13,8 +13,8 @@ export function family(name) {
   return parts.slice(0, keep).join("-");
 }
 
-// The workers that stopped or were lost in the last hour, each with its successor or null. A successor started after
-// the other began to end; it has the same name, or else is a newcomer of the same family that replaces nobody else.
+// The workers that stopped or were lost in the last hour, each with its successor or null. A successor has the same name
+// and started later, or else is a newcomer of the same family that replaces nobody else.
 export function succession(workers, at) {
   const ended = [];
   const living = [];
@@ -29,7 +29,7 @@ export function succession(workers, at) {
   const free = new Set(living);
   const successors = new Map();
   for (const worker of ended) {
-    const successor = byName.get(worker.name)?.find((other) => began(other) >= endBegan(worker));
+    const successor = byName.get(worker.name)?.find((other) => began(other) > began(worker));
     if (!successor) continue;
     successors.set(worker.id, successor);
     free.delete(successor);
@@ -54,13 +54,14 @@ export function missing(pairs) {
 
 const began = (worker) => worker.startedAt ?? worker.sinceAt ?? 0;
 
-// Platforms may start the successor before the predecessor has ended; its drain says when that began.
+// A rolling update with random names starts the new worker, waits until it is ready, and then stops the old one. Names
+// with numbers are taken over, and nobody is started ahead of a crash.
 function endBegan(worker) {
-  const duration = worker.drain?.duration_ms ?? 0;
-  return worker.sinceAt - duration - SURGE_MS;
+  const random = /[a-z][^-]*$/.test(worker.name) && family(worker.name) !== worker.name;
+  const ahead = worker.state === "stopped" && random ? SURGE_MS : 0;
+  return worker.sinceAt - (worker.drain?.duration_ms ?? 0) - ahead;
 }
 
-// A rolling update starts the new worker, waits until it is ready, and then stops the old one.
 const SURGE_MS = 120_000;
 
 function grouped(items, key) {
