@@ -7,6 +7,19 @@ COPY . .
 RUN cargo build --locked --bin tidegate --profile "$PROFILE" \
     && mv target/*/tidegate /usr/local/bin/tidegate
 
+FROM debian:trixie-slim AS worker
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin tidegate
+COPY --from=build /usr/local/bin/tidegate /usr/local/bin/tidegate
+USER 10001
+EXPOSE 8079
+# The worker drains on SIGTERM; as process 1, in exec form, it gets the signal itself.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["tidegate"]
+CMD ["worker", "-c", "/etc/tidegate/worker.toml"]
+
 # OpenCTI's worker: `docker build --target opencti --build-arg PYCTI=7.261026.0 -t tidegate-opencti:7.261026.0 .`
 # Its pycti must have the platform's version.
 FROM debian:trixie-slim AS pycti
@@ -33,15 +46,5 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["tidegate"]
 CMD ["worker"]
 
-FROM debian:trixie-slim
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
-    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin tidegate
-COPY --from=build /usr/local/bin/tidegate /usr/local/bin/tidegate
-USER 10001
-EXPOSE 8079
-# The worker drains on SIGTERM; as process 1, in exec form, it gets the signal itself.
-STOPSIGNAL SIGTERM
-ENTRYPOINT ["tidegate"]
-CMD ["worker", "-c", "/etc/tidegate/worker.toml"]
+# Without a target the image is the worker.
+FROM worker
