@@ -20,7 +20,6 @@ pub(crate) use runs::Runs;
 pub(crate) use settling::Settling;
 
 use crate::handler::Shortages;
-use crate::status::wire::DrainReport;
 
 /// Upper bounds of handler durations, in seconds.
 const HANDLER_BUCKETS: [f64; 14] = [
@@ -134,90 +133,8 @@ impl Metrics {
             drain_steps: Family::default(),
             registry: Registry::default(),
         };
-        registry.register(
-            "deliveries",
-            "Deliveries by how they ended: done, retry, dead, handed_back, interrupted",
-            inner.deliveries.clone(),
-        );
-        registry.register_with_unit(
-            "handler",
-            "How long handlers ran",
-            Unit::Seconds,
-            inner.handler.clone(),
-        );
-        registry.register(
-            "in_flight",
-            "Deliveries running now",
-            inner.in_flight.clone(),
-        );
-        registry.register(
-            "held",
-            "Deliveries on hold: started, and waiting in their place without a slot",
-            inner.held.clone(),
-        );
-        registry.register(
-            "slots",
-            "Deliveries that may run at once",
-            inner.slots.clone(),
-        );
-        registry.register(
-            "settlement_flush_size",
-            "Broker calls written in one settlement flush",
-            inner.flush.clone(),
-        );
-        registry.register(
-            "unconfirmed_settlements",
-            "Outcomes whose settlement is not known to have reached the broker",
-            inner.unconfirmed.clone(),
-        );
-        registry.register(
-            "runs_not_begun",
-            "Attempts to begin a run that failed because the worker lacked something: descriptors, memory, processes, a network",
-            inner.not_begun.clone(),
-        );
-        registry.register(
-            "runs_starved",
-            "Deliveries that hold a slot and wait for something that the worker lacks",
-            inner.starved.clone(),
-        );
-        inner.settling.register(&mut registry);
-        registry.register(
-            "reconnects",
-            "Connections made again after a loss",
-            inner.reconnects.clone(),
-        );
-        registry.register(
-            "status_messages",
-            "Status messages confirmed by the broker",
-            inner.status.clone(),
-        );
-        registry.register(
-            "status_failures",
-            "Status messages that could not be sent",
-            inner.status_failures.clone(),
-        );
-        registry.register(
-            "beats_saved",
-            "Pings, one per queue and 30 s, that status messages stood for, less these messages",
-            inner.beats_saved.clone(),
-        );
-        registry.register_with_unit(
-            "drain",
-            "How long drains took, by outcome",
-            Unit::Seconds,
-            inner.drains.clone(),
-        );
-        registry.register_with_unit(
-            "drain_step",
-            "How long each step of the last drain took",
-            Unit::Seconds,
-            inner.drain_steps.clone(),
-        );
-        registry.register(
-            "log_lines_lost",
-            "Log lines that could not be written",
-            log_lines_lost().clone(),
-        );
+        inner.register_nodes(&mut registry);
+        inner.register_worker(&mut registry);
         Self(Arc::new(Inner { registry, ..inner }))
     }
 
@@ -298,20 +215,16 @@ impl Metrics {
         self.0.beats_saved.inc_by(pings);
     }
 
-    /// Measures a drain.
-    pub fn drained(&self, report: &DrainReport) {
-        let outcome = report.outcome.as_str();
+    /// Measures a drain: how it ended, how long it took, and how long each step took, in milliseconds.
+    pub fn drained(
+        &self,
+        outcome: &'static str,
+        duration_ms: u64,
+        steps: impl IntoIterator<Item = (&'static str, u64)>,
+    ) {
         let drains = self.0.drains.get_or_create(&DrainLabels { outcome });
-        drains.observe(Duration::from_millis(report.duration_ms).as_secs_f64());
-        let steps = report.steps;
-        for (step, millis) in [
-            ("cancel", steps.cancel_ms),
-            ("hand_back", steps.hand_back_ms),
-            ("finish", steps.finish_ms),
-            ("interrupt", steps.interrupt_ms),
-            ("settle", steps.settle_ms),
-            ("release", steps.release_ms),
-        ] {
+        drains.observe(Duration::from_millis(duration_ms).as_secs_f64());
+        for (step, millis) in steps {
             let gauge = self.0.drain_steps.get_or_create(&StepLabels { step });
             gauge.set(Duration::from_millis(millis).as_secs_f64());
         }
@@ -322,6 +235,100 @@ impl Metrics {
         let mut text = String::new();
         text::encode(&mut text, &self.0.registry).expect("writing to a string does not fail");
         text
+    }
+}
+
+impl Inner {
+    /// What is counted for each node.
+    fn register_nodes(&self, registry: &mut Registry) {
+        registry.register(
+            "deliveries",
+            "Deliveries by how they ended: done, retry, dead, handed_back, interrupted",
+            self.deliveries.clone(),
+        );
+        registry.register_with_unit(
+            "handler",
+            "How long handlers ran",
+            Unit::Seconds,
+            self.handler.clone(),
+        );
+        registry.register(
+            "in_flight",
+            "Deliveries running now",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "held",
+            "Deliveries on hold: started, and waiting in their place without a slot",
+            self.held.clone(),
+        );
+        registry.register(
+            "slots",
+            "Deliveries that may run at once",
+            self.slots.clone(),
+        );
+        registry.register(
+            "settlement_flush_size",
+            "Broker calls written in one settlement flush",
+            self.flush.clone(),
+        );
+        registry.register(
+            "unconfirmed_settlements",
+            "Outcomes whose settlement is not known to have reached the broker",
+            self.unconfirmed.clone(),
+        );
+        registry.register(
+            "runs_not_begun",
+            "Attempts to begin a run that failed because the worker lacked something: descriptors, memory, processes, a network",
+            self.not_begun.clone(),
+        );
+        registry.register(
+            "runs_starved",
+            "Deliveries that hold a slot and wait for something that the worker lacks",
+            self.starved.clone(),
+        );
+        self.settling.register(registry);
+    }
+
+    /// What is counted for the worker as a whole.
+    fn register_worker(&self, registry: &mut Registry) {
+        registry.register(
+            "reconnects",
+            "Connections made again after a loss",
+            self.reconnects.clone(),
+        );
+        registry.register(
+            "status_messages",
+            "Status messages confirmed by the broker",
+            self.status.clone(),
+        );
+        registry.register(
+            "status_failures",
+            "Status messages that could not be sent",
+            self.status_failures.clone(),
+        );
+        registry.register(
+            "beats_saved",
+            "Pings, one per queue and 30 s, that status messages stood for, less these messages",
+            self.beats_saved.clone(),
+        );
+        registry.register_with_unit(
+            "drain",
+            "How long drains took, by outcome",
+            Unit::Seconds,
+            self.drains.clone(),
+        );
+        registry.register_with_unit(
+            "drain_step",
+            "How long each step of the last drain took",
+            Unit::Seconds,
+            self.drain_steps.clone(),
+        );
+        registry.register(
+            "log_lines_lost",
+            "Log lines that could not be written",
+            log_lines_lost().clone(),
+        );
     }
 }
 

@@ -47,7 +47,10 @@ pub(super) fn hint(cause: String, socket: &SocketHandle, tls: bool) -> String {
     if socket.greeting().is_some() {
         return cause;
     }
-    let hint = if tls {
+    // What the guard says of bytes that are no frame: the peer answers in another protocol.
+    let hint = if cause.contains("the broker sent a frame") {
+        "the peer does not speak AMQP 0-9-1"
+    } else if tls {
         "the peer hung up without a greeting; it may not speak AMQP"
     } else {
         "the peer hung up without a greeting; it may expect TLS (amqps), or not speak AMQP"

@@ -1,24 +1,6 @@
 //! The text form of the metrics.
 
 use super::*;
-use crate::status::wire::{DrainOutcome, DrainSteps};
-
-fn report() -> DrainReport {
-    DrainReport {
-        reason: "SIGTERM".into(),
-        outcome: DrainOutcome::Clean,
-        duration_ms: 12,
-        steps: DrainSteps {
-            cancel_ms: 2,
-            ..DrainSteps::default()
-        },
-        finished: 0,
-        handed_back: 0,
-        interrupted: 0,
-        unconfirmed: 0,
-        interrupted_ids: Vec::new(),
-    }
-}
 
 #[test]
 fn names_and_units_are_prometheus_like() {
@@ -28,7 +10,7 @@ fn names_and_units_are_prometheus_like() {
     node.handler.observe(0.003);
     metrics.reconnected("consume");
     metrics.status_message("state", true);
-    metrics.drained(&report());
+    metrics.drained("clean", 12, [("cancel", 2)]);
     let text = metrics.encode();
     for line in [
         r#"tidegate_deliveries_total{queue="orders",outcome="done"} 1"#,

@@ -188,6 +188,20 @@ pub struct DrainReport {
     pub interrupted_ids: Vec<String>,
 }
 
+impl DrainSteps {
+    /// Each step's word with its time, in the order of the drain.
+    pub fn named(self) -> [(&'static str, u64); 6] {
+        [
+            ("cancel", self.cancel_ms),
+            ("hand_back", self.hand_back_ms),
+            ("finish", self.finish_ms),
+            ("interrupt", self.interrupt_ms),
+            ("settle", self.settle_ms),
+            ("release", self.release_ms),
+        ]
+    }
+}
+
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

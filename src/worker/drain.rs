@@ -79,7 +79,9 @@ impl Supervisor {
         let times = (begun.elapsed(), release.elapsed());
         let failure = self.amqp.tasks().failure();
         let report = report(reason, aborted.is_some(), failure.as_ref(), times, drained);
-        self.metrics.drained(&report);
+        let outcome = report.outcome.as_str();
+        self.metrics
+            .drained(outcome, report.duration_ms, report.steps.named());
         let published = budget.run(publish_report(
             self.status.as_ref().map(|status| (status, &self.publish)),
             &self.consume,

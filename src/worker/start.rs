@@ -18,9 +18,9 @@ use crate::config::{Settings, Slots};
 use crate::handler::AnyHandler;
 #[cfg(feature = "endpoints")]
 use crate::http;
+use crate::lifecycle::Phase;
 #[cfg(feature = "endpoints")]
 use crate::lifecycle::WatchedTask;
-use crate::lifecycle::Phase;
 use crate::metrics::Metrics;
 use crate::status::{Snapshot, Status, StatusParts};
 

@@ -38,7 +38,7 @@ async fn a_program_without_its_broker_says_so_and_then_that_it_reads_its_log() {
     browser
         .shows("#brokerless-text", "commands reach nobody")
         .await;
-    browser.shows("#pulse", "Live").await;
+    browser.shows("#pulse", "No broker").await;
     browser.run(KEEP_TITLES, vec![]).await;
 
     // The end of the log does not come.

@@ -25,6 +25,7 @@ async fn everything_can_be_done_by_keyboard() {
     browser
         .shows("#verdict", "All 3 workers are running.")
         .await;
+    browser.shows(".item .name", "mail-1").await;
     assert_eq!(
         browser.texts(".item .name").await,
         ["mail-1", "web-2", "web-10"],

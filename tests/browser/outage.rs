@@ -41,7 +41,7 @@ async fn an_outage_is_said_and_what_happened_meanwhile_is_caught_up_with() {
     browser.hides("#stale").await;
     browser.shows("#pulse", "Live").await;
     browser
-        .shows("#verdict", "The one worker is running.")
+        .shows("#verdict", "0 of 1 drained workers are back.")
         .await;
     browser.shows(".item.stopped .name", "web-1").await;
     browser.shows("#lanes .lane.clean", "web-1").await;

@@ -48,7 +48,7 @@ fn the_sample_is_right_and_its_comments_show_the_defaults() {
         format!("{:?}", plain.fleet),
         format!("{:?}", FleetSettings::default())
     );
-    let examples = ["token", "read_token", "events_vhost", "forward"];
+    let examples = ["hosts", "token", "read_token", "events_vhost", "forward"];
     let shown = fleet(&uncommented(&examples)).unwrap();
     assert_eq!(format!("{shown:?}"), format!("{plain:?}"));
 }

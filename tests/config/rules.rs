@@ -93,7 +93,7 @@ fn a_wrong_value_of_the_worker_is_named_with_its_bounds() {
         ("drain.grace = \"soon\"", "drain.grace = \"soon\": must be a duration such as \"25s\", \"5m\" or \"100ms\"".into()),
         ("drain.grace = \"2d\"", "drain.grace = \"2d\": must be from 1s to 24h".into()),
         ("drain.grace = { a = 1 }", "drain.grace = {…}: must be a string with a unit, such as \"25s\"".into()),
-        ("heartbeat.busy = \"2m\"", "heartbeat.busy = \"2m\": must not be longer than idle, which is 1m".into()),
+        ("heartbeat.busy = \"20m\"", "heartbeat.busy = \"20m\": must not be longer than idle, which is 10m".into()),
         ("heartbeat.idle = \"5s\"", "heartbeat.idle = \"5s\": must not be shorter than busy, which is 5m".into()),
         ("status.enabled = \"yes\"", "status.enabled = \"yes\": must be true or false".into()),
         ("status.exchange = \"\"", "status.exchange = \"\": must have 1 to 127 bytes, and has 0".into()),

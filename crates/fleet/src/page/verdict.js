@@ -63,7 +63,7 @@ export function verdict(states, facts, at) {
     return { title, more: joined(sentence([...rest, running]), slowest(facts, at), back(facts), unclean(facts), gone(facts, at)), alarm: facts.unclean.length ? "unclean" : undefined };
   }
   if (facts.notBack.length) {
-    const title = `${count(facts.drained - facts.notBack.length)} of ${plural(facts.drained, "drained worker")} ${facts.drained - facts.notBack.length === 1 ? "is" : "are"} back.`;
+    const title = `${count(facts.drained - facts.notBack.length)} of ${count(facts.drained)} drained workers ${facts.drained - facts.notBack.length === 1 ? "is" : "are"} back.`;
     return { title, more: joined(sentence([...others, running]), absent(facts, at), unclean(facts), gone(facts, at)), alarm: "silent" };
   }
   const all = states.running === present;
@@ -92,7 +92,7 @@ function latest({ lost, silent }, at) {
 
 function back({ drained, notBack }) {
   if (!drained || !notBack.length) return "";
-  return `${count(drained - notBack.length)} of ${plural(drained, "drained worker")} back.`;
+  return `${count(drained - notBack.length)} of ${count(drained)} drained workers back.`;
 }
 
 function absent({ notBack }, at) {
