@@ -65,7 +65,7 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(health): State<Health>, headers: HeaderMap) -> impl IntoResponse {
-    let accept = headers.get(header::ACCEPT).map(|value| value.as_bytes());
+    let accept = headers.get(header::ACCEPT).map(http::HeaderValue::as_bytes);
     let (content_type, text) = exposition(health.metrics.encode(), accept);
     ([(header::CONTENT_TYPE, content_type)], text)
 }

@@ -122,7 +122,7 @@ mod tests {
                 while now < back {
                     now += backoff.next(random.random());
                 }
-                (now - back).as_secs_f64()
+                now.checked_sub(back).unwrap().as_secs_f64()
             })
             .collect();
         returns.sort_by(f64::total_cmp);

@@ -284,6 +284,10 @@ impl Guard {
     }
 
     /// Replaces a content header that is not taken into memory whole.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "it stands beside functions that can fail"
+    )]
     fn huge_header(&mut self, bytes: &[u8], head: FrameHead) -> Result<Front, Violation> {
         let seen = HEAD_BYTES + self.frame_max;
         let Some(begin) = bytes.get(..seen) else {

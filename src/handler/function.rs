@@ -284,7 +284,7 @@ mod tests {
             ("{\"id\": 1}\n}", "trailing characters at line 2 column 1"),
         ] {
             let never = |Json(order): Json<Order>| async move {
-                assert_eq!(order.id, 0, "it is never called")
+                assert_eq!(order.id, 0, "it is never called");
             };
             let error = format!("the body is not the JSON that is expected: {message}");
             let reason = Reason::Undecodable;

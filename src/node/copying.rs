@@ -88,6 +88,10 @@ impl Task {
 
     /// Publishes the copy of a delivery of the present channel to `target`; the delivery is acknowledged once the broker
     /// has confirmed the copy. A retry of which no copy can be made waits in its place.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the copy takes the reason over"
+    )]
     pub(super) fn copy(&mut self, place: ChannelTag, work: Work, target: Target, why: Why) {
         let (worker, now) = (&self.worker, Timestamp::now());
         let message = retry::copy(&work.received, &target, &why, worker, now, Ulid::new());

@@ -171,17 +171,20 @@ impl Task {
     }
 
     /// Logs a failed run. `retry`: whether another follows, and after which delay, if the worker knows it.
+    #[expect(
+        clippy::option_option,
+        reason = "no retry is something else than a retry after an unknown delay"
+    )]
     fn log_failure(&self, work: &Work, why: &Why, retry: Option<Option<Duration>>) {
         let message_id = work.message_id();
         let (run, of) = (why.attempts, self.settings.retry.max_attempts);
         let (reason, error) = (why.reason.as_str(), &why.error);
         let queue = &self.queue;
-        match retry {
-            Some(delay) => {
-                let delay = delay.map(tracing::field::debug);
-                warn!(%queue, message_id, run, of, reason, error, delay, "retry");
-            }
-            None => warn!(%queue, message_id, run, of, reason, error, "dead"),
+        if let Some(delay) = retry {
+            let delay = delay.map(tracing::field::debug);
+            warn!(%queue, message_id, run, of, reason, error, delay, "retry");
+        } else {
+            warn!(%queue, message_id, run, of, reason, error, "dead");
         }
     }
 

@@ -21,6 +21,7 @@ use crate::settlement::{RunEnd, Work};
 
 /// What a run tells the node's task.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub(crate) enum RunEvent {
     /// The run has given its slot back for a while.
     Held(u64),

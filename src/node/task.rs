@@ -42,6 +42,10 @@ pub(super) enum Mode {
     Draining,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact about the queue, independent of the others"
+)]
 pub(super) struct Task {
     pub(super) settings: Arc<NodeSettings>,
     pub(super) queue: Arc<str>,

@@ -26,12 +26,11 @@ const NO_NAME_SERVER: [&str; 2] = ["Temporary failure in name resolution", "Try 
 
 /// Whether `error` says what this process lacks, so that the same attempt may succeed later.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    match error.raw_os_error() {
-        Some(code) => SHORTAGES.iter().any(|known| known.raw_os_error() == code),
-        None => {
-            let text = error.to_string();
-            NO_NAME_SERVER.iter().any(|end| text.ends_with(end))
-        }
+    if let Some(code) = error.raw_os_error() {
+        SHORTAGES.iter().any(|known| known.raw_os_error() == code)
+    } else {
+        let text = error.to_string();
+        NO_NAME_SERVER.iter().any(|end| text.ends_with(end))
     }
 }
 

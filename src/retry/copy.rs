@@ -84,9 +84,10 @@ pub fn copy(
     properties.headers.retain(|name, _| !is_counter(name));
     let dead = purpose == Purpose::Dead;
     // What could not be decoded is for the reader of the dead letter.
-    let undecoded = match dead {
-        true => properties.headers.remove(header::PROPERTIES),
-        false => None,
+    let undecoded = if dead {
+        properties.headers.remove(header::PROPERTIES)
+    } else {
+        None
     };
     let original = displace(&mut properties, purpose);
     let headers = &mut properties.headers;

@@ -105,7 +105,7 @@ pub fn restore(properties: &mut Properties, waited: bool) {
         _ => BTreeMap::new(),
     };
     headers.retain(|name, _| {
-        !name.starts_with(header::PREFIX) && !(waited && is_death(name) || is_counter(name))
+        !(name.starts_with(header::PREFIX) || is_counter(name) || waited && is_death(name))
     });
     let text = |name: &str| {
         let value = original.get(name).and_then(HeaderValue::as_str);

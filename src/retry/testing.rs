@@ -10,7 +10,7 @@ use crate::delivery::{Delivery, HeaderValue, Properties};
 use crate::handler::Reason;
 
 pub(super) fn now() -> Timestamp {
-    Timestamp::from_millisecond(1_795_428_000_000).unwrap()
+    Timestamp::from_millisecond(1_795_428_000_000).expect("it is in range")
 }
 
 /// A message with everything that a copy has to displace.

@@ -66,9 +66,7 @@ async fn the_page_follows_a_worker_from_its_start_through_its_drain() {
     browser.shows(".item .inside .queue", "orders").await;
 
     worker.terminate();
-    browser
-        .shows("#verdict", "1 of 1 worker is draining.")
-        .await;
+    browser.shows("#verdict", "No worker is running.").await;
     browser.shows(".item.draining .lease", "to deadline").await;
     browser.shows("#drains-lead", "1 drain under way.").await;
     gate.release_all();

@@ -88,7 +88,7 @@ async fn commands_reach_workers_and_need_the_token() {
         .await;
     assert_eq!(status, 403);
     let (status, body) = fleet.command(id, "dance", Some(TOKEN), None).await;
-    assert_eq!(status, 404, "{body}");
+    assert_eq!(status, 405, "{body}");
     let (status, body) = fleet.command("nobody", "pause", Some(TOKEN), None).await;
     assert_eq!(status, 404, "{body}");
     for body in ["{", "{\"raeson\": \"x\"}", "{\"reason\": 5}"] {

@@ -108,7 +108,11 @@ async fn headers_that_outgrow_a_frame_on_their_way_cost_their_message_alone() {
     vhost.declare("orders", "quorum").await;
     let mut raw = RawPublisher::connect(vhost.url()).await;
     // The content header fills its frame to the last byte.
-    let value = [&b"S"[..], &long(&[b'x'; 131_072 - 8 - 14 - 4 - 2 - 5 - 1])].concat();
+    let value = [
+        &b"S"[..],
+        &long(&vec![b'x'; 131_072 - 8 - 14 - 4 - 2 - 5 - 1]),
+    ]
+    .concat();
     let properties = [&headers(b"h", &value)[..], &[2]].concat();
     raw.publish(
         "",

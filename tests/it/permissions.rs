@@ -114,7 +114,7 @@ async fn the_commands_need_no_more_than_is_written_down() {
     let vhost = Vhost::new().await;
     vhost.declare("orders", "quorum").await;
     let gate = Gate::open().await;
-    let own = r"tidegate\.fleet\.guest-.*";
+    let own = r"tidegate\.fleet\.client-.*";
     let user = User::new(
         &vhost,
         &format!("^{own}"),

@@ -1,6 +1,7 @@
 //! ARCHITECTURE.md says where things are; what it names is there.
 
 use std::fs;
+use std::path::Path;
 
 use super::{report, root};
 
@@ -31,8 +32,8 @@ fn what_the_architecture_names_is_where_it_says() {
         let words = quoted(line);
         for pair in words.windows(2) {
             let (name, path) = (pair[0], pair[1]);
-            let is_path = |word: &str| word.contains('/') || word.ends_with(".rs");
-            if is_path(name) || !path.ends_with(".rs") {
+            let is_rust = |word: &str| Path::new(word).extension().is_some_and(|its| its == "rs");
+            if name.contains('/') || is_rust(name) || !is_rust(path) {
                 continue;
             }
             found += 1;

@@ -336,6 +336,8 @@ fn every_command_that_the_documentation_shows_exists() {
         .filter_map(|line| line.split(' ').next().filter(|word| !word.is_empty()))
         .collect();
     assert!(commands.contains(&"help"), "no commands in:\n{help}");
+    // A fleet that is not there is for measurements: its command is hidden.
+    let commands: Vec<&str> = commands.into_iter().chain(["simulate"]).collect();
     let mut shown = 0;
     let mut findings = Vec::new();
     for file in files().iter().filter(|file| file.is("md")) {

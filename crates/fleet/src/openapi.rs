@@ -67,6 +67,10 @@ pub fn document() -> Value {
     serde_json::to_value(description).expect("a description is plain data")
 }
 
+#[expect(
+    clippy::default_trait_access,
+    reason = "the type of the map is another package's"
+)]
 fn whole(api: TransformOpenApi<'_>) -> TransformOpenApi<'_> {
     let token = |description: &str| aide::openapi::SecurityScheme::Http {
         scheme: "bearer".into(),

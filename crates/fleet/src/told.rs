@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn pieces_that_were_compressed_apart_are_one_stream() {
-        let long: String = (0..200_000).map(|number| format!("{number},")).collect();
+        let long = "0123456789,".repeat(100_000);
         let pieces = ["first", "", &long, "last"].map(|text| Told::from(text.as_bytes().to_vec()));
         for from in 0..pieces.len() {
             let mut gzip = Gzip::default();
@@ -108,10 +108,7 @@ mod tests {
             GzDecoder::new(&*sent)
                 .read_to_end(&mut read)
                 .expect("it is gzip");
-            let plain: Vec<u8> = pieces[from..]
-                .iter()
-                .flat_map(|piece| piece.plain())
-                .collect();
+            let plain: Vec<u8> = pieces[from..].iter().flat_map(super::Told::plain).collect();
             assert_eq!(read, plain);
         }
     }

@@ -126,12 +126,11 @@ pub fn cause(sign: &Sign) -> Cause {
         return of_exception(sign);
     }
     let from_body;
-    let name = match &sign.name {
-        Some(name) => Some(name.as_str()),
-        None => {
-            from_body = name_in(&sign.text);
-            from_body.as_deref()
-        }
+    let name = if let Some(name) = &sign.name {
+        Some(name.as_str())
+    } else {
+        from_body = name_in(&sign.text);
+        from_body.as_deref()
     };
     if let Some(name) = name {
         if let Some((_, cause)) = NAMES.iter().find(|(known, _)| *known == name) {

@@ -106,7 +106,7 @@ impl Platform {
         tokio::spawn(async move {
             axum::serve(listener, router)
                 .await
-                .expect("the stand-in knows what is asked of it")
+                .expect("the stand-in knows what is asked of it");
         });
         Self { address, state }
     }

@@ -44,6 +44,10 @@ pub(super) enum Checked {
 }
 
 /// The fields of a method that a broker may send.
+#[expect(
+    clippy::match_same_arms,
+    reason = "one line for each method, in the order of the specification"
+)]
 fn fields(class: u16, method: u16) -> Option<&'static [Field]> {
     Some(match (class, method) {
         // basic.deliver, get-ok, return
@@ -121,6 +125,10 @@ pub(super) fn check(payload: &[u8]) -> Result<Checked, Violation> {
 }
 
 /// What the library could not read; `None` if the fields do not fill `rest` exactly.
+#[expect(
+    clippy::option_option,
+    reason = "fields that are sound are something else than fields that do not fit"
+)]
 fn find_fault(fields: &[Field], mut rest: &[u8]) -> Option<Option<Fault>> {
     let mut fault = None;
     for field in fields {

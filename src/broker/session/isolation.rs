@@ -100,7 +100,9 @@ impl Isolation {
             let state = self.shared.borrow_and_update().clone();
             session.send_replace(state.clone());
             wait::changed(&mut self.shared).await;
-            let closed = state.link().is_some_and(|link| link.was_closed_by_broker());
+            let closed = state
+                .link()
+                .is_some_and(super::super::link::Link::was_closed_by_broker);
             if closed && since.elapsed() < SOON {
                 closures += 1;
             } else if state.link().is_some() {

@@ -81,6 +81,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BrokerError
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "errors are handed over")]
 fn unusable(path: &Path, cause: impl ToString) -> BrokerError {
     BrokerError::File {
         path: path.display().to_string(),

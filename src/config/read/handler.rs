@@ -35,7 +35,7 @@ pub(super) fn read(node: &Section<'_>, handlers: HandlersFrom) -> Option<Handler
     let (kind, more) = (kinds.next(), kinds.next());
     match (kind, more) {
         (None, _) if section.is_empty() => {
-            section.wrong("must name one of http, exec, pool and log")
+            section.wrong("must name one of http, exec, pool and log");
         }
         (Some(_), Some(_)) => section.wrong("must name only one of http, exec, pool and log"),
         _ => {}

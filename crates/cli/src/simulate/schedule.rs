@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub(crate) struct Schedule(BinaryHeap<Reverse<(Instant, usize)>>);
 
 impl Schedule {
-    /// SimulatedWorker `number` is to be looked at, at `at`.
+    /// `SimulatedWorker` `number` is to be looked at, at `at`.
     pub(crate) fn add(&mut self, at: Instant, number: usize) {
         self.0.push(Reverse((at, number)));
     }

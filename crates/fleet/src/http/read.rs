@@ -48,7 +48,7 @@ pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> impl 
         (fleet.overview(now), fleet.dropped())
     };
     let text = api.shared.metrics.encode(&overview, broker, dropped);
-    let accept = headers.get(header::ACCEPT).map(|value| value.as_bytes());
+    let accept = headers.get(header::ACCEPT).map(http::HeaderValue::as_bytes);
     let (content_type, text) = exposition(text, accept);
     ([(header::CONTENT_TYPE, content_type)], text)
 }

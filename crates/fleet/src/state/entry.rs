@@ -395,12 +395,4 @@ impl Entry {
         let newest = self.pulse.map_or(0, |pulse| pulse.seq);
         node.busy_at(newest, self.full_seq)
     }
-
-    /// The nodes that the newest state names; before the first state, those that beats name.
-    pub(super) fn shown_nodes(&self) -> impl Iterator<Item = &Node> {
-        let all = self.facts.is_none();
-        self.nodes
-            .iter()
-            .filter(move |node| all || node.role.is_some())
-    }
 }

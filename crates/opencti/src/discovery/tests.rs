@@ -1,3 +1,5 @@
+//! From the answers of discovery to what is wanted.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The text form of the metrics.
+
 use super::*;
 
 #[test]

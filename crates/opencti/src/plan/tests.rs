@@ -1,3 +1,5 @@
+//! The plans of messages.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};

@@ -209,6 +209,7 @@ impl Processes {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn unavailable(error: std::io::Error) -> PythonError {
     PythonError::Unavailable(error.to_string())
 }

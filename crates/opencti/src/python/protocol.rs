@@ -45,6 +45,7 @@ impl Headers {
     }
 
     /// The same headers without a draft.
+    #[must_use]
     pub fn without_draft(&self) -> Self {
         Self {
             draft: None,

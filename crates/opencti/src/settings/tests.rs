@@ -1,3 +1,5 @@
+//! Settings from variables, the platform's file and ours.
+
 use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret as _;

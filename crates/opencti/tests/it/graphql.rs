@@ -67,7 +67,7 @@ async fn the_token_file_is_read_again() {
     let api = GraphQl::new(&settings).unwrap();
     platform.fail(|call| {
         let known = call.headers["authorization"] == "Bearer second";
-        (!known).then(|| Failure::Name("AUTH_REQUIRED"))
+        (!known).then_some(Failure::Name("AUTH_REQUIRED"))
     });
     let sign = api.version().await.unwrap_err();
     assert_eq!(cause(&sign), Cause::Unauthorized);

@@ -126,7 +126,7 @@ async fn a_work_that_is_not_alive_is_done_without_a_report() {
     };
     let platform = Platform::start().await;
     let (engine, handler) = setup::handler(&platform, &program, &[]);
-    platform.fail(|call| (call.is_import()).then(|| Failure::Name("WORK_NOT_ALIVE")));
+    platform.fail(|call| (call.is_import()).then_some(Failure::Name("WORK_NOT_ALIVE")));
     let delivery = setup::delivery(&identities(1), &json!({"work_id": "work"}));
     assert_eq!(
         handler.handle(delivery, setup::context()).await,

@@ -1,3 +1,5 @@
+//! The queue of log lines: what is lost, and what is said of it.
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;

@@ -198,3 +198,13 @@ impl Entry {
         }));
     }
 }
+
+impl Entry {
+    /// The nodes that the newest state names; before the first state, those that beats name.
+    pub(in crate::state) fn shown_nodes(&self) -> impl Iterator<Item = &super::Node> {
+        let all = self.facts.is_none();
+        self.nodes
+            .iter()
+            .filter(move |node| all || node.role.is_some())
+    }
+}

@@ -144,7 +144,7 @@ fn what_is_missing_is_said() {
     for part in [
         "0 live  no worker is known",
         "there is no log",
-        "is not heard",
+        "no connection to the broker",
         "7 that ended",
     ] {
         assert!(text.contains(part), "{text}");
