@@ -7,16 +7,16 @@
 //! *outcome* (done, retry, dead), and the *settlement* is what the broker is told. A *drain* is the orderly stop.
 //!
 //! # The life of a delivery
-//! 1. The broker sends it ahead, up to the node's prefetch; [`broker::ConsumeChannel`] yields it with its tag.
-//! 2. The node's task notes the tag in the [`settlement::Ledger`] of that channel and puts the delivery in line.
+//! 1. The broker sends it ahead, up to the node's prefetch; `broker::ConsumeChannel` yields it with its tag.
+//! 2. The node's task notes the tag in the `settlement::Ledger` of that channel and puts the delivery in line.
 //! 3. A slot becomes free; the [`handler::Handler`] runs on the caller's runtime, within the node's time-out.
 //! 4. Its [`handler::Outcome`] goes back to the node's task, exactly once, even if the handler panics.
-//! 5. The table [`settlement::decide`] turns it into a settlement; the ledger turns settlements into the fewest
+//! 5. The table `settlement::decide` turns it into a settlement; the ledger turns settlements into the fewest
 //!    broker calls; a flush writes them while the next ones gather.
 //! 6. A retry or a dead letter is a copy first, published on the other connection and confirmed; then the
 //!    delivery is acknowledged.
 //! 7. If the channel was lost meanwhile, the outcome cannot be settled: a tag means nothing on another channel. It
-//!    is remembered under the message's [`settlement::Identity`], and settles the redelivery when the broker
+//!    is remembered under the message's `settlement::Identity`, and settles the redelivery when the broker
 //!    delivers the message again.
 //!
 //! # The life of a worker
@@ -32,10 +32,10 @@
 //! the broker is a separate thing and never moves the phase.
 //!
 //! # The map
-//! [`worker`] starts and drains in order and owns the phase; [`node`] is one queue's task; [`settlement`] and
-//! [`retry`] are pure; [`broker`] is the only part that knows the client library; [`handler`] has the trait and the
-//! kinds that configuration can name; [`status`] tells the status exchange, in states and beats, and reads commands; `http` serves health and metrics;
-//! [`fleet`] shows every worker; [`dead`] deals with dead letters; [`config`] reads and validates; [`cli`] is the command line.
+//! `worker` starts and drains in order and owns the phase. `node` is one queue's task. `settlement` and `retry` are pure.
+//! `broker` is the only part that knows the client library. [`handler`] has the trait and the kinds that configuration
+//! can name. `status` tells the status exchange what state the worker is in, and reads commands. `http` serves health and
+//! metrics. [`config`] reads and validates. `ARCHITECTURE.md` in the repository has the whole picture.
 //!
 //! # A worker in Rust
 //! [`Worker::builder`] has a whole program. A worker inside another program is started, not run:

@@ -69,7 +69,7 @@ pub fn delay_queue(queue: &str, step: Duration) -> String {
 /// The copy of `received` that goes to `target`, made by `worker` at `at` under the id `copy`.
 ///
 /// The copy keeps properties and headers, except those that the broker would act on, and those that it will overwrite. It
-/// carries these in a header of their own, and [`receive`](super::receive) puts them back.
+/// carries these in a header of their own, and [`receive`](super::receive()) puts them back.
 pub fn copy(
     received: &Received,
     target: &Target,

@@ -1,7 +1,7 @@
 //! Publishing many messages with confirms. A run that fails can go on where it stopped.
 //!
 //! The life of a message: a [`BodySource`] yields its body, [`Pace`] says when it is due, a [`PublishPlan`] gives it a
-//! destination and properties, [`send()`] writes it while at most [`WINDOW`] messages are under way, and
+//! destination and properties, [`send()`] writes it while at most `WINDOW` messages are under way, and
 //! [`Confirms`] records the broker's answer. The [`PublishReport`] says what is certain.
 
 mod confirms;

@@ -20,7 +20,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How a run is told to end early.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PublishStop {
-    /// Send no more, and wait for the answers under way, for at most [`STOP_LIMIT`](super::STOP_LIMIT).
+    /// Send no more, and wait for the answers under way, for at most `STOP_LIMIT`.
     pub sending: CancellationToken,
     /// Do not even wait.
     pub waiting: CancellationToken,
