@@ -4,6 +4,8 @@
 //! BATCH-th with `multiple`. It closes the channel after COUNT and prints one JSON object: when the first delivery
 //! came, when close-ok did, and its peak of resident memory.
 
+#![expect(clippy::print_stdout, reason = "the benchmark reads its output")]
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
