@@ -157,6 +157,7 @@ async fn a_child_that_ignores_the_end_of_its_input_is_killed_with_its_group() {
     assert_eq!(pool.send("x").await, Outcome::Done);
     // A worker whose time is up drops the release.
     tokio::select! {
+        biased;
         () = pool.handler.release() => panic!("it has not ended by itself"),
         () = eventually("its time is up", || pool.file("left").exists()) => {}
     }
