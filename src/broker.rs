@@ -11,6 +11,7 @@
 //! Every await on the broker is bounded; [`RPC_LIMIT`] where nothing tighter is given.
 
 mod backoff;
+mod channels;
 mod consume;
 mod convert;
 mod declare;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
+use super::channels::Channels;
 use super::server::{self, Server};
 use super::socket::{Kit, Socket, SocketHandle, dial};
 use super::{AmqpRuntime, BrokerError, RPC_LIMIT, bounded};
@@ -45,6 +46,7 @@ struct Inner {
     unanswered: AtomicUsize,
     /// Every consumer on the link has a clone.
     consuming: Arc<Consuming>,
+    channels: Channels,
     _watcher: AbortOnDropHandle<()>,
 }
 
@@ -215,6 +217,7 @@ async fn log_in(
         socket: socket_handle,
         unanswered: AtomicUsize::new(0),
         consuming: Arc::default(),
+        channels: Channels::default(),
         _watcher: AbortOnDropHandle::new(watcher),
     })))
 }
@@ -301,21 +304,29 @@ impl Link {
 
     /// Opens a channel.
     pub(super) async fn channel(&self) -> Result<lapin::Channel, BrokerError> {
-        bounded(
-            "channel.open",
-            RPC_LIMIT,
-            self.0.connection.create_channel(),
-        )
-        .await
+        let open = self.0.connection.create_channel();
+        let channel = bounded("channel.open", RPC_LIMIT, open).await?;
+        self.0.channels.opened(channel.status().clone());
+        Ok(channel)
     }
 
     /// Closes the connection in order (`connection.close`, awaiting `connection.close-ok`), for at most
     /// `limit`.
     ///
     /// # Errors
-    /// Where the connection was lost before, or no answer came in time.
+    /// The connection was lost before, or no answer came in time.
     pub async fn close(&self, limit: Duration) -> Result<(), BrokerError> {
-        let close = self.0.connection.close(200, "OK".into());
+        let connection = &self.0.connection;
+        let close = async {
+            // The client library closes a dropped channel by itself, and fails if the connection's close overtakes
+            // that. It serves requests in order: once another channel has opened, what was dropped is being closed.
+            if self.0.channels.any_open()
+                && let Ok(last) = connection.create_channel().await
+            {
+                let _ = last.close(200, "OK".into()).await;
+            }
+            connection.close(200, "OK".into()).await
+        };
         bounded("connection.close", limit, close).await
     }
 }

@@ -8,6 +8,7 @@ mod beats;
 mod cadence;
 mod chaos;
 mod check;
+mod closing;
 mod commands;
 mod consumer_timeout;
 mod control;
