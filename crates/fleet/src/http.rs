@@ -23,7 +23,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -128,6 +128,7 @@ fn reads() -> ApiRouter<Api> {
             get_with(read::drains, |o| openapi::read(o, "Drains, newest first")),
         )
         .api_route("/api/v1/events", get_with(events::events, openapi::events))
+        .api_route("/api/v1/watch", post_with(watch::watch, openapi::watch))
 }
 
 fn commands() -> ApiRouter<Api> {
@@ -154,7 +155,6 @@ fn commands() -> ApiRouter<Api> {
 
 fn router(api: Api) -> Router {
     let reads = Router::from(reads())
-        .route("/api/v1/watch", post(watch::watch))
         .route("/metrics", get(read::metrics))
         .layer(from_fn_with_state(api.clone(), auth::may_read));
     let all = Router::from(commands())

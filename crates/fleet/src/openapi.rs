@@ -100,6 +100,20 @@ pub(super) fn read<'o>(operation: TransformOperation<'o>, summary: &str) -> Tran
     operation
 }
 
+/// What a page says that it shows.
+pub(super) fn watch(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    type Error = Json<ErrorBody>;
+    read(operation, "Say which workers are shown, so that their figures are fresh")
+        .description(
+            "Workers send figures at a fast pace only while somebody looks. A client that shows workers and has no \
+             stream of all events says so at least every 30 s.",
+        )
+        .input::<Json<api::WatchRequest>>()
+        .response_with::<204, (), _>(|r| r.description("The workers are asked for figures"))
+        .response_with::<400, Error, _>(|r| r.description("The request is wrong"))
+        .response_with::<413, Error, _>(|r| r.description("The body is too large"))
+}
+
 /// A command to a worker.
 pub(super) fn command<'o>(
     operation: TransformOperation<'o>,
