@@ -41,8 +41,9 @@ pub async fn find_queue(link: &Link, name: &str) -> Result<QueueFacts, BrokerErr
 pub async fn queue_type(link: &Link, name: &str) -> Result<Option<QueueType>, BrokerError> {
     let channel = link.channel().await?;
     let mut arguments = FieldTable::default();
-    for argument in ["x-priority", "x-stream-offset"] {
-        arguments.insert(argument.into(), AMQPValue::LongString("none".into()));
+    // RabbitMQ 3.10 reads an offset as a number and a unit. Without a digit its channel crashes, and the connection ends.
+    for (argument, value) in [("x-priority", "none"), ("x-stream-offset", "0none")] {
+        arguments.insert(argument.into(), AMQPValue::LongString(value.into()));
     }
     let consume = channel.basic_consume(
         convert::short("queue", name)?,
