@@ -44,6 +44,7 @@ pub use exclusive::{ExclusiveConsumer, ExclusiveQueue, Taken};
 pub use feed::{Batch, Ear, Feed, Offset};
 pub use guard::Guard;
 pub use inspect::{find_exchange, find_queue, queue_type};
+pub(crate) use link::FRAME_MAX;
 pub use link::{Link, LinkState, connect};
 pub use publish::{Confirm, Publisher};
 pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delete_queue, delivery_limit, lock};

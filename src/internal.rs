@@ -48,6 +48,7 @@ pub mod settlement {
 
 /// Status messages and commands.
 pub mod status {
+    pub use crate::status::savings::PING_INTERVAL;
     pub use crate::status::{control, delta, envelope, heartbeat, wire};
 }
 

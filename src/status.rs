@@ -8,7 +8,7 @@ pub mod delta;
 pub mod envelope;
 pub mod heartbeat;
 mod publisher;
-mod savings;
+pub(crate) mod savings;
 pub mod wire;
 
 pub(crate) use publisher::{NodeInfo, Snapshot, Status, StatusHandle, StatusParts};

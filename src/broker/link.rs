@@ -23,7 +23,7 @@ use crate::config::BrokerSettings;
 
 /// The largest frame asked for. A broker without a limit of its own (`frame_max` 0) would otherwise make
 /// the client library reserve buffers of 4 GiB.
-const FRAME_MAX: u32 = 131_072;
+pub(crate) const FRAME_MAX: u32 = 131_072;
 /// `connection.close` with this code is an operator's, or a broker's that stops.
 const CONNECTION_FORCED: u16 = 320;
 /// How often the connection's own state is looked at beside its events.

@@ -50,6 +50,13 @@ impl Phase {
     ///
     /// # Errors
     /// [`IllegalTransition`] where the event cannot happen in this phase; the phase stays as it is.
+    ///
+    /// ```
+    /// use tidegate::lifecycle::{Event, Phase};
+    ///
+    /// assert_eq!(Phase::Running.next(Event::Drain), Ok(Phase::Draining));
+    /// assert!(Phase::Draining.next(Event::Resume).is_err());
+    /// ```
     pub fn next(self, event: Event) -> Result<Self, IllegalTransition> {
         match (self, event) {
             (Self::Starting, Event::Ready) | (Self::Paused, Event::Resume) => Ok(Self::Running),

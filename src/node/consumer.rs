@@ -13,9 +13,8 @@ use super::command::interruption;
 use super::opening::{Opened, Opening, open, reopen};
 use super::task::{Mode, Task};
 use crate::broker::{Attempt, BrokerError, Link};
+use crate::lifecycle::limits::OPENING_LIMIT;
 
-/// How long a drain waits for a consumer that is on its way.
-const OPENING_LIMIT: Duration = Duration::from_secs(2);
 /// How long a broker that answers gets for a cancel although what runs is to be interrupted now.
 const LAST_CHANCE: Duration = Duration::from_millis(100);
 /// How long taking in what is in memory may take.
@@ -165,29 +164,8 @@ impl Task {
                 self.book.widen(self.settings.prefetch.into());
                 facts
             }
-            Err(error) if error.is_refusal() && !self.consumed_before => {
-                warn!(
-                    queue = %self.queue,
-                    attempt = self.backoff.attempts() + 1,
-                    %error,
-                    "the broker refuses the queue; trying again"
-                );
-                let wait = self.backoff.after(Attempt::Refused, rand::random());
-                self.reopen_at = Some(Instant::now() + wait);
-                self.state.send_replace(NodeState::Refused(error));
-                return;
-            }
             Err(error) => {
-                warn!(
-                    queue = %self.queue,
-                    attempt = self.backoff.attempts() + 1,
-                    %error,
-                    "cannot consume; trying again"
-                );
-                if self.channel.is_some() && !error.is_refusal() {
-                    self.lose(&error);
-                }
-                self.try_again();
+                self.not_opened(error);
                 return;
             }
         };
@@ -217,6 +195,28 @@ impl Task {
             "consuming"
         );
         self.state.send_replace(NodeState::Consuming);
+    }
+
+    /// A consumer could not be opened.
+    fn not_opened(&mut self, error: BrokerError) {
+        let attempt = self.backoff.attempts() + 1;
+        if error.is_refusal() && !self.consumed_before {
+            warn!(
+                queue = %self.queue,
+                attempt,
+                %error,
+                "the broker refuses the queue; trying again"
+            );
+            let wait = self.backoff.after(Attempt::Refused, rand::random());
+            self.reopen_at = Some(Instant::now() + wait);
+            self.state.send_replace(NodeState::Refused(error));
+            return;
+        }
+        warn!(queue = %self.queue, attempt, %error, "cannot consume; trying again");
+        if self.channel.is_some() && !error.is_refusal() {
+            self.lose(&error);
+        }
+        self.try_again();
     }
 
     pub(super) fn try_again(&mut self) {

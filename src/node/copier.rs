@@ -12,13 +12,11 @@ use tracing::warn;
 
 use super::ages::QueueAges;
 use crate::broker::{
-    BrokerError, Link, Publisher, SessionState, ensure_dead_queue, ensure_delay_queue,
+    BrokerError, FRAME_MAX, Link, Publisher, SessionState, ensure_dead_queue, ensure_delay_queue,
 };
 use crate::config::NodeSettings;
 use crate::retry::{self, Pending, Target};
 
-/// The largest frame of a broker that nothing is known of: RabbitMQ's default.
-const FRAME_MAX: u32 = 131_072;
 /// How long a declared queue is taken for being there: much less than an unused delay queue is kept.
 const DECLARED_FOR: Duration = Duration::from_mins(30);
 /// How often the log names a copy that waits for the broker.

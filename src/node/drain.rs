@@ -10,22 +10,15 @@ use super::ages::PROVEN_AGE;
 use super::command::interruption;
 use super::task::{Mode, Task};
 use crate::config::QueueType;
+use crate::lifecycle::limits::{
+    CANCELLED_RUN_LIMIT, CHANNEL_CLOSE_LIMIT, COPY_LIMIT, FLUSH_LIMIT, HOLD_ANSWER_LIMIT,
+};
 use crate::settlement::RunEnd;
 
-/// How long cancelled handlers may take to let go before their deliveries are handed back regardless.
-const LET_GO_LIMIT: Duration = Duration::from_millis(200);
-/// How long what is handed back waits for handlers whose delivery was on hold when the drain began.
-const HOLD_ANSWER_LIMIT: Duration = Duration::from_millis(200);
-/// How long copies for retries and dead letters may take once nothing runs any more.
-const COPY_LIMIT: Duration = Duration::from_secs(6);
 const _: () = assert!(
     COPY_LIMIT.as_millis() > PROVEN_AGE.as_millis(),
     "a copy into a new queue must not be given up while it waits for the queue's age alone"
 );
-/// How long the last settlements may take to be written.
-const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-/// How long the broker may take to answer the channel's close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// How many interrupted messages are named.
 pub(super) const NAMED: usize = 100;
 
@@ -199,13 +192,13 @@ impl Task {
         for run in self.runs.values() {
             run.abort.abort();
         }
-        let limit = self.commands.borrow().within(LET_GO_LIMIT);
-        let let_go = async {
+        let limit = self.commands.borrow().within(CANCELLED_RUN_LIMIT);
+        let ended = async {
             while !self.runs.is_empty() {
                 self.turn().await;
             }
         };
-        if timeout(limit, let_go).await.is_err() {
+        if timeout(limit, ended).await.is_err() {
             warn!(
                 queue = %self.queue,
                 running = self.runs.len(),
@@ -238,14 +231,14 @@ impl Task {
         let Some(mut channel) = self.channel.take() else {
             return;
         };
-        let limit = self.commands.borrow().within(CLOSE_LIMIT);
+        let limit = self.commands.borrow().within(CHANNEL_CLOSE_LIMIT);
         let quorum = self.queue_type == Some(QueueType::Quorum) && !self.single_active_consumer;
         let passed_on = if quorum && channel.may_be_kept_back() {
             channel.pass_on(limit).await
         } else {
             Ok(())
         };
-        let limit = self.commands.borrow().within(CLOSE_LIMIT);
+        let limit = self.commands.borrow().within(CHANNEL_CLOSE_LIMIT);
         // If the queue has not answered before, close-ok proves nothing.
         let closed = channel.close(limit).await.and(passed_on);
         let unstarted = self.line.empty().len() + self.in_place.empty().len();

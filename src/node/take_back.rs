@@ -1,20 +1,12 @@
 //! A drain whose channel was lost: its last deliveries are taken back from the broker, to settle them.
 
-use std::time::Duration;
-
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 use super::NodeState;
 use super::task::Task;
+use crate::lifecycle::limits::{OPENING_LIMIT, RECONNECT_LIMIT, REDELIVERY_LIMIT};
 use crate::wait;
-
-/// How long the broker may take to give the deliveries again; most go to other workers at once.
-const WINDOW: Duration = Duration::from_secs(1);
-/// How long a drain waits for a connection once nothing runs any more and an outcome is left to be settled.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(1);
-/// How long opening the channel may take.
-const OPENING_LIMIT: Duration = Duration::from_secs(2);
 
 impl Task {
     /// Whether something is left to do for messages that the broker has again: runs that go on, outcomes that
@@ -48,7 +40,7 @@ impl Task {
             None => return,
         }
         self.state.send_replace(NodeState::Draining);
-        let limit = self.commands.borrow().within(WINDOW);
+        let limit = self.commands.borrow().within(REDELIVERY_LIMIT);
         let adopted = async {
             while self.is_consuming() && self.book.owed() > 0 {
                 self.turn().await;
@@ -69,7 +61,7 @@ impl Task {
 
     /// Nothing runs any more: waits a little for a connection if an outcome is left to be settled.
     pub(super) async fn settle_owed(&mut self) {
-        let limit = self.commands.borrow().within(CONNECTION_LIMIT);
+        let limit = self.commands.borrow().within(RECONNECT_LIMIT);
         let end = Instant::now() + limit;
         while self.is_owing() && Instant::now() < end {
             self.take_back().await;

@@ -21,6 +21,17 @@ pub const REPLY_TYPE: &str = "tidegate.reply.v1";
 /// The routing key that reaches every worker.
 pub const ALL_KEY: &str = "all";
 
+/// Commands that may wait in a worker's control queue; the broker refuses more.
+pub const QUEUE_LENGTH: u32 = 64;
+/// Bytes that may wait in a control queue.
+pub const QUEUE_BYTES: u32 = 1 << 20;
+/// Commands that the broker sends to a worker ahead.
+pub const QUEUE_PREFETCH: u16 = 8;
+const _: () = assert!(
+    QUEUE_BYTES as usize >= BODY_LIMIT * QUEUE_LENGTH as usize,
+    "a control queue has room for as many of the largest commands as it may hold"
+);
+
 /// The routing key that reaches one worker.
 pub fn worker_key(id: &str) -> String {
     format!("worker.{id}")

@@ -37,7 +37,7 @@ const SUDDEN: f64 = 0.5;
 /// An interval is this much shorter or longer at random, so that a fleet does not beat in step.
 const JITTER: f64 = 0.1;
 /// Intervals in a lease.
-const LEASE: u32 = 3;
+pub const LEASE_INTERVALS: u32 = 3;
 
 /// The heartbeat of one worker.
 #[derive(Debug, Clone)]
@@ -131,7 +131,7 @@ impl Heartbeat {
         let interval = self.interval(now);
         let stretch = 1.0 + JITTER * (2.0 * unit.clamp(0.0, 1.0) - 1.0);
         Promise {
-            lease: interval * LEASE,
+            lease: interval * LEASE_INTERVALS,
             at: now,
             next: now + interval.mul_f64(stretch),
             stretch,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is saved against: one ping per queue in this time, as platforms have their workers send.
-const PING: Duration = Duration::from_secs(30);
+/// Beats are compared with one ping per queue in this time: platforms let their workers send these.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Counts pings that nobody had to send.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +28,7 @@ impl Savings {
             clippy::cast_precision_loss,
             reason = "a worker has far fewer than 2^52 nodes"
         )]
-        let pings = since.as_secs_f64() / PING.as_secs_f64() * nodes as f64;
+        let pings = since.as_secs_f64() / PING_INTERVAL.as_secs_f64() * nodes as f64;
         let balance = pings - 1.0 - self.debt;
         self.debt = (-balance).max(0.0);
         balance.max(0.0)

@@ -21,16 +21,13 @@ use crate::broker::{
 };
 use crate::lifecycle::{Phase, WatchedTask};
 use crate::status::StatusHandle;
-use crate::status::control::{self, ALL_KEY, Reply, Unreadable, control_queue, worker_key};
+use crate::status::control::{
+    self, ALL_KEY, QUEUE_BYTES, QUEUE_LENGTH, QUEUE_PREFETCH, Reply, Unreadable, control_queue,
+    worker_key,
+};
 use crate::status::wire::VERSION;
 use crate::wait;
 
-/// Commands that may wait in the queue; the broker refuses more.
-const MAX_LENGTH: u32 = 64;
-/// Bytes that may wait in the queue, as above.
-const MAX_BYTES: u32 = 1024 * 1024;
-/// Commands that the broker sends ahead.
-const PREFETCH: u16 = 8;
 /// How long the worker may take to say whether it obeys. It does at once, unless it is at its end.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -142,9 +139,9 @@ impl ControlParts {
         ensure_topic_exchange(link, &self.exchange).await?;
         let queue = ExclusiveQueue {
             name: &control_queue(&self.worker),
-            max_length: MAX_LENGTH,
-            max_bytes: MAX_BYTES,
-            prefetch: PREFETCH,
+            max_length: QUEUE_LENGTH,
+            max_bytes: QUEUE_BYTES,
+            prefetch: QUEUE_PREFETCH,
             exchange: &self.exchange,
             keys: &[&worker_key(&self.worker), ALL_KEY],
         };

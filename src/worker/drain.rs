@@ -16,16 +16,10 @@ use super::supervise::{Supervisor, advance};
 use super::{DrainReport, Refusal, Request, WorkerCommand};
 use crate::broker::{BrokerError, Session};
 use crate::handler::AnyHandler;
+use crate::lifecycle::limits::{CONNECTION_CLOSE_LIMIT, RECONNECT_LIMIT, REPORT_LIMIT};
 use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT, Event, Phase};
 use crate::node::{self, NodeDrain};
 use crate::status::Status;
-
-/// How long the drain report waits for a publish connection that is being made again.
-const COMEBACK_LIMIT: Duration = Duration::from_secs(1);
-/// How long the broker may take to confirm the drain report.
-const REPORT_LIMIT: Duration = Duration::from_secs(1);
-/// How long the broker may take to answer a close.
-const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
 impl Supervisor {
     /// Stops in order. The steps and their order are the product:
@@ -206,7 +200,7 @@ async fn publish_report(
     let is_broker_there = consume.state().borrow().link().is_some();
     let patience = if is_broker_there {
         publish.hurry();
-        COMEBACK_LIMIT
+        RECONNECT_LIMIT
     } else {
         Duration::ZERO
     };
@@ -226,13 +220,13 @@ async fn close(
     publish: Session,
 ) {
     if let Some(control) = control {
-        control.close(CLOSE_LIMIT).await;
+        control.close(CONNECTION_CLOSE_LIMIT).await;
     }
     if let Some(status) = status {
-        status.close(CLOSE_LIMIT).await;
+        status.close(CONNECTION_CLOSE_LIMIT).await;
     }
-    closed("consume", consume.close(CLOSE_LIMIT).await);
-    closed("publish", publish.close(CLOSE_LIMIT).await);
+    closed("consume", consume.close(CONNECTION_CLOSE_LIMIT).await);
+    closed("publish", publish.close(CONNECTION_CLOSE_LIMIT).await);
 }
 
 fn closed(purpose: &'static str, closed: Result<(), BrokerError>) {

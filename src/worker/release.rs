@@ -11,10 +11,8 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 
 use crate::handler::AnyHandler;
+use crate::lifecycle::limits::RELEASE_LIMIT;
 use crate::lifecycle::words;
-
-/// How long all handlers together may take, at least, to release what they hold.
-const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Releases handlers in reverse order of their creation, each with its share of the time until `deadline`.
 pub(super) async fn release_all(handlers: Vec<AnyHandler>, deadline: Instant, work: &Handle) {

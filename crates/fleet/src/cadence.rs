@@ -38,6 +38,19 @@ const SLOWED_FOR: Duration = Duration::from_mins(10);
 /// pace that was asked for, not of a worker's own.
 const SLOW_AFTER: Duration = Duration::from_mins(1);
 
+const _: () = assert!(
+    PACE.as_millis() < SCREEN_PACE.as_millis() && SCREEN_PACE.as_millis() < LONGEST.as_millis(),
+    "paces grow from the best to the slowest"
+);
+const _: () = assert!(
+    2 * RENEWED.as_millis() < HOLDS.as_millis(),
+    "a request outlives one renewal that is lost"
+);
+const _: () = assert!(
+    SLOW_AFTER.as_millis() < SLOWED_FOR.as_millis(),
+    "a worker has slowed down before the request ends"
+);
+
 /// What is looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Demand {

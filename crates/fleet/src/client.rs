@@ -14,6 +14,7 @@ use super::listener::{Listener, ListenerParts, Requests, Role, has_log};
 use super::lookers::{Looker, Lookers};
 use super::shared::Shared;
 use super::speaker::Speaker;
+use super::start::CLOSE_LIMIT;
 use super::state::{ALL_LIMIT, Fleet, Limits};
 use tidegate::config::Settings;
 use tidegate::internal::broker::{self, AmqpRuntime, BrokerError, Link, Session, SessionState};
@@ -23,7 +24,7 @@ use tidegate::internal::status::control::{Command, Reply};
 pub use super::speaker::CommandError;
 
 /// How often it is checked whether everything is known.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// Workers have this long to send the beats that were requested. Those that have not are asked for a report: workers
 /// of an older version do not speed up on request.
 const BEATS_LIMIT: Duration = Duration::from_secs(2);
@@ -33,8 +34,6 @@ const REPORTS_LIMIT: usize = 250;
 const FIGURES_LIMIT: Duration = Duration::from_secs(3);
 /// Figures that are older than this were not sent because of this client.
 const FRESH: Duration = Duration::from_secs(3);
-/// How long the broker has to answer a close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a client is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,7 +197,7 @@ impl FleetClient {
                         cause: error.to_string(),
                     }));
                 }
-                () = sleep(LOOK) => {}
+                () = sleep(CHECK_INTERVAL) => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::told::Told;
 
 /// How often a change of state is looked for.
-const LOOK: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often figures are told.
 const FIGURES: Duration = Duration::from_secs(1);
 /// How often the summary is told where nothing changes.
@@ -104,7 +104,7 @@ impl Hub {
 
     /// Tells, until it is dropped.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut look = interval(LOOK);
+        let mut look = interval(CHECK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Last {
             number: self.shared.now().ms().unsigned_abs(),

@@ -33,7 +33,7 @@ use tidegate::internal::broker::{Backoff, Batch, BrokerError, Feed, Link, Sessio
 use tidegate::internal::status::control::{Command, Reply};
 
 /// How often beats are taken, and what is due is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// Messages of one batch.
 const BATCH: usize = 2_000;
 /// Questions under way at a time.
@@ -152,7 +152,7 @@ impl Listener {
     async fn follow(&mut self, subscriptions: &mut Subscriptions) -> BrokerError {
         let mut asking = FuturesUnordered::new();
         let mut writing = FuturesUnordered::new();
-        let mut look = interval(LOOK);
+        let mut look = interval(CHECK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let heard = tokio::select! {

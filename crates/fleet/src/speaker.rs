@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use ulid::Ulid;
 
-use super::state::Note;
+use super::state::{ANSWER_LIMIT, Note};
 use tidegate::delivery::Properties;
 use tidegate::internal::broker::{BrokerError, Message, Publisher, SessionState};
 use tidegate::internal::status::control::{ALL_KEY, COMMAND_TYPE, Command, Reply, worker_key};
@@ -22,8 +22,6 @@ const MARK_TYPE: &str = "tidegate.mark.v1";
 pub(crate) const NOTE_TYPE: &str = "tidegate.note.v1";
 /// How long the broker may take to route a command.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
-/// How long a worker may take to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Commands that wait for a reply at a time.
 const WAITING_LIMIT: usize = 1_000;
 

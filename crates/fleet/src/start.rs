@@ -22,14 +22,14 @@ use super::pending::Pending;
 use super::shared::Shared;
 use super::speaker::Speaker;
 use super::state::Limits;
-use tidegate::config::{BrokerSettings, Settings};
+use tidegate::config::{FleetSettings, Settings};
 use tidegate::handler::HandlerError;
 use tidegate::internal::broker::{AmqpRuntime, BrokerError, Session};
 use tidegate::internal::metrics::Metrics;
 use tidegate::lifecycle::{TaskFailure, WatchedTask};
 
-/// How long the end may wait for a connection to close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// How long the broker may take to answer the close of a connection.
+pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the fleet program could not start, or ended before it was told to.
 #[derive(Debug, Error)]
@@ -85,27 +85,23 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     let amqp = Arc::new(AmqpRuntime::start().map_err(FleetError::Runtime)?);
     let id = format!("fleet-{}", Ulid::new());
     info!(program = id, "fleet program starting");
-
-    let shared = Arc::new(Shared::new(Limits {
-        workers: fleet.max_workers,
-        retention: fleet.retention,
-    }));
-    let [hear, speak] = ["hear", "speak"].map(|purpose| {
-        let broker = Arc::new(settings.broker.clone());
-        Session::start(broker, &id, purpose, &amqp, Metrics::new())
-    });
+    let shared = Arc::new(Shared::new(limits(fleet)));
+    let broker = Arc::new(settings.broker.clone());
+    let [hear, speak] = ["hear", "speak"]
+        .map(|purpose| Session::start(Arc::clone(&broker), &id, purpose, &amqp, Metrics::new()));
     let events = events_session(&settings, &id, &amqp);
     let speaker = Arc::new(Speaker::new(settings.status.control.clone(), speak.state()));
     let lookers = Arc::<Lookers>::default();
-    let requests = Arc::new(Requests::new(
+    let requests = Requests::new(
         id.clone(),
         Role::Program,
         fleet.beats_per_second,
         Arc::clone(&lookers),
-    ));
+    );
+    let requests = Arc::new(requests);
     let pending = fleet.forward.as_ref().map(|_| Arc::<Pending>::default());
-    let commands = fleet.token.is_some();
-    let hub = Arc::new(Hub::new(Arc::clone(&shared), commands, pending.clone()));
+    let hub = Hub::new(Arc::clone(&shared), fleet.token.is_some(), pending.clone());
+    let hub = Arc::new(hub);
 
     let tasks = amqp.tasks();
     let here = Handle::current();
@@ -121,7 +117,7 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     let following = follow_events(Arc::clone(&shared), events_state, id.clone(), vhost);
     others.push(amqp.spawn("broker events", following));
     others.push(tasks.spawn("hub", &here, Arc::clone(&hub).run()));
-    let listener_task = Listener::new(ListenerParts {
+    let parts = ListenerParts {
         role: Role::Program,
         settings: Arc::clone(&settings),
         id,
@@ -129,25 +125,11 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
         speaker: Arc::clone(&speaker),
         requests: Arc::clone(&requests),
         session: hear.state(),
-    });
-    let (refused, refusal) = oneshot::channel();
-    let listening = amqp.spawn("listener", async {
-        // An error says that the program is ending.
-        let _ = refused.send(listener_task.run().await);
-    });
-    // It returns if the broker refuses the program, which is told as such.
-    listening.expect_end();
+    };
+    let (listening, refusal) = listen(parts, &amqp);
     let stop = CancellationToken::new();
-    let (speaking, watching) = (Arc::clone(&speaker), tasks.clone());
-    let api = Api::new(
-        shared,
-        hub,
-        speaking,
-        lookers,
-        fleet,
-        watching,
-        stop.clone(),
-    );
+    let (commands, watched) = (Arc::clone(&speaker), tasks.clone());
+    let api = Api::new(shared, hub, commands, lookers, fleet, watched, stop.clone());
     let serving = tasks.spawn("http server", &here, http::serve(listener, api));
     info!(address = %http, "http server is listening");
     Ok(RunningFleet {
@@ -159,21 +141,38 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
         others,
         speaker,
         requests,
-        sessions: [Some(hear), Some(speak), events]
-            .into_iter()
-            .flatten()
-            .collect(),
+        sessions: [hear, speak].into_iter().chain(events).collect(),
         amqp,
     })
+}
+
+fn limits(fleet: &FleetSettings) -> Limits {
+    Limits {
+        workers: fleet.max_workers,
+        retention: fleet.retention,
+    }
+}
+
+/// Starts the listener. It returns only if the broker refuses the program; then the receiver gets the refusal.
+fn listen(
+    parts: ListenerParts,
+    amqp: &AmqpRuntime,
+) -> (WatchedTask<()>, oneshot::Receiver<BrokerError>) {
+    let listener = Listener::new(parts);
+    let (refused, refusal) = oneshot::channel();
+    let listening = amqp.spawn("listener", async {
+        // An error says that the program is ending.
+        let _ = refused.send(listener.run().await);
+    });
+    listening.expect_end();
+    (listening, refusal)
 }
 
 /// The session for the broker's events, if they come from another virtual host.
 fn events_session(settings: &Settings, id: &str, amqp: &Arc<AmqpRuntime>) -> Option<Session> {
     let vhost = settings.fleet.events_vhost.clone()?;
-    let elsewhere = BrokerSettings {
-        vhost,
-        ..settings.broker.clone()
-    };
+    let mut elsewhere = settings.broker.clone();
+    elsewhere.vhost = vhost;
     let session = Session::start(Arc::new(elsewhere), id, "events", amqp, Metrics::new());
     Some(session)
 }

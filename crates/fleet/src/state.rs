@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use contact::ANSWER_LIMIT;
 pub use contact::Question;
 pub use message::{Message, MessageError};
 pub use note::{Note, NoteError};

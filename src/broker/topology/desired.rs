@@ -161,93 +161,73 @@ mod tests {
         }
     }
 
+    /// What is desired after the broker refused the argument.
+    fn corrected(
+        desired: DesiredArguments,
+        argument: &str,
+        rest: &str,
+    ) -> Option<DesiredArguments> {
+        desired.corrected(&NodeSettings::new("orders"), &refusal(argument, rest))
+    }
+
     #[test]
-    fn a_queue_is_taken_as_it_is_where_that_makes_no_difference() {
-        let node = NodeSettings::new("orders");
+    fn a_queue_is_taken_as_it_is_if_that_makes_no_difference() {
+        let unlimited = "received the value '-1' of type 'signedint' but current is none";
+        let single = "received none but current is the value 'true' of type 'bool'";
+        assert_eq!(
+            corrected(PLAIN, "x-delivery-limit", unlimited),
+            Some(DesiredArguments {
+                unlimited: false,
+                ..PLAIN
+            })
+        );
+        assert_eq!(
+            corrected(PLAIN, "x-single-active-consumer", single),
+            Some(DesiredArguments {
+                single_active_consumer: true,
+                ..PLAIN
+            })
+        );
+    }
+
+    #[test]
+    fn the_delayed_retry_of_a_queue_is_taken_as_it_is() {
+        let with = |delays| DesiredArguments {
+            delayed_retry: delays,
+            ..PLAIN
+        };
         let delays = Some((1_000, 300_000));
-        let cases = [
+        let on = "received none but current is the value 'failed' of type 'longstr'";
+        let off = "received the value 'failed' of type 'longstr' but current is none";
+        let shorter = "received '1000' but current is '250'";
+        assert_eq!(
+            corrected(PLAIN, "x-delayed-retry-type", on),
+            Some(with(delays))
+        );
+        assert_eq!(
+            corrected(with(delays), "x-delayed-retry-min", shorter),
+            Some(with(Some((250, 300_000))))
+        );
+        assert_eq!(
+            corrected(with(delays), "x-delayed-retry-type", off),
+            Some(PLAIN)
+        );
+    }
+
+    #[test]
+    fn a_queue_that_makes_a_difference_is_refused() {
+        for (argument, rest) in [
             (
-                PLAIN,
-                refusal(
-                    "x-delivery-limit",
-                    "received the value '-1' of type 'signedint' but current is none",
-                ),
-                Some(DesiredArguments {
-                    unlimited: false,
-                    ..PLAIN
-                }),
+                "x-delivery-limit",
+                "received the value '-1' of type 'signedint' but current is the value '5' of type 'signedint'",
             ),
             (
-                PLAIN,
-                refusal(
-                    "x-single-active-consumer",
-                    "received none but current is the value 'true' of type 'bool'",
-                ),
-                Some(DesiredArguments {
-                    single_active_consumer: true,
-                    ..PLAIN
-                }),
+                "x-delayed-retry-type",
+                "received none but current is the value 'all' of type 'longstr'",
             ),
-            (
-                PLAIN,
-                refusal(
-                    "x-delayed-retry-type",
-                    "received none but current is the value 'failed' of type 'longstr'",
-                ),
-                Some(DesiredArguments {
-                    delayed_retry: delays,
-                    ..PLAIN
-                }),
-            ),
-            (
-                DesiredArguments {
-                    delayed_retry: delays,
-                    ..PLAIN
-                },
-                refusal(
-                    "x-delayed-retry-min",
-                    "received '1000' but current is '250'",
-                ),
-                Some(DesiredArguments {
-                    delayed_retry: Some((250, 300_000)),
-                    ..PLAIN
-                }),
-            ),
-            (
-                DesiredArguments {
-                    delayed_retry: delays,
-                    ..PLAIN
-                },
-                refusal(
-                    "x-delayed-retry-type",
-                    "received the value 'failed' of type 'longstr' but current is none",
-                ),
-                Some(PLAIN),
-            ),
-            (
-                PLAIN,
-                refusal(
-                    "x-delivery-limit",
-                    "received the value '-1' of type 'signedint' but current is the value '5' of type 'signedint'",
-                ),
-                None,
-            ),
-            (
-                PLAIN,
-                refusal(
-                    "x-delayed-retry-type",
-                    "received none but current is the value 'all' of type 'longstr'",
-                ),
-                None,
-            ),
-            (
-                PLAIN,
-                refusal("x-queue-type", "received 'quorum' but current is 'classic'"),
-                None,
-            ),
-        ];
-        for (desired, error, expected) in cases {
-            assert_eq!(desired.corrected(&node, &error), expected, "{error}");
+            ("x-queue-type", "received 'quorum' but current is 'classic'"),
+        ] {
+            assert_eq!(corrected(PLAIN, argument, rest), None, "{argument}");
         }
     }
 }

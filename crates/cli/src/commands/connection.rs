@@ -3,6 +3,7 @@
 mod misspelt;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,6 +15,11 @@ use tidegate::internal::broker::BrokerError;
 
 pub(super) use misspelt::misspelt_variables;
 
+/// How long the broker may take to answer the last close.
+pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How long it may take until every worker is known.
+pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+
 /// The broker's address by default: that of a RabbitMQ as it is installed.
 const DEFAULT_URL: &str = "amqp://guest:guest@localhost:5672/%2f";
 /// The variable that holds the URL.
@@ -21,7 +27,7 @@ const URL_VARIABLE: &str = "TIDEGATE__BROKER__URL";
 /// The variable that names the file of certificate authorities.
 const CA_VARIABLE: &str = "TIDEGATE__BROKER__CA";
 
-/// If the broker's address comes from, for the help of commands.
+/// The sources of the broker's address, for the help of commands.
 pub(super) const BROKER_HELP: &str = "The broker is that of --url, else of --config, else of the environment variable \
     TIDEGATE__BROKER__URL (with TIDEGATE__BROKER__CA), else amqp://guest:guest@localhost:5672/%2f.";
 

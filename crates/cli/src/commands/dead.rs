@@ -6,8 +6,6 @@ mod prompt;
 mod render;
 mod show;
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use console::Term;
 use jiff::Timestamp;
@@ -15,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use arguments::DeadCommand;
 
+use super::connection::CLOSE_LIMIT;
 use super::{Exit, signals};
 use crate::dead::{
     self, DeadAction, DeadOutcome, DeadReport, Export, Filter, Letter, Picking, QueueReport, Record,
@@ -26,9 +25,6 @@ use render::List;
 use show::Shown;
 use tidegate::config::BrokerSettings;
 use tidegate::internal::broker::{AmqpRuntime, Link, connect};
-
-/// How long the broker may take to answer the last close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs the command. It exits with 0 only if everything that was picked is dealt with.
 ///

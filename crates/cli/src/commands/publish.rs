@@ -3,12 +3,11 @@
 mod arguments;
 mod progress;
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 
 pub(crate) use arguments::PublishArgs;
 
+use super::connection::CLOSE_LIMIT;
 use super::{Exit, signals};
 use crate::output::{conclude, note, print_aside};
 use crate::publish::{
@@ -17,9 +16,6 @@ use crate::publish::{
 use progress::Progress;
 use tidegate::config::BrokerSettings;
 use tidegate::internal::broker::{self, AmqpRuntime, Link};
-
-/// How long the broker may take to answer the last close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Publishes what `args` say. It exits with 0 only if every message is confirmed.
 ///

@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{BROKER_HELP, BrokerArgs, explain_client_error};
+use super::connection::{BROKER_HELP, BrokerArgs, SETTLE_LIMIT, explain_client_error};
 use super::table::plain;
 use super::{Exit, signals};
 use crate::output::{OutputError, Printer, conclude, note, print_aside};
@@ -23,8 +23,6 @@ use tidegate_fleet::{ClientMode, FleetClient};
 
 /// Workers commanded at a time by default.
 const MAX_AT_ONCE: usize = 100;
-/// How long it may take to learn which workers are there.
-const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 fn after_help() -> String {
     format!(

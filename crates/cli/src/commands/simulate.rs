@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{BROKER_HELP, BrokerArgs};
+use super::connection::{BROKER_HELP, BrokerArgs, CLOSE_LIMIT};
 use super::{Exit, signals};
 use crate::output::{conclude, print_aside, usage_error};
 use crate::simulate::{
@@ -19,8 +19,6 @@ use crate::simulate::{
 use tidegate::config::BrokerSettings;
 use tidegate::internal::broker::{self, AmqpRuntime, Link};
 
-/// How long the broker has to answer the last goodbye.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// The most workers that one process simulates.
 const WORKERS_LIMIT: usize = 20_000;
 
@@ -57,13 +55,13 @@ pub(crate) struct SimulateArgs {
     /// Workers that drain, in a minute, over the whole fleet; each comes back under another id
     #[arg(long, value_name = "N", default_value_t = 0.0, value_parser = rate)]
     drain_rate: f64,
-    /// So many of them have a control queue; by default all. One without is taken for lost when it is asked
+    /// Workers that have a control queue; by default all. The fleet takes a worker without one for lost
     #[arg(long, value_name = "N")]
     control_queues: Option<usize>,
-    /// If the random numbers begin
+    /// The seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Do it on a broker that is not on this machine
+    /// Allow a broker that is not on this machine
     #[arg(long)]
     not_only_here: bool,
     /// Print the summary as one JSON object

@@ -13,7 +13,7 @@ use console::Term;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{BROKER_HELP, BrokerArgs, explain_client_error};
+use super::connection::{BROKER_HELP, BrokerArgs, SETTLE_LIMIT, explain_client_error};
 use super::{Exit, signals};
 use crate::output::{print_aside, usage_error};
 use tidegate::internal::broker::AmqpRuntime;
@@ -21,8 +21,6 @@ use tidegate_fleet::api::{Overview, Worker};
 use tidegate_fleet::clock::Moment;
 use tidegate_fleet::{ClientMode, FleetClient};
 
-/// How long it may take until every worker is known.
-const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// How long workers that have ended are shown.
 const ENDED_SHOWN: Duration = Duration::from_mins(10);
 

@@ -153,6 +153,18 @@ impl<'a> ReplayPass<'a> {
                 InDoubt::Replay => used.push(intent),
             }
         }
+        self.replay(tag, letter, &identity, used, report).await
+    }
+
+    /// Sends a letter that was picked, unless it must stay; `used` are entries of earlier passes that it may replace.
+    async fn replay(
+        &mut self,
+        tag: u64,
+        letter: &Letter,
+        identity: &str,
+        used: Vec<u64>,
+        report: &mut QueueReport,
+    ) -> Result<(), BrokerError> {
         if letter.copy().is_some_and(|copy| self.sent.contains(copy)) {
             debug!(id = letter.id(), "a second copy is not sent again");
             if self.sender.is_some() {
@@ -182,7 +194,7 @@ impl<'a> ReplayPass<'a> {
         }
         let again = letter.again(destination);
         if self
-            .send(tag, &again, &identity, used, letter, report)
+            .send(tag, &again, identity, used, letter, report)
             .await?
         {
             self.remember(letter);

@@ -8,17 +8,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tidegate::internal::broker::{
     BrokerError, ExclusiveConsumer, ExclusiveQueue, Link, Taken, delete_queue,
 };
-use tidegate::internal::status::control::{ALL_KEY, control_queue, worker_key};
+use tidegate::internal::status::control::{
+    ALL_KEY, QUEUE_BYTES, QUEUE_LENGTH, QUEUE_PREFETCH, control_queue, worker_key,
+};
 
 /// Queues that are being declared or deleted at a time.
 const OPENING_LIMIT: usize = 32;
 /// Commands that may wait for the simulation.
 const EVENTS: usize = 10_000;
-/// Commands that may wait in a queue, and their bytes.
-const MAX_LENGTH: u32 = 64;
-const MAX_BYTES: u32 = 1 << 20;
-/// Commands that the broker sends ahead.
-const PREFETCH: u16 = 8;
 
 /// What happened to a control queue.
 #[derive(Debug)]
@@ -124,9 +121,9 @@ impl Serving {
             let keys = [&*worker_key(&self.id), ALL_KEY];
             let queue = ExclusiveQueue {
                 name: &name,
-                max_length: MAX_LENGTH,
-                max_bytes: MAX_BYTES,
-                prefetch: PREFETCH,
+                max_length: QUEUE_LENGTH,
+                max_bytes: QUEUE_BYTES,
+                prefetch: QUEUE_PREFETCH,
                 exchange: &self.exchange,
                 keys: &keys,
             };

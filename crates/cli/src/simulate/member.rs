@@ -15,8 +15,8 @@ use tidegate::internal::status::delta::Delta;
 use tidegate::internal::status::envelope::envelope;
 use tidegate::internal::status::heartbeat::Heartbeat;
 use tidegate::internal::status::wire::{
-    Beat, BeatNode, Drain, DrainOutcome, DrainReport, DrainSteps, Head, Kind, State, StateNode,
-    VERSION, millis, rfc3339,
+    Beat, BeatNode, Drain, DrainOutcome, DrainReport, Head, Kind, State, StateNode, VERSION,
+    millis, rfc3339,
 };
 use tidegate::lifecycle::{CLOSING_LIMIT, Event, Phase};
 
@@ -26,7 +26,7 @@ const SLOTS: u64 = 8;
 const RUN: Duration = Duration::from_millis(100);
 /// How often the load wanders. A worker looks at its own each second; five times as many looks would change
 /// nothing that is said.
-const LOOK: Duration = Duration::from_secs(5);
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How far the load wanders in one look.
 const STEP: f64 = 0.1;
 /// How strongly it is drawn back to its mean.
@@ -112,7 +112,7 @@ impl SimulatedWorker {
         &self.id
     }
 
-    /// If it is in its life.
+    /// Its phase.
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
@@ -135,7 +135,7 @@ impl SimulatedWorker {
         if let Some((_, ends)) = self.drain {
             return (self.phase == Phase::Draining).then_some(ends);
         }
-        let look = self.looked + LOOK;
+        let look = self.looked + OBSERVE_INTERVAL;
         Some(self.heartbeat.due(now).map_or(look, |beat| beat.min(look)))
     }
 
@@ -148,7 +148,7 @@ impl SimulatedWorker {
                 .into_iter()
                 .collect();
         }
-        if self.looked + LOOK <= now {
+        if self.looked + OBSERVE_INTERVAL <= now {
             self.look(shape, now);
         }
         let beats = self.heartbeat.due(now).is_some_and(|due| due <= now);
@@ -338,22 +338,14 @@ impl SimulatedWorker {
         self.phase = Phase::Stopped;
         let duration_ms = millis(now - began);
         let finished = self.in_flight();
-        let report = DrainReport {
-            reason: self.reason.clone().unwrap_or_default(),
-            outcome: DrainOutcome::Clean,
-            duration_ms,
-            steps: DrainSteps {
-                cancel_ms: 1,
-                finish_ms: duration_ms.saturating_sub(2),
-                settle_ms: 1,
-                ..DrainSteps::default()
-            },
-            finished,
-            handed_back: finished,
-            interrupted: 0,
-            unconfirmed: 0,
-            interrupted_ids: Vec::new(),
-        };
+        let reason = self.reason.clone().unwrap_or_default();
+        let mut report = DrainReport::new(reason, DrainOutcome::Clean);
+        report.duration_ms = duration_ms;
+        report.steps.cancel_ms = 1;
+        report.steps.finish_ms = duration_ms.saturating_sub(2);
+        report.steps.settle_ms = 1;
+        report.finished = finished;
+        report.handed_back = finished;
         let drain = Drain {
             head: self.head(Duration::ZERO),
             report,

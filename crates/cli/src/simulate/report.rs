@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use tidegate::internal::status::PING_INTERVAL;
 use tidegate::internal::status::wire::Kind;
 
-/// One ping for each node in so many seconds: what fleets send today.
-const PING_SECONDS: f64 = 30.0;
 /// Celery's worker events: one heartbeat of each worker in so many seconds.
 const CELERY_SECONDS: f64 = 2.0;
 
@@ -121,7 +120,7 @@ impl SimulationReport {
     /// Messages a second that pings would be.
     #[expect(clippy::cast_precision_loss, reason = "for a rate")]
     pub(crate) fn pings(workers: usize, nodes: usize) -> f64 {
-        (workers * nodes) as f64 / PING_SECONDS
+        (workers * nodes) as f64 / PING_INTERVAL.as_secs_f64()
     }
 
     /// Messages a second that Celery's heartbeats would be.

@@ -39,7 +39,7 @@ pub(crate) struct SimulationPlan {
     pub crashes: f64,
     /// Drains a minute, over the whole fleet.
     pub drains: f64,
-    /// If the random numbers begin.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 
@@ -116,6 +116,25 @@ struct Simulation<'a> {
     rng: StdRng,
 }
 
+/// How far the simulation has come.
+struct Progress {
+    begin: Instant,
+    /// When all workers ran at once for the first time, and what had been sent by then.
+    complete: Option<(Instant, Totals)>,
+    /// How long it lasted since then, and what was sent; once it is over.
+    result: Option<(Duration, Totals)>,
+    /// It was stopped before its end.
+    stopped: bool,
+    crash: Chance,
+    drain: Chance,
+}
+
+impl Progress {
+    fn end(&self, plan: &SimulationPlan) -> Option<Instant> {
+        self.complete.map(|(since, _)| since + plan.duration)
+    }
+}
+
 impl Simulation<'_> {
     /// A new worker in place `number`; it begins when its queue is there.
     fn born(&mut self, number: usize, now: Instant) -> WorkerPlace {
@@ -136,62 +155,31 @@ impl Simulation<'_> {
         stop: &SimulationStop,
         observe: &mut impl FnMut(usize, &Totals),
     ) -> Result<SimulationReport, BrokerError> {
-        let begin = Instant::now();
-        let mut look = tokio::time::interval(Duration::from_secs(1));
-        let mut whole: Option<(Instant, Totals)> = None;
-        let mut ended: Option<(Duration, Totals)> = None;
-        let mut stopped = false;
-        let now = begin;
-        let units = (self.rng.random(), self.rng.random());
-        let mut crash = Chance::new(self.plan.crashes, now, units.0);
-        let mut drain = Chance::new(self.plan.drains, now, units.1);
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut progress = self.progress(Instant::now());
         loop {
             let now = Instant::now();
             self.turn(now);
-            if whole.is_none() && self.running == self.plan.workers {
-                whole = Some((now, self.out.totals));
-                self.whole = true;
-                self.late = Duration::ZERO;
-            }
-            let over = whole.is_some_and(|(since, _)| now >= since + self.plan.duration);
-            if ended.is_none() && (over || stop.draining.is_cancelled()) {
-                stopped = !over;
-                let (since, before) = whole.unwrap_or((begin, Totals::default()));
-                ended = Some((now - since, self.out.totals.since(&before, now - since)));
-                self.drain_all(now);
-            }
-            if ended.is_none() && whole.is_some() {
-                if crash.happens(now, self.rng.random()) {
-                    self.crash(now);
-                }
-                if drain.happens(now, self.rng.random()) {
-                    self.drain_one(now);
-                }
-            }
-            let all_ended = ended.is_some() && self.running == 0;
-            if let Some((duration, sent)) = ended
-                && all_ended
+            self.advance(&mut progress, stop, now);
+            if let Some((duration, sent)) = progress.result
+                && self.running == 0
                 && self.out.is_empty()
             {
                 observe(self.running, &self.out.totals);
-                return Ok(self.report(begin, whole, duration, sent, stopped));
+                let stopped = progress.stopped;
+                return Ok(self.report(progress.begin, progress.complete, duration, sent, stopped));
             }
-            let chances = [crash.next(), drain.next()].into_iter().flatten();
-            let end = whole.map(|(since, _)| since + self.plan.duration);
-            let chances = chances.filter(|_| ended.is_none() && whole.is_some());
-            let due = self.schedule.next().filter(|_| self.out.has_room());
-            let end = end.filter(|_| ended.is_none());
-            let next = chances.chain(due).chain(end).min();
+            let next = self.next_due(&progress);
             tokio::select! {
                 biased;
                 () = self.out.sent(), if !self.out.is_empty() => {}
                 Some(event) = heard.recv(), if self.out.has_room() => self.hear(event, Instant::now()),
-                () = stop.draining.cancelled(), if ended.is_none() => {}
+                () = stop.draining.cancelled(), if progress.result.is_none() => {}
                 cause = link.lost() => {
                     let what = "simulating";
                     return Err(BrokerError::Lost { what, cause });
                 }
-                _ = look.tick() => observe(self.running, &self.out.totals),
+                _ = tick.tick() => observe(self.running, &self.out.totals),
                 () = wait::reached(next) => {}
             }
             if let Some(cause) = self.failure.take() {
@@ -199,6 +187,58 @@ impl Simulation<'_> {
                 return Err(BrokerError::Lost { what, cause });
             }
         }
+    }
+
+    fn progress(&mut self, begin: Instant) -> Progress {
+        let units = (self.rng.random(), self.rng.random());
+        Progress {
+            begin,
+            complete: None,
+            result: None,
+            stopped: false,
+            crash: Chance::new(self.plan.crashes, begin, units.0),
+            drain: Chance::new(self.plan.drains, begin, units.1),
+        }
+    }
+
+    /// Notes when all workers run and when the simulation is over; in between, workers crash and drain by chance.
+    fn advance(&mut self, progress: &mut Progress, stop: &SimulationStop, now: Instant) {
+        if progress.complete.is_none() && self.running == self.plan.workers {
+            progress.complete = Some((now, self.out.totals));
+            self.whole = true;
+            self.late = Duration::ZERO;
+        }
+        if progress.result.is_some() {
+            return;
+        }
+        let end = progress.end(self.plan);
+        let over = end.is_some_and(|end| now >= end);
+        if over || stop.draining.is_cancelled() {
+            progress.stopped = !over;
+            let before = (progress.begin, Totals::default());
+            let (since, before) = progress.complete.unwrap_or(before);
+            let sent = self.out.totals.since(&before, now - since);
+            progress.result = Some((now - since, sent));
+            self.drain_all(now);
+        } else if progress.complete.is_some() {
+            if progress.crash.happens(now, self.rng.random()) {
+                self.crash(now);
+            }
+            if progress.drain.happens(now, self.rng.random()) {
+                self.drain_one(now);
+            }
+        }
+    }
+
+    /// When something has to be done next.
+    fn next_due(&self, progress: &Progress) -> Option<Instant> {
+        let due = self.schedule.next().filter(|_| self.out.has_room());
+        if progress.result.is_some() || progress.complete.is_none() {
+            return due;
+        }
+        let chances = [progress.crash.next(), progress.drain.next()];
+        let end = progress.end(self.plan);
+        chances.into_iter().flatten().chain(due).chain(end).min()
     }
 
     /// Lets those speak who are due.

@@ -8,7 +8,7 @@ use super::super::clock::Moment;
 /// that was under way has come, and a worker that only connected anew has its queue again.
 pub(super) const SETTLE: Duration = Duration::from_millis(500);
 /// How long a worker may take to answer while its control queue is there.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long before the end of its lease a worker is asked: a sixth of the lease, and at least this. By then two
 /// beats are missing, and if the question comes back there is time to ask again before the lease ends.
 const EARLY: Duration = Duration::from_secs(1);
@@ -16,6 +16,13 @@ const EARLY: Duration = Duration::from_secs(1);
 pub(super) const SILENT_AGAIN: Duration = Duration::from_secs(30);
 /// How late a message may come. If one comes later than this after its sender's queue was gone, it was sent later.
 const LATE_LIMIT: Duration = Duration::from_secs(10);
+
+const _: () = assert!(
+    SETTLE.as_millis() < ANSWER_LIMIT.as_millis()
+        && ANSWER_LIMIT.as_millis() < LATE_LIMIT.as_millis()
+        && LATE_LIMIT.as_millis() < SILENT_AGAIN.as_millis(),
+    "a question is over before the next one is put"
+);
 
 /// What the contact comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,10 +13,9 @@ use super::contact::{Contact, Question, Verdict};
 use super::history::{History, Record, Stamp};
 use super::node::{Busy, Node};
 use notes::Noted;
+use tidegate::internal::status::heartbeat::LEASE_INTERVALS;
 use tidegate::lifecycle::Phase;
 
-/// Intervals between beats in a lease.
-const INTERVALS: u32 = 3;
 /// The lease of a worker that answers and has promised nothing yet.
 const LEASE_DEFAULT: Duration = Duration::from_secs(180);
 /// A clock that is this much off is taken for right: messages take their time.
@@ -242,7 +241,7 @@ impl Entry {
             WorkerState::Starting | WorkerState::Running | WorkerState::Paused
         );
         let promises = beats && self.heard.live && self.heard.seq > 0;
-        promises.then(|| self.heard.lease / INTERVALS)
+        promises.then(|| self.heard.lease / LEASE_INTERVALS)
     }
 
     /// When its figures were true: when its newest beat was sent, by our clock.

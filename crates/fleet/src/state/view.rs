@@ -9,11 +9,9 @@ use super::super::api::{
 use super::super::clock::Moment;
 use super::entry::Entry;
 use super::{Fleet, node};
+use tidegate::internal::status::PING_INTERVAL;
 use tidegate::internal::status::wire::millis;
 use tidegate::lifecycle::Phase;
-
-/// The cadence that heartbeats are compared with: one ping for each node in so many seconds.
-const BASELINE_SECONDS: f64 = 30.0;
 
 /// Which workers to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,7 +54,7 @@ impl Fleet {
             clippy::cast_precision_loss,
             reason = "a fleet has fewer than 2^52 nodes"
         )]
-        let baseline = overview.nodes as f64 / BASELINE_SECONDS;
+        let baseline = overview.nodes as f64 / PING_INTERVAL.as_secs_f64();
         overview.rate = rounded(overview.rate);
         overview.messages = Messages {
             beats_per_second: rounded(beats),

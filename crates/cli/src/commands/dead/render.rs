@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use console::style;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::commands::table::{Column, Table, plain};
 use crate::dead::{BODY_SHOWN, Letter, Record};
@@ -82,74 +83,73 @@ fn shortened(text: &str, limit: usize) -> String {
 pub(super) fn whole(letter: &Letter, colours: bool) -> String {
     let record = Record::full(letter, BODY_SHOWN);
     let mut text = String::new();
-    let title = format!(
-        "{} in {}",
-        record
-            .id
-            .as_deref()
-            .map_or_else(|| "a message without an id".to_owned(), plain),
-        plain(&letter.delivery.queue),
-    );
-    line(
-        &mut text,
-        &style(title).bold().force_styling(colours).to_string(),
-    );
-    let at = record.at.clone();
-    let attempts = record.attempts.map(|attempts| attempts.to_string());
-    for (name, value) in [
-        ("reason", record.reason),
-        ("error", record.error),
-        ("died", at),
-        ("runs", attempts),
-        ("worker", record.worker),
-        ("replay to", Some(letter.origin().to_string())),
-    ] {
-        if let Some(value) = value {
-            line(&mut text, &format!("  {name:<10} {}", plain(&value)));
+    head(&mut text, letter, &record, colours);
+    if let Some(contents) = record.contents {
+        values(&mut text, "properties", contents.properties);
+        values(&mut text, "headers", contents.headers);
+        let truncated = contents.truncated;
+        match contents.body {
+            Some(body) => text_body(&mut text, &body, record.body_bytes, truncated),
+            None => binary_body(&mut text, &letter.delivery.body),
         }
-    }
-    let Some(contents) = record.contents else {
-        return text;
-    };
-    for (title, values) in [
-        ("properties", contents.properties),
-        ("headers", contents.headers),
-    ] {
-        if values.is_empty() {
-            continue;
-        }
-        line(&mut text, &format!("  {title}"));
-        for (name, value) in values {
-            let value = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            line(
-                &mut text,
-                &format!("    {}: {}", plain(&name), plain(&value)),
-            );
-        }
-    }
-    let size = record.body_bytes;
-    if let Some(body) = contents.body {
-        let cut = if contents.truncated {
-            ", the beginning"
-        } else {
-            ""
-        };
-        line(&mut text, &format!("  body, {size} bytes{cut}"));
-        for body_line in body.lines() {
-            line(&mut text, &format!("    {}", plain(body_line)));
-        }
-        return text;
-    }
-    let shown = size.min(HEX_SHOWN);
-    let cut = if shown < size { ", the beginning" } else { "" };
-    let title = format!("  body, {size} bytes that are no text{cut}");
-    line(&mut text, &title);
-    for (index, chunk) in letter.delivery.body[..shown].chunks(HEX_LINE).enumerate() {
-        line(&mut text, &hex_line(index * HEX_LINE, chunk));
     }
     text
+}
+
+/// What a dead letter is, and why it is one.
+fn head(text: &mut String, letter: &Letter, record: &Record, colours: bool) {
+    let id = record.id.as_deref();
+    let id = id.map_or_else(|| "a message without an id".to_owned(), plain);
+    let title = format!("{id} in {}", plain(&letter.delivery.queue));
+    let title = style(title).bold().force_styling(colours).to_string();
+    line(text, &title);
+    let attempts = record.attempts.map(|attempts| attempts.to_string());
+    let origin = letter.origin().to_string();
+    for (name, value) in [
+        ("reason", record.reason.as_deref()),
+        ("error", record.error.as_deref()),
+        ("died", record.at.as_deref()),
+        ("runs", attempts.as_deref()),
+        ("worker", record.worker.as_deref()),
+        ("replay to", Some(origin.as_str())),
+    ] {
+        if let Some(value) = value {
+            line(text, &format!("  {name:<10} {}", plain(value)));
+        }
+    }
+}
+
+/// Properties or headers.
+fn values(text: &mut String, title: &str, values: impl IntoIterator<Item = (String, Value)>) {
+    let mut values = values.into_iter().peekable();
+    if values.peek().is_some() {
+        line(text, &format!("  {title}"));
+    }
+    for (name, value) in values {
+        let value = match value {
+            Value::String(value) => value,
+            other => other.to_string(),
+        };
+        line(text, &format!("    {}: {}", plain(&name), plain(&value)));
+    }
+}
+
+fn text_body(text: &mut String, body: &str, size: usize, truncated: bool) {
+    let part = if truncated { ", the beginning" } else { "" };
+    line(text, &format!("  body, {size} bytes{part}"));
+    for body_line in body.lines() {
+        line(text, &format!("    {}", plain(body_line)));
+    }
+}
+
+fn binary_body(text: &mut String, body: &[u8]) {
+    let (size, shown) = (body.len(), body.len().min(HEX_SHOWN));
+    let part = if shown < size { ", the beginning" } else { "" };
+    let title = format!("  body, {size} bytes that are no text{part}");
+    line(text, &title);
+    for (index, chunk) in body[..shown].chunks(HEX_LINE).enumerate() {
+        line(text, &hex_line(index * HEX_LINE, chunk));
+    }
 }
 
 fn line(text: &mut String, line: &str) {
@@ -171,7 +171,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use tidegate::delivery::{Delivery, HeaderValue, Properties, header};
+    use tidegate::delivery::{Delivery, HeaderValue, header};
 
     fn letter() -> Letter {
         let headers = [
@@ -182,19 +182,9 @@ mod tests {
             (header::EXCHANGE, "shop".into()),
             (header::ROUTING_KEY, "order.new".into()),
         ];
-        let delivery = Delivery {
-            queue: "orders.dead".into(),
-            exchange: String::new(),
-            routing_key: "orders.dead".into(),
-            redelivered: false,
-            attempt: 1,
-            properties: Properties {
-                message_id: Some("m-1".into()),
-                headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
-                ..Properties::default()
-            },
-            body: "{\"order\":1}\nend".into(),
-        };
+        let mut delivery = Delivery::new("orders.dead", "{\"order\":1}\nend");
+        delivery.properties.message_id = Some("m-1".into());
+        delivery.properties.headers = headers.map(|(name, value)| (name.to_owned(), value)).into();
         Letter::new("orders", delivery)
     }
 

@@ -100,7 +100,7 @@ impl PublishArgs {
         }
     }
 
-    /// If the bodies come from.
+    /// The source of the bodies.
     ///
     /// # Errors
     /// If a file cannot be read.

@@ -7,7 +7,7 @@ use console::style;
 
 use super::FleetSnapshot;
 use crate::commands::table::{Column, Table, plain};
-use tidegate_fleet::api::{Counts, Worker, WorkerState};
+use tidegate_fleet::api::{Counts, Overview, Week, Worker, WorkerState};
 use tidegate_fleet::clock::Moment;
 
 /// The least width with room for counters.
@@ -62,66 +62,17 @@ pub(super) fn lines(snapshot: &FleetSnapshot, width: Option<usize>, colours: boo
 
 fn summary(snapshot: &FleetSnapshot, colours: bool) -> Vec<String> {
     let overview = &snapshot.summary;
-    let Counts {
-        starting,
-        running,
-        paused,
-        draining,
-        stopped,
-        lost,
-        silent,
-    } = overview.workers;
-    let live = starting + running + paused + draining;
-    let states = [
-        (running, WorkerState::Running),
-        (starting, WorkerState::Starting),
-        (paused, WorkerState::Paused),
-        (draining, WorkerState::Draining),
-        (silent, WorkerState::Silent),
-        (lost, WorkerState::Lost),
-        (stopped, WorkerState::Stopped),
-    ];
-    let states: Vec<String> = states
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, state)| format!("{count} {}", coloured(*state, colours)))
-        .collect();
-    let states = if states.is_empty() {
-        "no worker is known".to_owned()
-    } else {
-        states.join(", ")
-    };
+    let counts = overview.workers;
+    let live = counts.starting + counts.running + counts.paused + counts.draining;
     let mut lines = vec![format!(
-        "{}  {states}",
-        style(format!("{live} live")).bold().force_styling(colours)
+        "{}  {}",
+        style(format!("{live} live")).bold().force_styling(colours),
+        states(counts, colours)
     )];
     if live > 0 {
-        let mut figures = format!(
-            "{} nodes, {} of {} slots taken",
-            overview.nodes, overview.in_flight, overview.slots
-        );
-        // A rate needs two beats.
-        if overview.rate > 0.0 {
-            write!(figures, ", {:.1} done a second", overview.rate).expect("a string takes it");
-        }
-        let age = overview.figures_age_ms.map(Duration::from_millis);
-        if let Some(age) = age.filter(|age| *age > FRESH) {
-            write!(figures, "; figures up to {} old", short(age)).expect("a string takes it");
-        }
-        lines.push(figures);
+        lines.push(figures(overview));
     }
-    let week = &overview.week;
-    if week.drains + week.lost > 0 {
-        let ms = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
-        lines.push(format!(
-            "last 7 days: {} drains, {} not clean; median {}, p99 {}; {} lost",
-            week.drains,
-            week.interrupted + week.aborted,
-            ms(week.duration_p50_ms),
-            ms(week.duration_p99_ms),
-            week.lost
-        ));
-    }
+    lines.extend(week(&overview.week));
     if !snapshot.log {
         let text = "there is no log (tidegate.status.log), which a fleet program declares: only workers that answer are known";
         lines.push(style(text).yellow().force_styling(colours).to_string());
@@ -131,6 +82,59 @@ fn summary(snapshot: &FleetSnapshot, colours: bool) -> Vec<String> {
         lines.push(style(text).red().force_styling(colours).to_string());
     }
     lines
+}
+
+/// How many workers are in each state.
+fn states(counts: Counts, colours: bool) -> String {
+    let states = [
+        (counts.running, WorkerState::Running),
+        (counts.starting, WorkerState::Starting),
+        (counts.paused, WorkerState::Paused),
+        (counts.draining, WorkerState::Draining),
+        (counts.silent, WorkerState::Silent),
+        (counts.lost, WorkerState::Lost),
+        (counts.stopped, WorkerState::Stopped),
+    ];
+    let states: Vec<String> = states
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, state)| format!("{count} {}", coloured(*state, colours)))
+        .collect();
+    if states.is_empty() {
+        return "no worker is known".to_owned();
+    }
+    states.join(", ")
+}
+
+fn figures(overview: &Overview) -> String {
+    let mut figures = format!(
+        "{} nodes, {} of {} slots taken",
+        overview.nodes, overview.in_flight, overview.slots
+    );
+    // A rate needs two beats.
+    if overview.rate > 0.0 {
+        write!(figures, ", {:.1} done a second", overview.rate).expect("a string takes it");
+    }
+    let age = overview.figures_age_ms.map(Duration::from_millis);
+    if let Some(age) = age.filter(|age| *age > FRESH) {
+        write!(figures, "; figures up to {} old", short(age)).expect("a string takes it");
+    }
+    figures
+}
+
+fn week(week: &Week) -> Option<String> {
+    if week.drains + week.lost == 0 {
+        return None;
+    }
+    let ms = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+    Some(format!(
+        "last 7 days: {} drains, {} not clean; median {}, p99 {}; {} lost",
+        week.drains,
+        week.interrupted + week.aborted,
+        ms(week.duration_p50_ms),
+        ms(week.duration_p99_ms),
+        week.lost
+    ))
 }
 
 fn table(snapshot: &FleetSnapshot, wide: bool, colours: bool) -> Table {
