@@ -17,9 +17,11 @@ mod fleet;
 mod handler;
 mod node;
 mod read;
+mod rules;
 mod section;
 mod settings;
 mod tree;
+mod validate;
 mod value;
 
 pub use broker::{BrokerSettings, UrlError};
@@ -37,6 +39,7 @@ pub use settings::{
 
 /// Who says what handles a node's deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HandlersFrom {
     /// Every node's `handler` key, as in the `tidegate` binary.
     Configuration,

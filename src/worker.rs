@@ -27,7 +27,7 @@ pub use builder::{run, run_started};
 pub use signals::{SignalAction, Signals};
 
 use crate::broker::{AmqpRuntime, BrokerError};
-use crate::config::{Settings, UrlError};
+use crate::config::{ConfigErrors, Settings, UrlError};
 use crate::handler::HandlerError;
 use crate::lifecycle::{Phase, Tasks};
 
@@ -39,6 +39,20 @@ const COMMANDS: usize = 16;
 pub enum Worker {}
 
 /// Why a worker could not start, or ended before it was told to.
+///
+/// ```
+/// use tidegate::worker::WorkerError;
+/// use tidegate::{Node, Worker};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let error = Worker::builder("amqp://localhost")
+///     .node(Node::new("orders"))
+///     .start()
+///     .await
+///     .expect_err("the node has no handler");
+/// assert!(matches!(error, WorkerError::NoHandler { queue } if queue == "orders"));
+/// # }
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum WorkerError {
@@ -56,14 +70,12 @@ pub enum WorkerError {
         /// The pool.
         pool: String,
     },
-    /// Settings that cannot work.
-    #[error("{subject} {rule}")]
-    Settings {
-        /// What they are of.
-        subject: String,
-        /// What is wrong.
-        rule: &'static str,
-    },
+    /// Settings break a rule.
+    #[error(transparent)]
+    Settings(#[from] ConfigErrors),
+    /// There is no node, and no source of nodes.
+    #[error("the worker has no node: there is nothing to work on")]
+    NoNode,
     /// The broker's URL cannot be used.
     #[error("the broker's URL {0}")]
     Url(UrlError),
@@ -144,6 +156,21 @@ impl Request {
 }
 
 /// A worker that has started. Dropping it drains the worker, unobserved.
+///
+/// ```no_run
+/// use tidegate::lifecycle::Phase;
+/// use tidegate::{Node, Worker};
+///
+/// # async fn example(orders: Node) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut worker = Worker::builder("amqp://localhost").node(orders).start().await?;
+/// let mut phase = worker.phase();
+/// phase.wait_for(|phase| *phase == Phase::Running).await?;
+/// println!("{} consumes", worker.id());
+/// let report = worker.finished().await?;
+/// println!("{} deliveries finished in the drain", report.finished);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RunningWorker {
     id: String,
@@ -157,6 +184,17 @@ pub struct RunningWorker {
 }
 
 /// Commands a running worker from anywhere. Cheap to clone.
+///
+/// ```no_run
+/// # async fn example(worker: tidegate::RunningWorker) {
+/// let handle = worker.handle();
+/// tokio::spawn(async move {
+///     handle.pause().await;
+///     // Nothing runs now: for example, migrate a database.
+///     handle.resume().await;
+/// });
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct WorkerHandle(mpsc::Sender<Request>);
 

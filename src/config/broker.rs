@@ -11,7 +11,17 @@ use url::{Host, Url};
 use super::file;
 
 /// `[broker]`
+///
+/// ```
+/// use tidegate::config::BrokerSettings;
+///
+/// let broker = BrokerSettings::from_url("amqps://orders:secret@rabbit-1/shop")?;
+/// assert_eq!(broker.address(), "rabbit-1:5671");
+/// assert_eq!(broker.vhost, "shop");
+/// # Ok::<(), tidegate::config::UrlError>(())
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct BrokerSettings {
     /// Whether the connection is encrypted (`amqps`).
     pub tls: bool,
@@ -43,6 +53,7 @@ pub struct BrokerSettings {
 
 /// Why a text is no URL of a broker. It never holds a part of the text, in which a password may be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum UrlError {
     /// It is no URL at all.
     #[error("is not a URL such as amqp://user:password@host:5672/vhost: {0}")]

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
+/// A rule that a value breaks, in words.
+pub(super) type Rule = String;
+
 /// One error: the key, its value where that may be shown, and the rule that it breaks.
 ///
 /// Its text is one line, such as `drain.grace = "2d": must be from 1s to 24h`. The values of URLs, headers,
@@ -72,9 +75,20 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// All errors of one configuration, in the order of its file; at least one.
+/// All errors of one configuration, in the order of its file; at least one. Settings made in code have the name
+/// `settings` in place of the file's.
 ///
 /// Its text has a line that names the file and counts the errors, then one indented line for each.
+///
+/// ```
+/// use std::path::Path;
+/// use tidegate::config::{self, HandlersFrom};
+///
+/// let path = Path::new("missing.toml");
+/// let errors = config::load(path, [], HandlersFrom::Program).unwrap_err();
+/// assert_eq!(errors.errors().len(), 1);
+/// assert!(errors.to_string().starts_with("missing.toml: 1 error"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     file: String,
@@ -89,6 +103,10 @@ impl ConfigErrors {
             file: file.display().to_string(),
             errors,
         }
+    }
+
+    pub(super) fn into_errors(self) -> Vec<ConfigError> {
+        self.errors
     }
 
     /// Each of them.

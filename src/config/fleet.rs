@@ -9,6 +9,7 @@ use super::handler::HttpSettings;
 
 /// `[fleet]`
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct FleetSettings {
     /// Address of the page and the API.
     pub http: SocketAddr,
@@ -36,11 +37,22 @@ pub struct FleetSettings {
 
 /// `forward = { … }`
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ForwardSettings {
     /// Where to, and with what headers.
     pub http: HttpSettings,
     /// One request in so much time.
     pub window: Duration,
+}
+
+impl ForwardSettings {
+    /// One request in 10 s.
+    pub fn new(http: HttpSettings) -> Self {
+        Self {
+            http,
+            window: Duration::from_secs(10),
+        }
+    }
 }
 
 impl Default for FleetSettings {

@@ -20,7 +20,18 @@ pub(crate) const RESERVED_HEADERS: [&str; 9] = [
 ];
 
 /// `handler = { <kind> = { … } }`
+///
+/// ```
+/// use tidegate::config::{ExecSettings, HandlerSettings};
+/// use tidegate::handler;
+///
+/// let settings = HandlerSettings::Exec(ExecSettings::new(["./ship", "--fast"]));
+/// let handler = handler::from_settings(&settings)?;
+/// assert_eq!(handler.kind(), "exec");
+/// # Ok::<(), tidegate::handler::HandlerError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum HandlerSettings {
     /// POST to a URL.
     Http(HttpSettings),
@@ -46,6 +57,7 @@ impl HandlerSettings {
 
 /// `handler = { http = { … } }`; its `Debug` shows no more of the URL than scheme, host and port.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct HttpSettings {
     /// Where to POST.
     pub url: url::Url,
@@ -53,6 +65,17 @@ pub struct HttpSettings {
     pub headers: BTreeMap<String, SecretString>,
     /// PEM file of the authorities that may sign the server's certificate, beside the system's.
     pub ca: Option<PathBuf>,
+}
+
+impl HttpSettings {
+    /// Requests to `url` without further headers.
+    pub fn new(url: url::Url) -> Self {
+        Self {
+            url,
+            headers: BTreeMap::new(),
+            ca: None,
+        }
+    }
 }
 
 impl PartialEq for HttpSettings {
@@ -77,6 +100,7 @@ impl fmt::Debug for HttpSettings {
 
 /// `handler = { exec = { … } }`; its `Debug` shows the program without its arguments.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct ExecSettings {
     /// The program and its arguments; no shell in between.
     pub command: Vec<String>,
@@ -84,6 +108,24 @@ pub struct ExecSettings {
     pub directory: Option<PathBuf>,
     /// Variables beside the worker's own environment; values may be secrets and are never shown.
     pub env: BTreeMap<String, SecretString>,
+}
+
+impl ExecSettings {
+    /// A program and its arguments, in the worker's directory and with its environment.
+    ///
+    /// ```
+    /// use tidegate::config::ExecSettings;
+    ///
+    /// let command = ExecSettings::new(["python3", "orders.py"]);
+    /// assert_eq!(command.command.len(), 2);
+    /// ```
+    pub fn new<W: Into<String>>(command: impl IntoIterator<Item = W>) -> Self {
+        Self {
+            command: command.into_iter().map(Into::into).collect(),
+            directory: None,
+            env: BTreeMap::new(),
+        }
+    }
 }
 
 impl PartialEq for ExecSettings {
@@ -106,6 +148,7 @@ impl fmt::Debug for ExecSettings {
 
 /// `handler = { pool = { … } }`
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ChildPoolSettings {
     /// What each child runs.
     pub command: ExecSettings,
@@ -121,8 +164,23 @@ pub struct ChildPoolSettings {
     pub max_rss: Option<u64>,
 }
 
+impl ChildPoolSettings {
+    /// As many children as the node has slots, started when they are needed, over stdin and stdout.
+    pub fn new(command: ExecSettings) -> Self {
+        Self {
+            command,
+            size: None,
+            warm: false,
+            channel: PoolChannel::default(),
+            max_deliveries: None,
+            max_rss: None,
+        }
+    }
+}
+
 /// Where a child of a `pool` gets its requests and puts its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum PoolChannel {
     /// stdin and stdout; the default.
     #[default]
@@ -133,13 +191,22 @@ pub enum PoolChannel {
 
 /// `handler = { log = { … } }`
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct LogSettings {
     /// What is printed of each delivery.
     pub print: Print,
 }
 
+impl LogSettings {
+    /// Prints so much of each delivery.
+    pub const fn new(print: Print) -> Self {
+        Self { print }
+    }
+}
+
 /// How much the `log` handler prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Print {
     /// Nothing.
     None,

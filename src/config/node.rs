@@ -5,7 +5,20 @@ use std::time::Duration;
 use super::handler::HandlerSettings;
 
 /// `[[node]]`
+///
+/// ```
+/// use tidegate::Node;
+/// use tidegate::config::{Binding, NodeSettings, QueueType};
+///
+/// let mut settings = NodeSettings::new("orders");
+/// settings.kind = QueueType::Classic;
+/// settings.bind = vec![Binding::new("shop", "order.*")];
+/// assert!(settings.validate().is_ok());
+/// let node = Node::from_settings(settings);
+/// # let _ = node;
+/// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct NodeSettings {
     /// The queue's name; at most 255 bytes.
     pub queue: String,
@@ -43,6 +56,7 @@ pub struct NodeSettings {
 
 /// The type of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum QueueType {
     /// Replicated by Raft; the default.
     #[default]
@@ -63,11 +77,22 @@ impl QueueType {
 
 /// One binding of a node's queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Binding {
     /// The exchange; it must exist.
     pub exchange: String,
     /// The binding key.
     pub key: String,
+}
+
+impl Binding {
+    /// Binds to the exchange with the key.
+    pub fn new(exchange: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            exchange: exchange.into(),
+            key: key.into(),
+        }
+    }
 }
 
 /// Where a node's deliveries run.
@@ -81,6 +106,7 @@ pub enum Slots {
 
 /// `dead_letter = { … }`
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeadLetterSettings {
     /// The exchange; empty for the default exchange, and then the queue that the routing key names is declared
     /// where the node declares.
@@ -90,6 +116,14 @@ pub struct DeadLetterSettings {
 }
 
 impl DeadLetterSettings {
+    /// Publishes dead letters to the exchange with the routing key.
+    pub fn new(exchange: impl Into<String>, routing_key: impl Into<String>) -> Self {
+        Self {
+            exchange: exchange.into(),
+            routing_key: routing_key.into(),
+        }
+    }
+
     /// The dead letters of a queue, where nothing else is said: the queue `<queue>.dead`.
     pub fn of(queue: &str) -> Self {
         Self {
@@ -101,6 +135,7 @@ impl DeadLetterSettings {
 
 /// `retry = { … }`
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetrySettings {
     /// How many times a message is run at most; at least 1.
     pub max_attempts: u32,
@@ -143,6 +178,17 @@ impl NodeSettings {
 /// The prefetch of a node that names none: 2 for each slot, so that the next delivery is there when one ends.
 pub(crate) fn default_prefetch(slots: usize) -> u16 {
     u16::try_from(slots.saturating_mul(2)).unwrap_or(u16::MAX)
+}
+
+impl RetrySettings {
+    /// A message is run `max_attempts` times at most, after delays that grow from `min` to `max`.
+    pub const fn new(max_attempts: u32, min: Duration, max: Duration) -> Self {
+        Self {
+            max_attempts,
+            min,
+            max,
+        }
+    }
 }
 
 impl Default for RetrySettings {

@@ -4,24 +4,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::error::ConfigError;
-use super::section::{Errors, Rule, Section, unknown};
+use super::error::{ConfigError, ConfigErrors, Rule};
+use super::section::{Errors, Section};
 use super::settings::{
-    DrainSettings, HeartbeatSettings, NAME_LIMIT, PoolSettings, Settings, StatusSettings,
-    WorkerSettings, in_name,
+    DrainSettings, HeartbeatSettings, PoolSettings, Settings, StatusSettings, WorkerSettings,
 };
 use super::tree::Tree;
-use super::{HandlersFrom, value};
+use super::{HandlersFrom, rules, value};
 
 mod broker;
 mod fleet;
 mod handler;
 mod node;
 mod pem;
-
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
-const DAY: Duration = Duration::from_hours(24);
 
 const SECTIONS: [&str; 8] = [
     "broker",
@@ -72,27 +67,21 @@ pub(super) fn settings(
     });
     let errors = errors.take();
     match settings {
-        Some(settings) if errors.is_empty() => Ok(settings),
+        Some(settings) if errors.is_empty() => {
+            let valid = settings.validate();
+            valid.map_err(ConfigErrors::into_errors)?;
+            Ok(settings)
+        }
         _ => Err(errors),
     }
 }
 
 fn worker(section: &Section<'_>) -> WorkerSettings {
     let mut worker = WorkerSettings::default();
+    let name = |tree: &Tree| value::text(tree).and_then(rules::worker_name);
     section.set(&mut worker.name, "name", name);
     section.set(&mut worker.http, "http", http);
     worker
-}
-
-fn name(tree: &Tree) -> Result<String, Rule> {
-    let name = value::text(tree)?;
-    if (1..=NAME_LIMIT).contains(&name.len()) && name.chars().all(in_name) {
-        Ok(name)
-    } else {
-        Err(format!(
-            "must be 1 to {NAME_LIMIT} letters, digits, \"-\" or \"_\" (no dot: it is a word of routing keys)"
-        ))
-    }
 }
 
 fn http(tree: &Tree) -> Result<Option<SocketAddr>, Rule> {
@@ -105,14 +94,13 @@ fn http(tree: &Tree) -> Result<Option<SocketAddr>, Rule> {
 
 fn drain(section: &Section<'_>) -> DrainSettings {
     let mut drain = DrainSettings::default();
-    let grace = value::duration(Duration::from_secs(1), DAY);
-    section.set(&mut drain.grace, "grace", grace);
+    section.set(&mut drain.grace, "grace", value::duration(rules::GRACE));
     drain
 }
 
 fn heartbeat(section: &Section<'_>) -> HeartbeatSettings {
     let mut heartbeat = HeartbeatSettings::default();
-    let bounds = value::duration(Duration::from_secs(1), HOUR);
+    let bounds = value::duration(rules::HEARTBEAT);
     let (busy, idle) = (&mut heartbeat.busy, &mut heartbeat.idle);
     ordered(section, ("busy", busy), ("idle", idle), &bounds);
     heartbeat
@@ -126,37 +114,31 @@ fn ordered(
     parse: &dyn Fn(&Tree) -> Result<Duration, Rule>,
 ) {
     let sound = section.set(shorter, short, parse) & section.set(longer, long, parse);
-    if !sound || shorter <= longer {
+    if !sound {
         return;
     }
-    if section.has(short) {
-        let limit = value::words(*longer);
-        section.refuse(
-            short,
-            format!("must not be longer than {long}, which is {limit}"),
-        );
-    } else {
-        let limit = value::words(*shorter);
-        section.refuse(
-            long,
-            format!("must not be shorter than {short}, which is {limit}"),
-        );
+    if let Err([of_short, of_long]) = rules::order((short, *shorter), (long, *longer)) {
+        if section.has(short) {
+            section.refuse(short, of_short);
+        } else {
+            section.refuse(long, of_long);
+        }
     }
 }
 
 fn status(section: &Section<'_>) -> StatusSettings {
     let mut status = StatusSettings::default();
-    let exchange = |tree: &Tree| value::bytes(1, 127)(tree).and_then(value::not_reserved);
+    let exchange = |tree: &Tree| value::text(tree).and_then(rules::status_exchange);
     section.set(&mut status.enabled, "enabled", value::boolean);
     let sound = section.set(&mut status.exchange, "exchange", exchange)
         & section.set(&mut status.control, "control", exchange);
-    if sound && status.exchange == status.control {
-        let (key, other) = if section.has("control") {
-            ("control", "exchange")
-        } else {
-            ("exchange", "control")
-        };
-        section.refuse(key, format!("must differ from {other}"));
+    let (key, other) = if section.has("control") {
+        ("control", "exchange")
+    } else {
+        ("exchange", "control")
+    };
+    if sound && let Err(rule) = rules::exchanges_differ(&status, other) {
+        section.refuse(key, rule);
     }
     status
 }
@@ -177,16 +159,10 @@ fn pools(root: &Section<'_>) -> BTreeMap<String, Option<PoolSettings>> {
         if !pool.has("slots") {
             pool.lacks("slots", "is required: how many deliveries run at once");
         }
-        let slots = pool.read("slots", value::integer(1, usize::from(u16::MAX)));
+        let slots = pool.read("slots", value::integer(rules::POOL_SLOTS));
         let overflow = pool.read("overflow", |tree| {
-            let other = value::bytes(1, usize::MAX)(tree)?;
-            if other == name {
-                return Err("must name another pool".into());
-            }
-            if !names.contains(&other.as_str()) {
-                return Err(unknown("pool", &other, &names));
-            }
-            Ok(other)
+            let other = value::text(tree)?;
+            rules::overflow(name, &other, &names).map(|()| other)
         });
         let settings = |slots| PoolSettings { slots, overflow };
         read.insert(name.to_owned(), slots.map(settings));

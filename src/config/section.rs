@@ -2,14 +2,11 @@
 
 use std::cell::RefCell;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Rule};
 use super::tree::{Kind, Tree};
 
 /// Where errors are gathered.
 pub(super) type Errors = RefCell<Vec<ConfigError>>;
-
-/// A rule that a value breaks, in words.
-pub(super) type Rule = String;
 
 /// One table, present or not.
 #[derive(Clone)]

@@ -7,9 +7,12 @@ use std::time::Duration;
 use super::broker::BrokerSettings;
 use super::fleet::FleetSettings;
 use super::node::NodeSettings;
+use super::rules::{WORKER_NAME_LIMIT, is_in_worker_name};
 
-/// Everything a worker or the fleet program is told, valid as a whole.
+/// Everything a worker or the fleet program is told. Settings from a file keep every rule; for those made in code,
+/// [`Settings::validate`] says what is wrong.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Settings {
     /// The broker and how to reach it.
     pub broker: BrokerSettings,
@@ -47,6 +50,7 @@ impl Settings {
 
 /// `[worker]`
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct WorkerSettings {
     /// The worker's name; by default the host's.
     pub name: String,
@@ -56,6 +60,7 @@ pub struct WorkerSettings {
 
 /// `[drain]`
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DrainSettings {
     /// From the beginning of a drain to its deadline.
     pub grace: Duration,
@@ -63,6 +68,7 @@ pub struct DrainSettings {
 
 /// `[heartbeat]`
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct HeartbeatSettings {
     /// Interval at full load.
     pub busy: Duration,
@@ -72,6 +78,7 @@ pub struct HeartbeatSettings {
 
 /// `[status]`
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct StatusSettings {
     /// Whether status messages are sent at all.
     pub enabled: bool,
@@ -83,11 +90,22 @@ pub struct StatusSettings {
 
 /// `[pool.<name>]`
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PoolSettings {
     /// How many deliveries of all nodes in the pool run at once; at least 1.
     pub slots: usize,
     /// The pool whose slots are used when all of this one are taken.
     pub overflow: Option<String>,
+}
+
+impl PoolSettings {
+    /// A pool by itself.
+    pub fn new(slots: usize) -> Self {
+        Self {
+            slots,
+            overflow: None,
+        }
+    }
 }
 
 impl Default for WorkerSettings {
@@ -127,22 +145,14 @@ impl Default for StatusSettings {
     }
 }
 
-/// Longest name of a worker, in characters.
-pub(super) const NAME_LIMIT: usize = 100;
-
-/// Whether a worker's name may hold `c`. A name becomes one word of a routing key, and dots part those.
-pub(super) fn in_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
-}
-
 /// The host's name, with `-` for what a worker's name may not hold.
 fn host_name() -> String {
     let host = gethostname::gethostname();
     let name: String = host
         .to_string_lossy()
         .chars()
-        .map(|c| if in_name(c) { c } else { '-' })
-        .take(NAME_LIMIT)
+        .map(|c| if is_in_worker_name(c) { c } else { '-' })
+        .take(WORKER_NAME_LIMIT)
         .collect();
     if name.is_empty() {
         "worker".into()

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::section::Rule;
+use super::error::Rule;
+use super::rules::Bounds;
 use super::tree::{Kind, Tree};
 
 /// A string.
@@ -17,19 +18,9 @@ pub(super) fn text(tree: &Tree) -> Result<String, Rule> {
     }
 }
 
-/// A string of `min` to `max` bytes.
-pub(super) fn bytes(min: usize, max: usize) -> impl Fn(&Tree) -> Result<String, Rule> {
-    move |tree| {
-        let text = text(tree)?;
-        if (min..=max).contains(&text.len()) {
-            Ok(text)
-        } else {
-            Err(format!(
-                "must have {min} to {max} bytes, and has {}",
-                text.len()
-            ))
-        }
-    }
+/// A string with a length in bytes.
+pub(super) fn bytes(bounds: Bounds<usize>) -> impl Fn(&Tree) -> Result<String, Rule> {
+    move |tree| bounds.text(text(tree)?)
 }
 
 /// A path, not empty.
@@ -54,8 +45,8 @@ pub(super) fn boolean(tree: &Tree) -> Result<bool, Rule> {
     }
 }
 
-/// A whole number from `min` to `max`.
-pub(super) fn integer<T>(min: T, max: T) -> impl Fn(&Tree) -> Result<T, Rule>
+/// A whole number.
+pub(super) fn integer<T>(bounds: Bounds<T>) -> impl Fn(&Tree) -> Result<T, Rule>
 where
     T: TryFrom<i128> + PartialOrd + Display + Copy,
 {
@@ -65,40 +56,31 @@ where
             Kind::Text(text) if tree.variable.is_some() => text.trim().parse().ok(),
             _ => None,
         };
-        number
-            .and_then(|number| T::try_from(number).ok())
-            .filter(|number| (min..=max).contains(number))
-            .ok_or_else(|| format!("must be a whole number from {min} to {max}"))
+        let number = number.and_then(|number| T::try_from(number).ok());
+        bounds.number(number.ok_or_else(|| bounds.number_rule())?)
     }
 }
 
-/// A duration with its unit, from `min` to `max`.
-pub(super) fn duration(min: Duration, max: Duration) -> impl Fn(&Tree) -> Result<Duration, Rule> {
-    move |tree| {
-        let text = with_unit(tree, "25s")?;
-        let duration = humantime::parse_duration(text)
-            .map_err(|_words| "must be a duration such as \"25s\", \"5m\" or \"100ms\"")?;
-        if (min..=max).contains(&duration) {
-            Ok(duration)
-        } else {
-            Err(format!("must be from {} to {}", words(min), words(max)))
-        }
-    }
+/// A duration with its unit.
+pub(super) fn duration(bounds: Bounds<Duration>) -> impl Fn(&Tree) -> Result<Duration, Rule> {
+    move |tree| bounds.duration(any_duration(tree)?)
 }
 
-/// A number of bytes with its unit, from `min` to `max`.
-pub(super) fn size(min: u64, max: u64) -> impl Fn(&Tree) -> Result<u64, Rule> {
+/// A duration with its unit, of any length.
+pub(super) fn any_duration(tree: &Tree) -> Result<Duration, Rule> {
+    let text = with_unit(tree, "25s")?;
+    humantime::parse_duration(text)
+        .map_err(|_words| "must be a duration such as \"25s\", \"5m\" or \"100ms\"".into())
+}
+
+/// A number of bytes with its unit.
+pub(super) fn size(bounds: Bounds<u64>) -> impl Fn(&Tree) -> Result<u64, Rule> {
     move |tree| {
         let text = with_unit(tree, "16MiB")?;
         let size: ByteSize = text
             .parse()
             .map_err(|_words| "must be a size such as \"16MiB\", \"512kB\" or \"1B\"")?;
-        if (min..=max).contains(&size.as_u64()) {
-            Ok(size.as_u64())
-        } else {
-            let (min, max) = (ByteSize::b(min), ByteSize::b(max));
-            Err(format!("must be from {min} to {max}"))
-        }
+        bounds.size(size.as_u64())
     }
 }
 
@@ -130,13 +112,4 @@ pub(super) fn words(duration: Duration) -> String {
             || humantime::format_duration(duration).to_string(),
             |(name, unit)| format!("{}{name}", ms / unit),
         )
-}
-
-/// Refuses names that belong to the broker itself.
-pub(super) fn not_reserved(name: String) -> Result<String, Rule> {
-    if name.starts_with("amq.") {
-        Err("must not begin with \"amq.\", which RabbitMQ keeps for itself".into())
-    } else {
-        Ok(name)
-    }
 }

@@ -15,6 +15,21 @@ use crate::status::wire::DrainOutcome;
 /// Puts a worker together: from a URL and nodes, or from settings that a file holds.
 ///
 /// See [`Worker::builder`](super::Worker::builder).
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Delivery, Node, Outcome, Worker};
+///
+/// async fn ship(_order: std::sync::Arc<Delivery>) -> Outcome {
+///     Outcome::Done
+/// }
+///
+/// let worker = Worker::builder("amqp://localhost")
+///     .configure(|settings| settings.drain.grace = Duration::from_secs(60))
+///     .node(Node::new("orders").handler(ship))
+///     .node(Node::new("returns").slots(2).handler(ship));
+/// # let _ = worker;
+/// ```
 #[derive(Debug)]
 pub struct WorkerBuilder {
     settings: Result<Settings, WorkerError>,
@@ -46,6 +61,24 @@ impl NodeSource for watch::Receiver<Vec<Node>> {
 }
 
 /// One queue with its handler, as a program states it. What is not stated has the defaults of [`NodeSettings`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::config::RetrySettings;
+/// use tidegate::{Json, Node};
+///
+/// async fn ship(Json(order): Json<u64>) {
+///     println!("order {order}");
+/// }
+///
+/// let seconds = Duration::from_secs;
+/// let node = Node::new("orders")
+///     .slots(4)
+///     .timeout(seconds(30))
+///     .retry(RetrySettings::new(3, seconds(1), seconds(60)))
+///     .handler(ship);
+/// assert_eq!(node.queue(), "orders");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Node {
     pub(super) settings: NodeSettings,

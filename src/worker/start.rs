@@ -14,7 +14,7 @@ use super::host::{Host, Hosted, Pools, handler_of};
 use super::supervise::Supervisor;
 use super::{COMMANDS, Node, Request, RunningWorker, WorkerError, WorkerHandle};
 use crate::broker::{AmqpRuntime, Isolation, Session};
-use crate::config::{Settings, Slots};
+use crate::config::Settings;
 use crate::handler::AnyHandler;
 #[cfg(feature = "endpoints")]
 use crate::http;
@@ -33,11 +33,15 @@ struct Prepared {
 }
 
 pub(super) async fn start(
-    settings: Settings,
+    mut settings: Settings,
     fixed: Vec<Node>,
     source: Option<watch::Receiver<Vec<Node>>>,
 ) -> Result<RunningWorker, WorkerError> {
-    validate(&settings, &fixed, source.is_some())?;
+    settings.nodes = fixed.iter().map(|node| node.settings.clone()).collect();
+    settings.validate()?;
+    if fixed.is_empty() && source.is_none() {
+        return Err(WorkerError::NoNode);
+    }
     let prepared = prepare(&settings, fixed).await?;
     let listener = prepared.listener.as_ref();
     let address = listener.and_then(|listener| listener.local_addr().ok());
@@ -196,35 +200,6 @@ fn tell(
         phase,
     };
     Some((status, Control::start(control, amqp)))
-}
-
-/// What configuration rules out, a program may still put into settings of its own making.
-fn validate(settings: &Settings, nodes: &[Node], comes_and_goes: bool) -> Result<(), WorkerError> {
-    let wrong = |subject: String, rule| Err(WorkerError::Settings { subject, rule });
-    if settings.worker.http.is_some() && cfg!(not(feature = "endpoints")) {
-        let rule = "needs the crate's feature `endpoints`";
-        return wrong("worker.http".to_owned(), rule);
-    }
-    if nodes.is_empty() && !comes_and_goes {
-        let rule = "has no node: there is nothing to work on";
-        return wrong("the worker".to_owned(), rule);
-    }
-    for (place, node) in nodes.iter().enumerate() {
-        let subject = format!("node {:?}", node.queue());
-        if node.settings.slots == Slots::Own(0) {
-            return wrong(subject, "has no slot: nothing would ever run");
-        }
-        if node.settings.prefetch == 0 {
-            return wrong(subject, "has prefetch 0, which AMQP takes for no limit");
-        }
-        if nodes[..place]
-            .iter()
-            .any(|other| other.queue() == node.queue())
-        {
-            return wrong(subject, "is there twice: a queue is one node's");
-        }
-    }
-    Ok(())
 }
 
 /// Listens on the thread that will serve.

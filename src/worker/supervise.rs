@@ -138,7 +138,8 @@ impl Supervisor {
             return;
         }
         let queue = wanted.queue().to_owned();
-        let handler = handler_of(&wanted);
+        let valid = wanted.settings.validate().map_err(WorkerError::from);
+        let handler = valid.and_then(|()| handler_of(&wanted));
         match handler.and_then(|handler| self.host.start(wanted, handler)) {
             Ok(hosted) => {
                 if *self.phase.borrow() == Phase::Paused {

@@ -317,13 +317,16 @@ async fn a_node_without_a_handler_does_not_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_cannot_work_do_not_start() {
     let vhost = Vhost::new().await;
+    let mut no_delay = node("q", 1, 1);
+    no_delay.retry.min = Duration::ZERO;
     let cases = [
         (vec![], "has no node"),
-        (vec![node("q", 0, 1)], "node \"q\" has no slot"),
-        (vec![node("q", 1, 0)], "node \"q\" has prefetch 0"),
+        (vec![node("q", 0, 1)], "node[\"q\"].concurrency = 0"),
+        (vec![node("q", 1, 0)], "node[\"q\"].prefetch = 0"),
+        (vec![no_delay], "node[\"q\"].retry.min = 0ns"),
         (
             vec![node("q", 1, 1), node("q", 1, 1)],
-            "node \"q\" is there twice",
+            "another node consumes it already",
         ),
     ];
     for (nodes, expected) in cases {

@@ -1,13 +1,13 @@
 //! `[broker]`
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::super::broker::{BrokerSettings, host_and_port, secret};
-use super::super::section::{Rule, Section};
+use super::super::error::Rule;
+use super::super::section::Section;
 use super::super::tree::Tree;
-use super::super::value;
-use super::{MINUTE, pem};
+use super::super::{rules, value};
+use super::pem;
 
 pub(super) const KEYS: [&str; 9] = [
     "url",
@@ -21,8 +21,6 @@ pub(super) const KEYS: [&str; 9] = [
     "heartbeat",
 ];
 
-/// How many other hosts there may be.
-const HOSTS_LIMIT: usize = 32;
 /// What a host has to look like.
 const HOST_RULE: &str = "must be a host such as \"rabbit-2\", \"rabbit-2:5672\" or \"[::1]:5672\"";
 
@@ -34,21 +32,21 @@ pub(super) fn read(section: &Section<'_>) -> Option<BrokerSettings> {
     let other_hosts = other_hosts.filter_map(|field| {
         field.read(|tree| host_and_port(&value::text(tree)?, port).map_err(|_| HOST_RULE.into()))
     });
-    let other_hosts: Vec<_> = other_hosts.take(HOSTS_LIMIT).collect();
+    let other_hosts: Vec<_> = other_hosts.collect();
+    if let Err(rule) = rules::other_hosts(other_hosts.len()) {
+        section.refuse("hosts", rule);
+    }
     let ca = section.read("ca", pem::certificates);
     let identity = identity(section);
-    let timeout = value::duration(Duration::from_millis(100), 5 * MINUTE);
+    let timeout = value::duration(rules::CONNECT_TIMEOUT);
     let connect_timeout = section.read("connect_timeout", timeout);
-    let heartbeat = section.read("heartbeat", heartbeat);
+    let heartbeat = section.read("heartbeat", |tree| {
+        rules::broker_heartbeat(value::any_duration(tree)?)
+    });
     let mut broker = broker?;
-    if !broker.tls {
-        for key in ["ca", "cert", "key"] {
-            if section.has(key) {
-                section.refuse(
-                    key,
-                    "is for encrypted connections: the URL must begin with amqps://",
-                );
-            }
+    for key in ["ca", "cert", "key"] {
+        if let Err(rule) = rules::needs_amqps(section.has(key), broker.tls) {
+            section.refuse(key, rule);
         }
     }
     if let Some((path, password)) = password {
@@ -117,14 +115,4 @@ fn identity(section: &Section<'_>) -> Option<(PathBuf, PathBuf)> {
         }
     }
     certificate.zip(key)
-}
-
-/// AMQP counts heartbeats in whole seconds.
-fn heartbeat(tree: &Tree) -> Result<Duration, Rule> {
-    let heartbeat = value::duration(Duration::from_secs(1), 10 * MINUTE)(tree)?;
-    if heartbeat.subsec_nanos() == 0 {
-        Ok(heartbeat)
-    } else {
-        Err("must be whole seconds".into())
-    }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::super::error::Rule;
 use super::super::fleet::{FleetSettings, ForwardSettings};
 use super::super::handler::HttpSettings;
-use super::super::section::{Rule, Section};
+use super::super::section::Section;
 use super::super::tree::Tree;
-use super::super::{HandlersFrom, value};
-use super::{HOUR, MINUTE, broker, handler, pem};
+use super::super::{HandlersFrom, rules, value};
+use super::{broker, handler, pem};
 
 pub(super) const KEYS: [&str; 13] = [
     "http",
@@ -28,12 +29,6 @@ pub(super) const KEYS: [&str; 13] = [
     "forward",
 ];
 
-/// Characters of a token. A short one can be guessed.
-const TOKEN_MIN: usize = 8;
-const TOKEN_MAX: usize = 1_024;
-/// The longest that anything is kept.
-const YEAR: Duration = Duration::from_hours(365 * 24);
-
 /// A file that a worker and the fleet program share may name secrets that the worker's host does not have:
 /// only the fleet program opens them.
 pub(super) fn read(section: &Section<'_>, handlers: HandlersFrom) -> FleetSettings {
@@ -47,15 +42,15 @@ pub(super) fn read(section: &Section<'_>, handlers: HandlersFrom) -> FleetSettin
         .collect();
     fleet.token = token(section, "token", "token_file", secrets);
     fleet.read_token = token(section, "read_token", "read_token_file", secrets);
-    fleet.events_vhost = section.read("events_vhost", value::bytes(1, 255));
-    let kept = value::duration(60 * MINUTE, YEAR);
+    fleet.events_vhost = section.read("events_vhost", value::bytes(rules::NAME));
+    let kept = value::duration(rules::KEPT);
     section.set(&mut fleet.retention, "retention", &kept);
     section.set(&mut fleet.log_max_age, "log_max_age", &kept);
-    let workers = value::integer(10, 1_000_000);
+    let workers = value::integer(rules::MAX_WORKERS);
     section.set(&mut fleet.max_workers, "max_workers", workers);
-    let sizes = value::size(4 << 20, 1 << 40);
+    let sizes = value::size(rules::LOG_BYTES);
     section.set(&mut fleet.log_max_bytes, "log_max_bytes", sizes);
-    let beats = value::integer(1, 100_000);
+    let beats = value::integer(rules::BEATS_PER_SECOND);
     section.set(&mut fleet.beats_per_second, "beats_per_second", beats);
     fleet.forward = section.field("forward").and_then(|field| {
         let keys = ["url", "window", "headers", "ca"];
@@ -71,17 +66,7 @@ fn address(tree: &Tree) -> Result<SocketAddr, Rule> {
 }
 
 fn host(tree: &Tree) -> Result<String, Rule> {
-    let name = value::text(tree)?;
-    let of_a_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    let right = (1..=253).contains(&name.len()) && name.bytes().all(of_a_host);
-    if right || name == "*" {
-        Ok(name)
-    } else {
-        Err(
-            "must be a host name without a port, such as \"fleet.example.org\", or \"*\" for any"
-                .into(),
-        )
-    }
+    rules::host_name(value::text(tree)?)
 }
 
 fn token(section: &Section<'_>, key: &str, file: &str, secrets: bool) -> Option<SecretString> {
@@ -92,30 +77,18 @@ fn token(section: &Section<'_>, key: &str, file: &str, secrets: bool) -> Option<
         );
     }
     if section.has(key) {
-        return section.secret(key, |tree| right(value::text(tree)?));
+        return section.secret(key, |tree| Ok(rules::token(value::text(tree)?)?.into()));
     }
     section.read(file, |tree| {
         if secrets {
-            let token = right(broker::secret_file(tree)?.1);
+            let token = rules::token(broker::secret_file(tree)?.1);
             token
-                .map(Some)
+                .map(|token| Some(token.into()))
                 .map_err(|rule| format!("the token in the file {rule}"))
         } else {
             value::path(tree).map(|_path| None)
         }
     })?
-}
-
-/// A header carries it, so it is printable ASCII without spaces.
-fn right(token: String) -> Result<SecretString, Rule> {
-    let printable = token.bytes().all(|byte| byte.is_ascii_graphic());
-    if printable && (TOKEN_MIN..=TOKEN_MAX).contains(&token.len()) {
-        Ok(token.into())
-    } else {
-        Err(format!(
-            "must be {TOKEN_MIN} to {TOKEN_MAX} printable ASCII characters without spaces"
-        ))
-    }
 }
 
 fn forward(section: &Section<'_>, secrets: bool) -> Option<ForwardSettings> {
@@ -132,11 +105,8 @@ fn forward(section: &Section<'_>, secrets: bool) -> Option<ForwardSettings> {
         }
     });
     let mut window = Duration::from_secs(10);
-    section.set(
-        &mut window,
-        "window",
-        value::duration(Duration::from_millis(100), HOUR),
-    );
+    let windows = value::duration(rules::FORWARD_WINDOW);
+    section.set(&mut window, "window", windows);
     Some(ForwardSettings {
         http: HttpSettings {
             url: url?,

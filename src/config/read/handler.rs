@@ -2,23 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use http::header::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use url::Url;
 
+use super::super::error::Rule;
 use super::super::handler::{
-    ChildPoolSettings, ExecSettings, HandlerSettings, HttpSettings, LogSettings, PoolChannel,
-    Print, RESERVED_HEADERS,
+    ChildPoolSettings, ExecSettings, HandlerSettings, HttpSettings, LogSettings, PoolChannel, Print,
 };
-use super::super::section::{Field, Rule, Section};
+use super::super::section::{Field, Section};
 use super::super::tree::Tree;
-use super::super::{HandlersFrom, file, value};
+use super::super::{HandlersFrom, file, rules, value};
 use super::pem;
 
 const KINDS: [&str; 4] = ["http", "exec", "pool", "log"];
-
-/// Most children of a pool.
-const POOL_LIMIT: usize = 10_000;
 
 pub(super) fn read(node: &Section<'_>, handlers: HandlersFrom) -> Option<HandlerSettings> {
     if !node.has("handler") {
@@ -84,10 +80,7 @@ fn http(section: &Section<'_>) -> Option<HttpSettings> {
 pub(super) fn url(tree: &Tree) -> Result<Url, Rule> {
     let url = Url::parse(&value::text(tree)?)
         .map_err(|error| format!("is not a URL such as http://host:9000/path: {error}"))?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        _ => Err("must begin with http:// or https://".into()),
-    }
+    rules::http_url(&url).map(|()| url)
 }
 
 pub(super) fn headers(section: &Section<'_>) -> BTreeMap<String, SecretString> {
@@ -96,28 +89,10 @@ pub(super) fn headers(section: &Section<'_>) -> BTreeMap<String, SecretString> {
         return headers;
     };
     for (name, field) in table.open().fields() {
-        let lower = name.to_ascii_lowercase();
-        let rule = if HeaderName::try_from(name).is_err() {
-            Some("is not the name of an HTTP header".to_owned())
-        } else if lower.starts_with("tidegate-") {
-            Some("names that begin with tidegate- are those of the worker itself".to_owned())
-        } else if RESERVED_HEADERS.contains(&lower.as_str()) {
-            Some("the HTTP client sets this header itself".to_owned())
-        } else if headers.keys().any(|other| other.eq_ignore_ascii_case(name)) {
-            Some("is there twice, in upper and lower case".to_owned())
-        } else {
-            None
-        };
-        if let Some(rule) = rule {
+        if let Err(rule) = rules::header_name(name, headers.keys()) {
             field.refuse_unshown(rule);
         }
-        let value = field.secret(|tree| {
-            let text = value::text(tree)?;
-            if HeaderValue::from_str(&text).is_err() {
-                return Err("the value has characters that an HTTP header cannot carry".into());
-            }
-            Ok(SecretString::from(text))
-        });
+        let value = field.secret(|tree| Ok(rules::header_value(value::text(tree)?)?.into()));
         headers.extend(value.map(|value| (name.to_owned(), value)));
     }
     headers
@@ -140,7 +115,7 @@ fn exec(section: &Section<'_>) -> Option<ExecSettings> {
     let command: Vec<String> = parts
         .iter()
         .enumerate()
-        .filter_map(|(index, part)| part.secret(|tree| argument(tree, index)))
+        .filter_map(|(index, part)| part.secret(|tree| rules::argument(value::text(tree)?, index)))
         .collect();
     let directory = section.read("directory", |tree| {
         let path = value::path(tree)?;
@@ -171,11 +146,11 @@ const POOL_KEYS: [&str; 8] = [
 
 fn pool(section: &Section<'_>) -> Option<ChildPoolSettings> {
     let command = exec(section);
-    let size = section.read("size", value::integer(1, POOL_LIMIT));
+    let size = section.read("size", value::integer(rules::CHILDREN));
     let mut warm = false;
     section.set(&mut warm, "warm", value::boolean);
-    if warm && !section.has("size") {
-        section.refuse("warm", "needs \"size\": how many children to start");
+    if let Err(rule) = rules::warm(warm, section.has("size")) {
+        section.refuse("warm", rule);
     }
     let mut channel = PoolChannel::default();
     section.set(&mut channel, "channel", |tree| {
@@ -185,8 +160,8 @@ fn pool(section: &Section<'_>) -> Option<ChildPoolSettings> {
             Ok(_) | Err(_) => Err("must be \"stdio\" or \"fd\"".into()),
         }
     });
-    let max_deliveries = section.read("max_deliveries", value::integer(1, u64::MAX));
-    let max_rss = section.read("max_rss", value::size(1024 * 1024, 1 << 50));
+    let max_deliveries = section.read("max_deliveries", value::integer(rules::MAX_DELIVERIES));
+    let max_rss = section.read("max_rss", value::size(rules::MAX_RSS));
     Some(ChildPoolSettings {
         command: command?,
         size,
@@ -197,28 +172,13 @@ fn pool(section: &Section<'_>) -> Option<ChildPoolSettings> {
     })
 }
 
-fn argument(tree: &Tree, index: usize) -> Result<String, Rule> {
-    let argument = value::text(tree)?;
-    if index == 0 && argument.is_empty() {
-        return Err("must name a program".into());
-    }
-    without_nul(argument)
-}
-
-fn without_nul(text: String) -> Result<String, Rule> {
-    if text.contains('\0') {
-        return Err("must not contain NUL".into());
-    }
-    Ok(text)
-}
-
 fn variables(table: &Field<'_>) -> BTreeMap<String, SecretString> {
     let mut variables = BTreeMap::new();
     for (name, field) in table.open().fields() {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            field.refuse_unshown("a variable's name must not be empty or contain \"=\" or NUL");
+        if let Err(rule) = rules::variable(name) {
+            field.refuse_unshown(rule);
         }
-        let value = field.secret(|tree| without_nul(value::text(tree)?));
+        let value = field.secret(|tree| rules::without_nul(value::text(tree)?));
         variables.extend(value.map(|value| (name.to_owned(), SecretString::from(value))));
     }
     variables

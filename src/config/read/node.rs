@@ -1,17 +1,17 @@
 //! `[[node]]`
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use super::super::HandlersFrom;
+use super::super::error::Rule;
 use super::super::node::{
     Binding, DeadLetterSettings, NodeSettings, QueueType, RetrySettings, Slots, default_prefetch,
 };
-use super::super::section::{Field, Rule, Section, unknown};
+use super::super::section::{Field, Section};
 use super::super::settings::PoolSettings;
 use super::super::tree::Tree;
-use super::super::value;
-use super::{DAY, handler, ordered};
+use super::super::{rules, value};
+use super::{handler, ordered};
 
 const KEYS: [&str; 16] = [
     "queue",
@@ -31,9 +31,6 @@ const KEYS: [&str; 16] = [
     "dead_letter",
     "handler",
 ];
-
-/// Longest name of a queue, in bytes: AMQP's 255, less what the names of its delay queues need beside it.
-const QUEUE_LIMIT: usize = 255 - ".retry.86400000".len();
 
 type Pools = BTreeMap<String, Option<PoolSettings>>;
 
@@ -72,21 +69,12 @@ fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<
     let mut node = NodeSettings::new("");
     section.set(&mut node.declare, "declare", value::boolean);
     let declare = node.declare;
-    let queue = section.read("queue", |tree| {
-        let queue = value::bytes(1, QUEUE_LIMIT)(tree)?;
-        if declare {
-            value::not_reserved(queue)
-        } else {
-            Ok(queue)
-        }
-    });
+    let queue = section.read("queue", |tree| rules::queue(value::text(tree)?, declare));
     if !section.has("queue") {
         section.lacks("queue", "is required");
     }
     section.set(&mut node.kind, "type", queue_type);
-    // The broker takes a signed number.
-    let lengths = value::integer(1, i64::MAX.unsigned_abs());
-    node.max_length = section.read("max_length", lengths);
+    node.max_length = section.read("max_length", value::integer(rules::QUEUE_LENGTH));
     let bindings = section.list("bind");
     node.bind = bindings.iter().filter_map(binding).collect();
     if !declare {
@@ -99,25 +87,26 @@ fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<
     let exclusive = "single_active_consumer";
     section.set(&mut node.single_active_consumer, exclusive, value::boolean);
     slots(section, pools, &mut node);
-    section.set(&mut node.prefetch, "prefetch", value::integer(1, u16::MAX));
-    let timeouts = value::duration(Duration::from_millis(10), DAY);
+    section.set(
+        &mut node.prefetch,
+        "prefetch",
+        value::integer(rules::PREFETCH),
+    );
+    let timeouts = value::duration(rules::TIMEOUT);
     section.set(&mut node.timeout, "timeout", timeouts);
-    let holds = value::duration(Duration::from_millis(10), DAY);
+    let holds = value::duration(rules::HOLD);
     section.set(&mut node.hold_max, "hold_max", holds);
-    section.set(&mut node.max_body, "max_body", value::size(1, 512 << 20));
+    section.set(&mut node.max_body, "max_body", value::size(rules::BODY));
     node.retry = retry(&section.table("retry", &["max_attempts", "min", "max"]));
     section.set(&mut node.delayed_retry, "delayed_retry", value::boolean);
-    if node.delayed_retry && node.declare && node.kind == QueueType::Classic {
-        let rule = "needs type = \"quorum\": classic queues delay nothing";
+    if let Err(rule) = rules::delayed_retry(&node) {
         section.refuse("delayed_retry", rule);
     }
     let dead_letter = dead_letter(&section.table("dead_letter", &["exchange", "routing_key"]));
     node.handler = handler::read(section, handlers);
     if let (Some(queue), Some(dead)) = (&queue, &dead_letter)
-        && dead.exchange.is_empty()
-        && dead.routing_key == *queue
+        && let Err(rule) = rules::dead_letter(dead, queue)
     {
-        let rule = "dead_letter must not lead back to the node's own queue";
         section.refuse("dead_letter", rule);
     }
     queue.map(|queue| NodeSettings {
@@ -129,22 +118,20 @@ fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<
 
 /// Where dead letters go, if it is said.
 fn dead_letter(section: &Section<'_>) -> Option<DeadLetterSettings> {
-    let exchange = section.read("exchange", value::bytes(0, 255));
-    let routing_key = section.read("routing_key", value::bytes(0, 255));
+    let exchange = section.read("exchange", value::bytes(rules::NAME_OR_EMPTY));
+    let routing_key = section.read("routing_key", value::bytes(rules::NAME_OR_EMPTY));
     if section.has("exchange") && !section.has("routing_key") {
         let rule = "is required: what to publish to the exchange with, \"\" for none";
         section.lacks("routing_key", rule);
     }
-    let exchange = exchange.unwrap_or_default();
-    let routing_key = routing_key?;
-    if exchange.is_empty() && routing_key.is_empty() {
-        let rule = "must name a queue: dead letters go to it by the default exchange";
+    let dead_letter = DeadLetterSettings {
+        exchange: exchange.unwrap_or_default(),
+        routing_key: routing_key?,
+    };
+    if let Err(rule) = rules::dead_letter_key(&dead_letter) {
         section.refuse("routing_key", rule);
     }
-    Some(DeadLetterSettings {
-        exchange,
-        routing_key,
-    })
+    Some(dead_letter)
 }
 
 fn queue_type(tree: &Tree) -> Result<QueueType, Rule> {
@@ -164,8 +151,8 @@ fn binding(field: &Field<'_>) -> Option<Binding> {
             section.lacks(key, rule);
         }
     }
-    let exchange = section.read("exchange", value::bytes(1, 255));
-    let key = section.read("key", value::bytes(0, 255));
+    let exchange = section.read("exchange", value::bytes(rules::NAME));
+    let key = section.read("key", value::bytes(rules::NAME_OR_EMPTY));
     Some(Binding {
         exchange: exchange?,
         key: key?,
@@ -173,14 +160,14 @@ fn binding(field: &Field<'_>) -> Option<Binding> {
 }
 
 fn slots(section: &Section<'_>, pools: &Pools, node: &mut NodeSettings) {
-    let concurrency = section.read("concurrency", value::integer(1, 10_000_usize));
+    let concurrency = section.read("concurrency", value::integer(rules::CONCURRENCY));
     let pool = section.read("pool", |tree| {
         let name = value::text(tree)?;
-        let Some(pool) = pools.get(&name) else {
-            let known: Vec<&str> = pools.keys().map(String::as_str).collect();
-            return Err(unknown("pool", &name, &known));
-        };
-        Ok((name, pool.as_ref().map(|pool| pool.slots)))
+        let known: Vec<&str> = pools.keys().map(String::as_str).collect();
+        rules::pool(&name, &known)?;
+        let pool = pools.get(&name).and_then(Option::as_ref);
+        let slots = pool.map(|pool| pool.slots);
+        Ok((name, slots))
     });
     if section.has("concurrency") && section.has("pool") {
         section.refuse(
@@ -199,8 +186,8 @@ fn slots(section: &Section<'_>, pools: &Pools, node: &mut NodeSettings) {
 
 fn retry(section: &Section<'_>) -> RetrySettings {
     let mut retry = RetrySettings::default();
-    let attempts = value::integer(1, 1_000);
-    let delays = value::duration(Duration::from_millis(10), DAY);
+    let attempts = value::integer(rules::ATTEMPTS);
+    let delays = value::duration(rules::RETRY_DELAY);
     section.set(&mut retry.max_attempts, "max_attempts", attempts);
     let (min, max) = (&mut retry.min, &mut retry.max);
     ordered(section, ("min", min), ("max", max), &delays);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::super::section::Rule;
+use super::super::error::Rule;
 use super::super::tree::Tree;
 use super::super::{file, value};
 

@@ -1,3 +1,5 @@
+//! Settings made in code keep the rules, or an error says which one is broken.
+
 use std::time::Duration;
 
 use super::*;
