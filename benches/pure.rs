@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
 use tidegate::config::{HeartbeatSettings, RetrySettings};
@@ -30,20 +29,15 @@ fn received(size: usize) -> Received {
         ("priority-class", HeaderValue::I32(3)),
     ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value));
-    let delivery = Delivery {
-        queue: "orders".into(),
-        exchange: "shop".into(),
-        routing_key: "order.created".into(),
-        redelivered: false,
-        attempt: 1,
-        properties: Properties {
-            content_type: Some("application/json".into()),
-            message_id: Some(Ulid::new().to_string()),
-            delivery_mode: Some(2),
-            headers: BTreeMap::from(headers),
-            ..Properties::default()
-        },
-        body: Bytes::from(vec![b'x'; size]),
+    let mut delivery = Delivery::new("orders", vec![b'x'; size]);
+    delivery.exchange = "shop".into();
+    delivery.routing_key = "order.created".into();
+    delivery.properties = Properties {
+        content_type: Some("application/json".into()),
+        message_id: Some(Ulid::new().to_string()),
+        delivery_mode: Some(2),
+        headers: BTreeMap::from(headers),
+        ..Properties::default()
     };
     retry::receive(delivery.into(), false, Timestamp::UNIX_EPOCH)
 }
@@ -105,21 +99,16 @@ fn decisions(criterion: &mut Criterion) {
             BatchSize::SmallInput,
         );
     });
-    let policy = RetrySettings {
-        max_attempts: 5,
-        min: Duration::from_secs(1),
-        max: Duration::from_mins(5),
-    };
+    let policy = RetrySettings::default();
     criterion.bench_function("retry delay", |bencher| {
         bencher.iter(|| retry::delay(black_box(&policy), black_box(3), black_box(0.3)));
     });
 }
 
 fn heartbeats(criterion: &mut Criterion) {
-    let settings = HeartbeatSettings {
-        busy: Duration::from_secs(10),
-        idle: Duration::from_mins(1),
-    };
+    let mut settings = HeartbeatSettings::default();
+    settings.busy = Duration::from_secs(10);
+    settings.idle = Duration::from_mins(1);
     let now = Instant::now().into();
     criterion.bench_function("heartbeat, one beat", |bencher| {
         let mut heartbeat = Heartbeat::new(&settings);

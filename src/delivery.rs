@@ -16,6 +16,7 @@ pub(crate) use size::{header_frame_size, header_size};
 ///
 /// Cheap to share: handlers receive it behind an [`Arc`].
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Delivery {
     /// The queue it was consumed from.
     pub queue: Arc<str>,
@@ -80,6 +81,17 @@ pub struct Message {
 }
 
 /// The properties of a message (AMQP 0-9-1, class `basic`), all optional.
+///
+/// ```
+/// use tidegate::{HeaderValue, Properties};
+///
+/// let mut properties = Properties {
+///     message_id: Some("m-1".into()),
+///     ..Properties::default()
+/// };
+/// properties.headers.insert("tenant".into(), HeaderValue::from("north"));
+/// assert_eq!(properties.headers["tenant"].as_str(), Some("north"));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Properties {
     /// MIME type of the body.

@@ -44,6 +44,29 @@ pub(crate) use shortage::Shortages;
 ///
 /// The future is dropped when the node's `timeout` passes or a drain's deadline interrupts it, so
 /// whatever it holds must be released by `Drop`. A panic is caught and counts as a retry.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidegate::{Context, Delivery, Handler, Outcome};
+///
+/// struct Shop {
+///     name: String,
+/// }
+///
+/// impl Handler for Shop {
+///     async fn handle(&self, delivery: Arc<Delivery>, _context: Context) -> Outcome {
+///         println!("{}: {} bytes", self.name, delivery.body.len());
+///         Outcome::Done
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let shop = Shop { name: "north".to_owned() };
+/// let (context, _drain) = Context::detached();
+/// let outcome = shop.handle(Arc::new(Delivery::new("orders", "{}")), context).await;
+/// assert_eq!(outcome, Outcome::Done);
+/// # }
+/// ```
 pub trait Handler: Send + Sync + 'static {
     /// Works on one delivery and decides its outcome.
     fn handle(
@@ -133,6 +156,16 @@ impl<H: Handler> Erased for H {
 }
 
 /// Any [`Handler`], shared.
+///
+/// ```
+/// use tidegate::handler::AnyHandler;
+/// use tidegate::{Node, Outcome};
+///
+/// let handler = AnyHandler::new("shop", |_delivery, _context| async { Outcome::Done });
+/// let orders = Node::new("orders").any_handler(handler.clone());
+/// let returns = Node::new("returns").any_handler(handler);
+/// # let _ = (orders, returns);
+/// ```
 #[derive(Clone)]
 pub struct AnyHandler {
     kind: &'static str,

@@ -38,7 +38,8 @@
 //! metrics. [`config`] reads and validates. `ARCHITECTURE.md` in the repository has the whole picture.
 //!
 //! # A worker in Rust
-//! [`Worker::builder`] has a whole program. A worker inside another program is started, not run:
+//! [`Worker::builder`] has a whole program. A worker inside another program is started, not run; `examples/axum.rs` is
+//! an axum service with a worker inside.
 //! ```no_run
 //! use std::sync::Arc;
 //! use tidegate::{Context, Delivery, Node, Outcome, Worker};

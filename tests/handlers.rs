@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use tidegate::config::{
     ChildPoolSettings, ExecSettings, HandlerSettings, HttpSettings, LogSettings, PoolChannel, Print,
 };
-use tidegate::delivery::{Delivery, Properties};
+use tidegate::delivery::Delivery;
 use tidegate::handler::{AnyHandler, Context, Outcome, from_settings};
 
 /// The guide's one example in `language`.
@@ -29,18 +29,8 @@ fn example(language: &str) -> String {
 }
 
 async fn handle(handler: &AnyHandler, message_id: Option<&str>, body: &str) -> Outcome {
-    let delivery = Delivery {
-        queue: "orders".into(),
-        exchange: String::new(),
-        routing_key: "orders".into(),
-        redelivered: false,
-        attempt: 1,
-        properties: Properties {
-            message_id: message_id.map(str::to_owned),
-            ..Properties::default()
-        },
-        body: body.to_owned().into(),
-    };
+    let mut delivery = Delivery::new("orders", body.to_owned());
+    delivery.properties.message_id = message_id.map(str::to_owned);
     let (context, _drain) = Context::detached();
     handler.handle(Arc::new(delivery), context).await
 }
@@ -84,12 +74,8 @@ async fn the_guides_server_answers_with_every_outcome() {
         eprintln!("skipped: there is no python3 on this machine");
         return;
     };
-    let handler = from_settings(&HandlerSettings::Http(HttpSettings {
-        url: format!("http://127.0.0.1:{port}/orders").parse().unwrap(),
-        headers: BTreeMap::new(),
-        ca: None,
-    }))
-    .unwrap();
+    let url = format!("http://127.0.0.1:{port}/orders").parse().unwrap();
+    let handler = from_settings(&HandlerSettings::Http(HttpSettings::new(url))).unwrap();
     assert_eq!(handler.kind(), "http");
     let id = Some("ü 1");
     assert_eq!(handle(&handler, id, r#"{"id": 1}"#).await, Outcome::Done);
@@ -113,14 +99,11 @@ async fn the_guides_script_exits_with_every_outcome() {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("order.sh");
     fs::write(&script, example("sh")).unwrap();
-    let handler = from_settings(&HandlerSettings::Exec(ExecSettings {
-        // Through its interpreter: another test may be starting a process while the file is written, and
-        // the system starts no program that anyone holds open for writing.
-        command: vec!["sh".into(), "./order.sh".into(), "--strict".into()],
-        directory: Some(directory.path().to_owned()),
-        env: BTreeMap::new(),
-    }))
-    .unwrap();
+    // Through its interpreter: another test may be starting a process while the file is written, and
+    // the system starts no program that anyone holds open for writing.
+    let mut command = ExecSettings::new(["sh", "./order.sh", "--strict"]);
+    command.directory = Some(directory.path().to_owned());
+    let handler = from_settings(&HandlerSettings::Exec(command)).unwrap();
     assert_eq!(handler.kind(), "exec");
     assert_eq!(
         handle(&handler, Some("a/1"), "order").await,
@@ -140,19 +123,13 @@ async fn the_guides_script_exits_with_every_outcome() {
 }
 
 fn pool(command: &[&str], directory: &Path, env: BTreeMap<String, SecretString>) -> AnyHandler {
-    let handler = from_settings(&HandlerSettings::Pool(ChildPoolSettings {
-        command: ExecSettings {
-            command: command.iter().map(|&word| word.to_owned()).collect(),
-            directory: Some(directory.to_owned()),
-            env,
-        },
-        size: Some(1),
-        warm: false,
-        channel: PoolChannel::Fd,
-        max_deliveries: None,
-        max_rss: None,
-    }))
-    .unwrap();
+    let mut command = ExecSettings::new(command.iter().copied());
+    command.directory = Some(directory.to_owned());
+    command.env = env;
+    let mut settings = ChildPoolSettings::new(command);
+    settings.size = Some(1);
+    settings.channel = PoolChannel::Fd;
+    let handler = from_settings(&HandlerSettings::Pool(settings)).unwrap();
     assert_eq!(handler.kind(), "pool");
     handler
 }
@@ -242,7 +219,7 @@ async fn the_example_in_node_answers_with_every_outcome() {
 
 #[tokio::test]
 async fn the_log_handler_is_built_by_its_settings() {
-    let settings = HandlerSettings::Log(LogSettings { print: Print::None });
+    let settings = HandlerSettings::Log(LogSettings::new(Print::None));
     let handler = from_settings(&settings).unwrap();
     assert_eq!(handler.kind(), "log");
     assert_eq!(handle(&handler, None, "order").await, Outcome::Done);
@@ -250,11 +227,7 @@ async fn the_log_handler_is_built_by_its_settings() {
 
 #[test]
 fn a_handler_that_cannot_be_built_says_which_and_why() {
-    let settings = HandlerSettings::Exec(ExecSettings {
-        command: Vec::new(),
-        directory: None,
-        env: BTreeMap::new(),
-    });
+    let settings = HandlerSettings::Exec(ExecSettings::new([""; 0]));
     assert_eq!(
         from_settings(&settings).unwrap_err().to_string(),
         "handler exec: command: must begin with a program"

@@ -76,6 +76,26 @@ impl Context {
     /// active consumer the slot is kept: no other delivery may overtake this one.
     ///
     /// Cancel safe, but a hold that is dropped early leaves the delivery without a slot until it ends.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate::handler::HoldEnd;
+    /// use tidegate::{Context, Outcome};
+    ///
+    /// /// Waits while the shop is closed.
+    /// async fn ship(context: Context, is_open: impl AsyncFn() -> bool) -> Outcome {
+    ///     while !is_open().await {
+    ///         if context.hold(Duration::from_secs(10)).await != HoldEnd::Elapsed {
+    ///             return Outcome::HandBack;
+    ///         }
+    ///     }
+    ///     Outcome::Done
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let (context, _drain) = Context::detached();
+    /// assert_eq!(ship(context, async || true).await, Outcome::Done);
+    /// # }
+    /// ```
     pub async fn hold(&self, delay: Duration) -> HoldEnd {
         if let Some((slot, run)) = &self.slot {
             return slot.hold(*run, delay).await;

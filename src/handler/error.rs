@@ -5,6 +5,7 @@ use std::path::PathBuf;
 /// A handler cannot be built from its settings. Everything here is for the operator to repair; no message
 /// names the value of a header or variable, or the user in a URL, since each may be a secret.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HandlerError {
     /// The file that `ca` names cannot be read as PEM certificates.
     #[error("handler http: ca {}: {cause}", .path.display())]

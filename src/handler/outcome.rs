@@ -8,6 +8,21 @@ use serde::{Deserialize, Serialize};
 pub const ERROR_LIMIT: usize = 2_000;
 
 /// What a handler decides about a delivery.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::Outcome;
+///
+/// fn outcome(status: u16) -> Outcome {
+///     match status {
+///         200..=299 => Outcome::Done,
+///         429 => Outcome::retry_after(Duration::from_secs(30), "too many requests"),
+///         500..=599 => Outcome::retry("the service failed"),
+///         _ => Outcome::dead("the service refuses this order"),
+///     }
+/// }
+/// assert_eq!(outcome(204), Outcome::Done);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The work is done: the message is acknowledged.
@@ -88,8 +103,19 @@ impl Outcome {
 }
 
 /// Why a delivery is retried or dead.
+///
+/// ```
+/// use tidegate::{Outcome, Reason};
+///
+/// let Outcome::Dead { reason, .. } = Outcome::dead("no such customer") else {
+///     unreachable!("it is dead");
+/// };
+/// assert_eq!(reason, Reason::Handler);
+/// assert_eq!(reason.as_str(), "handler");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Reason {
     /// The handler said so.
     Handler,

@@ -167,6 +167,7 @@ pub struct Drain {
 
 /// What a drain came to: it decides the log line and the exit code, too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub struct DrainReport {
     /// The signal or command that began the drain.
     pub reason: String,
@@ -186,6 +187,35 @@ pub struct DrainReport {
     pub unconfirmed: u64,
     /// Message ids of the interrupted deliveries, the first 100.
     pub interrupted_ids: Vec<String>,
+}
+
+impl DrainReport {
+    /// A drain that ended so, and in which nothing was settled.
+    ///
+    /// ```
+    /// use tidegate::worker::{DrainOutcome, DrainReport};
+    ///
+    /// /// Says in a log line how the worker ended.
+    /// fn line(report: &DrainReport) -> String {
+    ///     format!("{}: {} interrupted", report.outcome.as_str(), report.interrupted)
+    /// }
+    ///
+    /// let report = DrainReport::new("SIGTERM", DrainOutcome::Clean);
+    /// assert_eq!(line(&report), "clean: 0 interrupted");
+    /// ```
+    pub fn new(reason: impl Into<String>, outcome: DrainOutcome) -> Self {
+        Self {
+            reason: reason.into(),
+            outcome,
+            duration_ms: 0,
+            steps: DrainSteps::default(),
+            finished: 0,
+            handed_back: 0,
+            interrupted: 0,
+            unconfirmed: 0,
+            interrupted_ids: Vec::new(),
+        }
+    }
 }
 
 impl DrainSteps {
@@ -234,6 +264,7 @@ impl DrainOutcome {
 
 /// How long the steps of a drain took, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub struct DrainSteps {
     /// Cancelling the consumers.
     pub cancel_ms: u64,

@@ -4,7 +4,7 @@ use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use serde_json::json;
 use tidegate::internal::status::wire::{
-    APP_ID, Drain, DrainOutcome, DrainReport, DrainSteps, Head, Kind, State, StateNode, VERSION,
+    APP_ID, Drain, DrainOutcome, DrainReport, Head, Kind, State, StateNode, VERSION,
 };
 use tidegate::lifecycle::Phase;
 
@@ -56,22 +56,16 @@ fn head(text: &str, number: usize, seq: u64, lease_ms: u64) -> Head {
 }
 
 fn drain(text: &str, number: usize) -> Drain {
+    let mut report = DrainReport::new(text, DrainOutcome::Interrupted);
+    report.duration_ms = 1_500;
+    report.steps.finish_ms = 1_500;
+    report.finished = 1;
+    report.handed_back = 1;
+    report.interrupted = 1;
+    report.interrupted_ids = vec![text.to_owned()];
     Drain {
         head: head(text, number, 2, 0),
-        report: DrainReport {
-            reason: text.to_owned(),
-            outcome: DrainOutcome::Interrupted,
-            duration_ms: 1_500,
-            steps: DrainSteps {
-                finish_ms: 1_500,
-                ..DrainSteps::default()
-            },
-            finished: 1,
-            handed_back: 1,
-            interrupted: 1,
-            unconfirmed: 0,
-            interrupted_ids: vec![text.to_owned()],
-        },
+        report,
     }
 }
 

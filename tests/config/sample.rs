@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use tidegate::config::{BrokerSettings, HandlerSettings, NodeSettings, Settings, Slots};
+use tidegate::config::{
+    BrokerSettings, HandlerSettings, LogSettings, NodeSettings, Settings, Slots,
+};
 
 use super::{Place, errors, load_with, toml};
 
@@ -70,12 +72,9 @@ fn the_sample_s_comments_show_the_defaults() {
     // And those are what a program gets that builds its settings in code.
     let mut built = Settings::new(BrokerSettings::from_url("amqp://localhost").unwrap());
     built.pools = shown.pools.clone();
-    built.nodes.push(NodeSettings {
-        handler: Some(HandlerSettings::Log(
-            tidegate::config::LogSettings::default(),
-        )),
-        ..NodeSettings::new("orders")
-    });
+    let mut node = NodeSettings::new("orders");
+    node.handler = Some(HandlerSettings::Log(LogSettings::default()));
+    built.nodes.push(node);
     assert_eq!(format!("{built:?}"), format!("{shown:?}"));
 }
 

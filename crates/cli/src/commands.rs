@@ -57,7 +57,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// If the configuration is.
+/// The configuration of a command.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     /// The configuration file: TOML, YAML or JSON by its extension

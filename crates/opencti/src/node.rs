@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate::config::{DeadLetterSettings, NodeSettings, PoolSettings, RetrySettings, Slots};
+use tidegate::config::{DeadLetterSettings, NodeSettings, PoolSettings, Slots};
 
 use crate::dead_letter;
 use crate::discovery::{Role, WantedNode};
@@ -22,9 +22,10 @@ const TIMEOUT: Duration = Duration::from_hours(24);
 
 /// The pools of slots. Imports of both kinds overflow into each other's.
 pub fn pools(settings: &Settings) -> BTreeMap<String, PoolSettings> {
-    let pool = |slots, overflow: Option<&str>| PoolSettings {
-        slots,
-        overflow: overflow.map(str::to_owned),
+    let pool = |slots, overflow: Option<&str>| {
+        let mut pool = PoolSettings::new(slots);
+        pool.overflow = overflow.map(str::to_owned);
+        pool
     };
     BTreeMap::from([
         (
@@ -46,22 +47,15 @@ pub fn node_settings(wanted: &WantedNode, settings: &Settings) -> NodeSettings {
         Role::Push { .. } if wanted.connector.realtime => REALTIME_POOL,
         Role::Push { .. } => EXECUTION_POOL,
     };
-    NodeSettings {
-        declare: false,
-        slots: Slots::Pool(pool.to_owned()),
-        prefetch: settings.prefetch,
-        timeout: TIMEOUT,
-        max_body: settings.max_body,
-        hold_max: settings.hold_max,
-        // Failed runs wait in place; a message never goes to a delay queue.
-        retry: RetrySettings {
-            max_attempts: 1,
-            ..RetrySettings::default()
-        },
-        dead_letter: DeadLetterSettings {
-            exchange: String::new(),
-            routing_key: dead_letter::QUEUE.to_owned(),
-        },
-        ..NodeSettings::new(wanted.queue.as_str())
-    }
+    let mut node = NodeSettings::new(wanted.queue.as_str());
+    node.declare = false;
+    node.slots = Slots::Pool(pool.to_owned());
+    node.prefetch = settings.prefetch;
+    node.timeout = TIMEOUT;
+    node.max_body = settings.max_body;
+    node.hold_max = settings.hold_max;
+    // Failed runs wait in place; a message never goes to a delay queue.
+    node.retry.max_attempts = 1;
+    node.dead_letter = DeadLetterSettings::new("", dead_letter::QUEUE);
+    node
 }

@@ -158,11 +158,9 @@ async fn work(
         return Err(WorkerFailure::Ended("there is no queue to consume".into()));
     };
     let key = broker.key.clone();
-    let mut settings = WorkerSettings {
-        broker: broker_settings(&broker, &engine.settings.broker_tls)?,
-        pools: pools(&engine.settings),
-        ..own
-    };
+    let mut settings = own;
+    settings.broker = broker_settings(&broker, &engine.settings.broker_tls)?;
+    settings.pools = pools(&engine.settings);
     settings.nodes.clear();
     let mut hosted = Hosted::new(Arc::clone(engine), key);
     let (sender, source) = watch::channel(Vec::new());

@@ -182,10 +182,8 @@ async fn there(
     let mut declared = "";
     if node.declare {
         // Without its bindings: those would be new.
-        let unbound = NodeSettings {
-            bind: Vec::new(),
-            ..node.clone()
-        };
+        let mut unbound = node.clone();
+        unbound.bind = Vec::new();
         match ensure_queue(link, &unbound).await {
             Ok(ensured) => facts = ensured,
             Err(error) => {

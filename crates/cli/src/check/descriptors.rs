@@ -47,29 +47,21 @@ fn of_slot(node: &NodeSettings) -> u64 {
     match node.handler {
         Some(HandlerSettings::Exec(_) | HandlerSettings::Pool(_)) => CHILD,
         Some(HandlerSettings::Http(_)) => HTTP,
-        Some(HandlerSettings::Log(_)) | None => 0,
+        _ => 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::check::testing::{node, settings};
     use tidegate::config::{ExecSettings, PoolSettings};
 
     fn exec(slots: Slots) -> NodeSettings {
-        let settings = ExecSettings {
-            command: vec!["true".to_owned()],
-            directory: None,
-            env: BTreeMap::new(),
-        };
-        NodeSettings {
-            slots,
-            handler: Some(HandlerSettings::Exec(settings)),
-            ..node("orders")
-        }
+        let mut node = node("orders");
+        node.slots = slots;
+        node.handler = Some(HandlerSettings::Exec(ExecSettings::new(["true"])));
+        node
     }
 
     #[test]
@@ -88,14 +80,7 @@ mod tests {
     fn a_shared_pool_counts_once_and_for_its_dearest_handler() {
         let pool = || Slots::Pool("shared".to_owned());
         let mut settings = settings(vec![exec(pool()), exec(pool())]);
-        let pools = [(
-            "shared".to_owned(),
-            PoolSettings {
-                slots: 10,
-                overflow: None,
-            },
-        )];
-        settings.pools = pools.into();
+        settings.pools = [("shared".to_owned(), PoolSettings::new(10))].into();
         assert_eq!(needed(&settings), BASE + 10 * CHILD);
     }
 }

@@ -1,4 +1,4 @@
-//! If a replay sends a dead letter, and as what message.
+//! The destination of a replayed dead letter, and the message that is sent there.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ const ADDED: [&str; 6] = [
 /// Headers that route a message to more queues. Those queues got it when it was first published.
 const ROUTING: [&str; 2] = ["CC", "BCC"];
 
-/// If a message is published.
+/// A place to publish a message to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Destination {
     /// Straight to a queue, by the default exchange.
@@ -48,14 +48,14 @@ impl fmt::Display for Destination {
 /// A message that a replay publishes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Republish {
-    /// If to.
+    /// Its destination.
     pub destination: Destination,
     /// The message.
     pub message: Message,
 }
 
 impl Letter {
-    /// If the message came from: as the worker noted it, else as RabbitMQ did (`x-death`), else its queue.
+    /// The place that the message came from: as the worker noted it, else as RabbitMQ did (`x-death`), else its queue.
     pub(crate) fn origin(&self) -> Destination {
         let noted = (self.text(header::EXCHANGE), self.text(header::ROUTING_KEY));
         let death = self
@@ -144,7 +144,6 @@ impl Republish {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use tidegate::delivery::Delivery;
     use tidegate::handler::Reason;
     use tidegate::internal::retry::{Target, Why, copy, receive};
     use ulid::Ulid;
@@ -247,12 +246,10 @@ mod tests {
             Timestamp::UNIX_EPOCH,
             id,
         );
-        let dead = Delivery {
-            queue: "orders.dead".into(),
-            routing_key: "orders.dead".into(),
-            properties: copy.properties,
-            ..sent.clone()
-        };
+        let mut dead = sent.clone();
+        dead.queue = "orders.dead".into();
+        dead.routing_key = "orders.dead".into();
+        dead.properties = copy.properties;
         let letter = Letter::new("orders", dead);
         let again = letter.again(letter.origin());
         assert_eq!(again.destination, Destination::Queue("orders".into()));

@@ -150,26 +150,15 @@ impl Letter {
 #[cfg(test)]
 pub(super) mod testing {
     use super::*;
-    use tidegate::delivery::Properties;
 
     /// A dead letter of `orders` with `headers`.
     pub(crate) fn letter(headers: &[(&str, HeaderValue)]) -> Letter {
         let headers = headers
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone()));
-        let delivery = Delivery {
-            queue: "orders.dead".into(),
-            exchange: String::new(),
-            routing_key: "orders.dead".into(),
-            redelivered: false,
-            attempt: 1,
-            properties: Properties {
-                message_id: Some("m-1".into()),
-                headers: headers.collect(),
-                ..Properties::default()
-            },
-            body: "body".into(),
-        };
+        let mut delivery = Delivery::new("orders.dead", "body");
+        delivery.properties.message_id = Some("m-1".into());
+        delivery.properties.headers = headers.collect();
         Letter::new("orders", delivery)
     }
 

@@ -1,4 +1,4 @@
-//! If the bodies come from: one body, the lines of a file, or generated bodies.
+//! The source of bodies: one body, the lines of a file, or generated bodies.
 
 use std::io;
 use std::path::Path;

@@ -3,7 +3,7 @@
 use super::Message;
 use crate::clock::Moment;
 use tidegate::internal::status::wire::{
-    Beat, BeatNode, Drain, DrainOutcome, DrainReport, DrainSteps, Head, State, StateNode, VERSION,
+    Beat, BeatNode, Drain, DrainOutcome, DrainReport, Head, State, StateNode, VERSION,
 };
 use tidegate::lifecycle::Phase;
 
@@ -89,18 +89,11 @@ pub(super) fn beat(worker: &str, seq: u64) -> Message {
 pub(super) fn drained(worker: &str, seq: u64) -> Message {
     let mut head = head(worker, seq);
     head.lease_ms = 0;
-    Message::Drain(Drain {
-        head,
-        report: DrainReport {
-            reason: "SIGTERM".into(),
-            outcome: DrainOutcome::Interrupted,
-            duration_ms: 120,
-            steps: DrainSteps::default(),
-            finished: 3,
-            handed_back: 4,
-            interrupted: 1,
-            unconfirmed: 0,
-            interrupted_ids: vec!["m-1".into()],
-        },
-    })
+    let mut report = DrainReport::new("SIGTERM", DrainOutcome::Interrupted);
+    report.duration_ms = 120;
+    report.finished = 3;
+    report.handed_back = 4;
+    report.interrupted = 1;
+    report.interrupted_ids = vec!["m-1".into()];
+    Message::Drain(Drain { head, report })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tidegate::delivery::{Delivery, Properties};
+use tidegate::delivery::Delivery;
 use tidegate::handler::Context;
 use tidegate::lifecycle::DrainTrigger;
 use tidegate_opencti::discovery::{Selection, discover};
@@ -94,15 +94,10 @@ pub(crate) fn delivery(bundle: &Value, more: &Value) -> Arc<Delivery> {
         .as_object_mut()
         .unwrap()
         .extend(more.as_object().unwrap().clone());
-    Arc::new(Delivery {
-        queue: "push_a".into(),
-        exchange: "amqp.worker.exchange".into(),
-        routing_key: "push_routing_a".into(),
-        redelivered: false,
-        attempt: 1,
-        properties: Properties::default(),
-        body: message.to_string().into(),
-    })
+    let mut delivery = Delivery::new("push_a", message.to_string());
+    delivery.exchange = "amqp.worker.exchange".into();
+    delivery.routing_key = "push_routing_a".into();
+    Arc::new(delivery)
 }
 
 /// A context outside a worker: no drain ever begins.

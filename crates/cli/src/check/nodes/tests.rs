@@ -48,11 +48,9 @@ fn a_pool_is_held_against_the_prefetch_of_all_its_nodes() {
     other.prefetch = 5;
     let mut settings = settings(vec![one, other]);
     for (slots, findings) in [(8, 0), (9, 1)] {
-        let pool = PoolSettings {
-            slots,
-            overflow: None,
-        };
-        settings.pools.insert("shared".to_owned(), pool);
+        settings
+            .pools
+            .insert("shared".to_owned(), PoolSettings::new(slots));
         assert_eq!(levels_and_messages(&settings).len(), findings, "{slots}");
     }
     settings.nodes.clear();

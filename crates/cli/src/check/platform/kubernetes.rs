@@ -10,9 +10,9 @@ use yaml_rust2::Yaml;
 use super::yaml::{get, path, shown, text, words};
 use super::{Allowed, Hook, Limit, Platform, runs_worker};
 
-/// What a pod gets that says nothing.
+/// The grace period of a pod that names none.
 const DEFAULT: Duration = Duration::from_secs(30);
-/// If the kinds that run pods keep the pod's spec.
+/// The places of the pod's spec in the kinds that run pods.
 const POD_SPECS: [&[&str]; 3] = [
     &["spec", "jobTemplate", "spec", "template", "spec"],
     &["spec", "template", "spec"],
