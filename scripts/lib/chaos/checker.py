@@ -1,0 +1,61 @@
+"""What became of each message, in the manner of Jepsen's total-queue. Pure: it is told what happened, and judges."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Run:
+    """One run of the handler."""
+
+    message: str
+    attempt: int
+    worker: str
+    ended: str = ""  # "done", "retry", "dead"; empty: it has not answered, or nobody was there to hear it
+
+
+@dataclass
+class Verdict:
+    """What a scenario came to."""
+
+    published: int = 0
+    done: int = 0
+    dead: int = 0
+    lost: list = field(default_factory=list)
+    doubled: list = field(default_factory=list)  # dead letters that are there twice
+    wrongly_dead: list = field(default_factory=list)
+    repeated_same: list = field(default_factory=list)  # an attempt that ran twice on one worker
+    repeated_other: list = field(default_factory=list)  # an attempt that ran again on another worker
+    interrupted: list = field(default_factory=list)  # runs without an answer
+    left: int = 0
+    restarts: int = 0
+    slowest_exit: float = 0.0
+    faults: list = field(default_factory=list)  # sentences
+
+
+def judge(confirmed, unsure, runs, dead, left) -> Verdict:
+    """`confirmed`: ids that the broker has; `unsure`: ids that it may have. `dead`: ids in the dead-letter queue, as often
+    as they are there. `left`: how many messages are still in the queue."""
+    verdict = Verdict(published=len(confirmed), left=left, dead=len(dead))
+    done = {run.message for run in runs if run.ended == "done"}
+    ended_dead = {run.message for run in runs if run.ended == "dead"}
+    verdict.done = len(done)
+    verdict.lost = sorted(set(confirmed) - done - set(dead))
+    verdict.doubled = sorted(one for one, count in Counter(dead).items() if count > 1)
+    verdict.wrongly_dead = sorted(set(dead) - ended_dead)
+    verdict.interrupted = [run for run in runs if not run.ended]
+    attempts = defaultdict(list)
+    for run in runs:
+        attempts[run.message, run.attempt].append(run.worker)
+    for (message, _), workers in sorted(attempts.items()):
+        if len(workers) == 1:
+            continue
+        kind = verdict.repeated_same if len(set(workers)) < len(workers) else verdict.repeated_other
+        kind.append(message)
+    known = set(confirmed) | set(unsure)
+    strangers = sorted({run.message for run in runs} - known)
+    if strangers:
+        verdict.faults.append("ran, and were never published: %s" % ", ".join(strangers[:5]))
+    return verdict
