@@ -41,7 +41,7 @@ pub use backoff::Backoff;
 pub(crate) use consume::{ConsumeChannel, Consumer, Intake, Write};
 pub use error::BrokerError;
 pub use exclusive::{ExclusiveConsumer, ExclusiveQueue, Taken};
-pub use feed::{Batch, Ear, Feed, Offset};
+pub use feed::{Batch, Feed, FeedQueue, Offset};
 pub use guard::Guard;
 pub use inspect::{find_exchange, find_queue, queue_type};
 pub(crate) use link::FRAME_MAX;

@@ -267,7 +267,7 @@ impl RunningWorker {
     /// Resolves when the worker has stopped, with the report of its drain. Cancel safe.
     ///
     /// # Errors
-    /// Where the worker ended without having been told to.
+    /// If the worker ended without having been told to.
     pub async fn finished(&mut self) -> Result<DrainReport, WorkerError> {
         match (&mut self.task).await {
             Ok(finished) => finished,

@@ -1,4 +1,4 @@
-//! How long to wait between attempts: exponential, with full jitter above a floor, and without a limit on attempts.
+//! The wait between attempts: exponential, with full jitter above a floor. The attempts have no limit.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// A connection that lasted this long was a success. One that died before adds to the backoff.
 const STABLE: Duration = Duration::from_secs(30);
 
-/// What an attempt came to.
+/// The result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attempt {
     /// Nobody answered.

@@ -18,8 +18,8 @@ use super::{BrokerError, Link, RPC_LIMIT, bounded, convert, queue_now};
 use crate::delivery::Delivery;
 use crate::settlement::Call;
 
-/// How many settlements may be under way between a channel and a quorum queue without one of them being kept back
-/// in the channel. RabbitMQ's limit is 32 (`quorum_commands_soft_limit`); this is lower, to be sure.
+/// With this many settlements under way between a channel and a quorum queue, the channel keeps none of them back
+/// for later. RabbitMQ's limit is 32 (`quorum_commands_soft_limit`); this is lower, to be sure.
 const QUORUM_WINDOW: usize = 16;
 
 /// A channel that consumes. Its delivery tags mean nothing on any other channel.
@@ -30,13 +30,13 @@ pub(crate) struct ConsumeChannel {
     consumer: Option<Consumer>,
     consuming: Weak<Consuming>,
     consumer_tag: String,
-    /// Whether we have asked for the consumer's end.
+    /// We have sent `basic.cancel`.
     cancelling: bool,
     generation: u64,
     /// Settlements since the last method that a quorum queue has answered.
     unanswered: usize,
-    /// How many of those were written up to the last one that must not be lost. What goes back does so without its
-    /// settlement, too, when the channel ends.
+    /// Settlements among those up to the last one that must not be lost. Deliveries that were handed back return to the
+    /// queue without a settlement, too, when the channel ends.
     at_risk: usize,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Consumer {
     _consuming: Option<Arc<Consuming>>,
 }
 
-/// What a consumer yields.
+/// An item that a consumer yields.
 #[derive(Debug)]
 pub(crate) enum Intake {
     /// A delivery with its tag, which counts from 1 on each channel.
@@ -69,7 +69,7 @@ impl ConsumeChannel {
     /// Opens a channel on `link` with `prefetch`, without consuming yet.
     ///
     /// # Errors
-    /// Where the link is lost or does not answer.
+    /// If the link is lost or does not answer.
     pub(crate) async fn open(
         link: &Link,
         queue: &Arc<str>,
@@ -113,7 +113,7 @@ impl ConsumeChannel {
     /// borrow the channel, so that settlements can go on while it waits.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] with 404 where the queue is gone, 403 where it is another's alone.
+    /// [`BrokerError::Refused`] with 404 if the queue is gone, 403 if it is another's alone.
     pub(crate) fn consume(
         &self,
     ) -> impl Future<Output = Result<Consumer, BrokerError>> + Send + use<> {
@@ -232,19 +232,19 @@ impl ConsumeChannel {
         queue_now(self.channel.basic_nack(0, options));
     }
 
-    /// Whether settlements written may be kept back in the broker's channel, so that its close-ok would not prove
-    /// that they arrived: a quorum queue is told at most 32 at a time, and what waits for that when the channel
-    /// closes is forgotten (seen with 3.10, 4.0 and 4.3; rabbitmq-server#10327).
+    /// Whether the broker's channel may still buffer settlements; it discards them on close, so that close-ok proves
+    /// nothing. A channel sends a quorum queue at most 32 settlements at a time and forgets the others when it
+    /// closes (seen with 3.10, 4.0 and 4.3; rabbitmq-server#10327).
     pub(crate) fn may_be_kept_back(&self) -> bool {
         self.at_risk > QUORUM_WINDOW
     }
 
-    /// Has a quorum queue take every settlement written before, for at most `limit`: it answers a `basic.get` after
-    /// it has taken those sent to it, and the channel passes the rest on before it reads its next method. A message
+    /// Waits until a quorum queue has every settlement written before, for at most `limit`. It answers a `basic.get` after
+    /// the settlements sent to it, and the channel sends the rest before it reads its next method. A message
     /// got that way is handed back at once.
     ///
     /// # Errors
-    /// Where no answer came in time, or the broker refuses; with a single active consumer it does.
+    /// If no answer came in time, or the broker refuses; with a single active consumer it does.
     pub(crate) async fn pass_on(&mut self, limit: Duration) -> Result<(), BrokerError> {
         let queue = convert::short("queue", &self.queue)?;
         let get = self.channel.basic_get(queue, BasicGetOptions::default());
@@ -265,7 +265,7 @@ impl ConsumeChannel {
     /// [may be kept back](Self::may_be_kept_back).
     ///
     /// # Errors
-    /// Where the channel was lost before, or no answer came in time: then nothing is known of the
+    /// If the channel was lost before, or no answer came in time: then nothing is known of the
     /// settlements that were written.
     pub(crate) async fn close(self, limit: Duration) -> Result<(), BrokerError> {
         let close = self.channel.close(200, "OK".into());

@@ -1,4 +1,4 @@
-//! What can go wrong with the broker, named for what the caller can do about it.
+//! Errors of the broker, named for what the caller can do about them.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ pub enum BrokerError {
     Unreachable {
         /// Host and port.
         address: String,
-        /// What the operating system or the TLS library said.
+        /// The cause, from the operating system or the TLS library.
         cause: String,
     },
     /// The broker answered with an AMQP error: `connection.close` or `channel.close`.
     #[error("{}{what}: the broker refused with {code}: {text}", likely_cause(what, *code))]
     Refused {
-        /// What was being done.
+        /// The operation that failed.
         what: &'static str,
         /// The AMQP reply code.
         code: u16,
@@ -29,7 +29,7 @@ pub enum BrokerError {
     /// No answer within the limit.
     #[error("{what}: no answer within {limit:?}")]
     TimedOut {
-        /// What was being done.
+        /// The operation that failed.
         what: &'static str,
         /// The limit.
         limit: Duration,
@@ -37,9 +37,9 @@ pub enum BrokerError {
     /// The connection or the channel is gone.
     #[error("{what}: the connection is lost: {cause}")]
     Lost {
-        /// What was being done.
+        /// The operation that failed.
         what: &'static str,
-        /// What the client library said.
+        /// The client library's error.
         cause: String,
     },
     /// The broker cancelled a consumer.
@@ -76,12 +76,12 @@ pub enum BrokerError {
     File {
         /// The file.
         path: String,
-        /// What the operating system said.
+        /// The operating system's error.
         cause: String,
     },
 }
 
-/// What a refusal likely means. The broker answers with 403 to a login for no other reason.
+/// The likely meaning of a refusal. The broker answers a login with 403 for no other reason.
 fn likely_cause(what: &str, code: u16) -> &'static str {
     match (what, code) {
         ("connecting", 403) => "wrong user or password: ",

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::declare::bind_queue;
 use super::{BrokerError, Link, RPC_LIMIT, ack_now, bounded, convert};
 
-/// What an exclusive queue is to be like.
+/// Settings of an exclusive queue.
 #[derive(Debug, Clone)]
 pub struct ExclusiveQueue<'a> {
     /// Its name.
@@ -43,7 +43,7 @@ pub struct Taken {
     pub kind: Option<String>,
     /// The queue that answers go to.
     pub reply_to: Option<String>,
-    /// What the answer has to carry.
+    /// The text that the answer has to carry.
     pub correlation_id: Option<String>,
     /// Body.
     pub body: Bytes,
@@ -53,7 +53,7 @@ impl ExclusiveConsumer {
     /// Declares and binds the queue, and consumes it.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] with 405 where another connection still has the queue, 404 where the exchange is
+    /// [`BrokerError::Refused`] with 405 if another connection still has the queue, 404 if the exchange is
     /// missing, 403 without permission.
     pub async fn open(link: &Link, queue: &ExclusiveQueue<'_>) -> Result<Self, BrokerError> {
         let channel = link.channel().await?;
@@ -75,7 +75,7 @@ impl ExclusiveConsumer {
         Ok(Self { channel, consumer })
     }
 
-    /// The next message; nothing where the queue or the channel is gone. Cancel safe; not to be called again
+    /// The next message; nothing if the queue or the channel is gone. Cancel safe; not to be called again
     /// after that.
     pub async fn next(&mut self) -> Option<Taken> {
         let raw = loop {

@@ -1,4 +1,4 @@
-//! What a fleet program follows: a stream from some offset, or an exclusive queue of its own, taken in batches.
+//! Consumers of a fleet program: of a stream from some offset, or of an exclusive queue. They yield batches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::declare::bind_queue;
 use super::{BrokerError, Link, RPC_LIMIT, ack_now, bounded, convert};
 use crate::delivery::Delivery;
 
-/// Where in a stream to begin.
+/// The place in a stream to begin at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offset {
     /// With its oldest message.
@@ -24,7 +24,7 @@ pub enum Offset {
 
 /// An exclusive queue, which ends with its connection.
 #[derive(Debug, Clone)]
-pub struct Ear<'a> {
+pub struct FeedQueue<'a> {
     /// Its name.
     pub name: &'a str,
     /// Messages that may wait in it; the oldest make room for more.
@@ -66,7 +66,7 @@ impl Feed {
     /// Consumes a stream.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] with 404 where there is none, 403 without permission.
+    /// [`BrokerError::Refused`] with 404 if there is none, 403 without permission.
     pub async fn stream(
         link: &Link,
         name: &str,
@@ -86,22 +86,26 @@ impl Feed {
     /// Declares and binds an exclusive queue, and consumes it.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] with 404 where the exchange is missing, 403 without permission.
-    pub async fn exclusive(link: &Link, ear: &Ear<'_>, prefetch: u16) -> Result<Self, BrokerError> {
+    /// [`BrokerError::Refused`] with 404 if the exchange is missing, 403 without permission.
+    pub async fn exclusive(
+        link: &Link,
+        feed_queue: &FeedQueue<'_>,
+        prefetch: u16,
+    ) -> Result<Self, BrokerError> {
         let channel = link.channel().await?;
-        let name = convert::short("queue", ear.name)?;
+        let name = convert::short("queue", feed_queue.name)?;
         let options = QueueDeclareOptions {
             exclusive: true,
             ..QueueDeclareOptions::default()
         };
-        let declare = channel.queue_declare(name.clone(), options, arguments(ear));
+        let declare = channel.queue_declare(name.clone(), options, arguments(feed_queue));
         bounded("queue.declare", RPC_LIMIT, declare).await?;
-        if let Some((exchange, keys)) = ear.binding {
+        if let Some((exchange, keys)) = feed_queue.binding {
             for key in keys {
-                bind_queue(&channel, ear.name, exchange, key).await?;
+                bind_queue(&channel, feed_queue.name, exchange, key).await?;
             }
         }
-        Self::consume(channel, ear.name, prefetch, FieldTable::default()).await
+        Self::consume(channel, feed_queue.name, prefetch, FieldTable::default()).await
     }
 
     async fn consume(
@@ -125,7 +129,7 @@ impl Feed {
     /// Waits for a message, and takes with it what else is here, up to `limit` messages. Cancel safe.
     ///
     /// # Errors
-    /// Where the channel or the queue is gone. Not to be called again after that.
+    /// If the channel or the queue is gone. Not to be called again after that.
     pub async fn batch(&mut self, limit: usize) -> Result<Batch, BrokerError> {
         let mut batch = Batch::default();
         while batch.messages.is_empty() {
@@ -136,7 +140,7 @@ impl Feed {
         Ok(batch)
     }
 
-    /// Takes what is here, up to `limit` messages; nothing where nothing is.
+    /// Takes what is here, up to `limit` messages; nothing if nothing is.
     ///
     /// # Errors
     /// As [`batch`](Self::batch).
@@ -185,7 +189,7 @@ impl Feed {
     /// Acknowledges a batch with one `multiple` ack.
     ///
     /// # Errors
-    /// Where the channel is gone, or nothing can be written.
+    /// If the channel is gone, or nothing can be written.
     pub async fn ack(&self, batch: &Batch) -> Result<(), BrokerError> {
         let options = BasicAckOptions { multiple: true };
         let ack = self.channel.basic_ack(batch.tag, options);
@@ -193,16 +197,19 @@ impl Feed {
     }
 }
 
-fn arguments(ear: &Ear<'_>) -> FieldTable {
+fn arguments(feed_queue: &FeedQueue<'_>) -> FieldTable {
     let text = |value: &str| AMQPValue::LongString(value.into());
     let number = |value: u64| AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX));
     let mut arguments = FieldTable::default();
     // A virtual host's default type may be one that cannot be exclusive.
     arguments.insert("x-queue-type".into(), text("classic"));
     arguments.insert("x-overflow".into(), text("drop-head"));
-    arguments.insert("x-max-length".into(), number(ear.max_length.into()));
-    arguments.insert("x-max-length-bytes".into(), number(ear.max_bytes.into()));
-    let ttl = u64::try_from(ear.ttl.as_millis()).unwrap_or(u64::MAX);
+    arguments.insert("x-max-length".into(), number(feed_queue.max_length.into()));
+    arguments.insert(
+        "x-max-length-bytes".into(),
+        number(feed_queue.max_bytes.into()),
+    );
+    let ttl = u64::try_from(feed_queue.ttl.as_millis()).unwrap_or(u64::MAX);
     arguments.insert("x-message-ttl".into(), number(ttl));
     arguments
 }

@@ -48,7 +48,7 @@ pub enum Violation {
     FrameSize {
         /// Its size, with the octets around its payload.
         bytes: usize,
-        /// What `connection.tune` allows.
+        /// The size that `connection.tune` allows.
         limit: usize,
     },
     /// A method that a broker does not send, or whose fields do not fill its frame.
@@ -64,12 +64,12 @@ pub enum Violation {
     ShortHeader(usize),
 }
 
-/// What may be done with the bytes given to [`Guard::check`].
+/// The decision about the bytes given to [`Guard::check`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// How many leading bytes may be passed on as they are.
     pub pass: usize,
-    /// What follows them, if the guard replaces a frame.
+    /// The bytes that follow them, if the guard replaces a frame.
     pub replacement: Option<Replacement>,
 }
 
@@ -78,7 +78,7 @@ pub struct Verdict {
 pub struct Replacement {
     /// How many bytes behind the passed ones are dropped.
     pub dropped: usize,
-    /// What is passed on in their place.
+    /// The bytes that are passed on in their place.
     pub bytes: Vec<u8>,
 }
 
@@ -103,7 +103,7 @@ enum State {
     Rest { left: usize },
 }
 
-/// What to do with the frame at the front.
+/// The decision about the frame at the front.
 enum Front {
     /// It, or a part of a body, may be passed on.
     Pass(usize),

@@ -12,7 +12,7 @@ use crate::config::QueueType;
 /// Looks for a queue (`queue.declare` passive). Its arguments do not show.
 ///
 /// # Errors
-/// [`BrokerError::Refused`] with 404 where there is none, 405 where another connection has it exclusively.
+/// [`BrokerError::Refused`] with 404 if there is none, 405 if another connection has it exclusively.
 pub async fn find_queue(link: &Link, name: &str) -> Result<QueueFacts, BrokerError> {
     let options = QueueDeclareOptions {
         passive: true,
@@ -29,7 +29,7 @@ pub async fn find_queue(link: &Link, name: &str) -> Result<QueueFacts, BrokerErr
     })
 }
 
-/// What type the existing queue `name` has; `None` if the broker does not tell.
+/// The type of the existing queue `name`; `None` if the broker does not tell.
 ///
 /// Asks to consume with two arguments that are never valid together: an `x-priority` that is no number, and a place in
 /// a stream that there is not. The refusal (406) says which type of queue does not have them, and no consumer comes to
@@ -75,7 +75,7 @@ fn says_stream(text: &str) -> bool {
     text.ends_with("of queue type rabbit_stream_queue") || text.contains("invalid_stream_offset")
 }
 
-/// Which type a refused `basic.consume` says that its queue has.
+/// The queue's type, from the text of a refused `basic.consume`.
 fn told_type(text: &str) -> Option<QueueType> {
     let (_, told) = text.rsplit_once("of queue type rabbit_")?;
     match told {
@@ -88,7 +88,7 @@ fn told_type(text: &str) -> Option<QueueType> {
 /// Looks for an exchange (`exchange.declare` passive), of whatever type.
 ///
 /// # Errors
-/// [`BrokerError::Refused`] with 404 where there is none.
+/// [`BrokerError::Refused`] with 404 if there is none.
 pub async fn find_exchange(link: &Link, name: &str) -> Result<(), BrokerError> {
     let options = ExchangeDeclareOptions {
         passive: true,

@@ -26,7 +26,7 @@ use crate::config::BrokerSettings;
 pub(crate) const FRAME_MAX: u32 = 131_072;
 /// `connection.close` with this code is an operator's, or a broker's that stops.
 const CONNECTION_FORCED: u16 = 320;
-/// How often the connection's own state is looked at beside its events.
+/// The interval at which the connection's own state is checked beside its events.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// After so many requests in a row without an answer the connection is given up: another node of the broker may answer.
 const SILENCE_LIMIT: usize = 3;
@@ -54,7 +54,7 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(super) struct Consuming;
 
-/// How a link is.
+/// The state of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkState {
     /// It works.
@@ -67,7 +67,7 @@ pub enum LinkState {
     },
     /// It is gone for good.
     Lost {
-        /// What ended it.
+        /// The cause of its end.
         cause: String,
         /// Whether the broker closed it because it could not go on, and not because it was told to.
         by_broker: bool,
@@ -81,7 +81,7 @@ pub struct Negotiated {
     pub channel_max: u16,
     /// The largest frame in bytes; 0 for no limit.
     pub frame_max: u32,
-    /// The AMQP heartbeat; zero where there is none.
+    /// The AMQP heartbeat; zero if there is none.
     pub heartbeat: Duration,
 }
 
@@ -228,7 +228,7 @@ impl Link {
         self.0.generation
     }
 
-    /// How the link is now.
+    /// The state of the link now.
     pub fn state(&self) -> LinkState {
         self.0.state.borrow().clone()
     }
@@ -263,12 +263,12 @@ impl Link {
         crate::wait::changed(&mut state).await;
     }
 
-    /// Who is at the other end, as it greeted.
+    /// The server at the other end, from its greeting.
     pub fn server(&self) -> &Server {
         &self.0.server
     }
 
-    /// What a consumer on this link keeps for as long as it lives.
+    /// The guard that a consumer on this link keeps for as long as it lives.
     pub(super) fn consuming(&self) -> Arc<Consuming> {
         Arc::clone(&self.0.consuming)
     }
@@ -292,7 +292,7 @@ impl Link {
         matches!(*self.0.state.borrow(), LinkState::Blocked { .. })
     }
 
-    /// What both sides agreed on.
+    /// The limits that both sides agreed on.
     pub fn negotiated(&self) -> Negotiated {
         let configuration = self.0.connection.configuration();
         Negotiated {

@@ -22,7 +22,7 @@ impl Publisher {
     /// Opens a channel on `link` and selects confirm mode.
     ///
     /// # Errors
-    /// Where the link is lost or does not answer.
+    /// If the link is lost or does not answer.
     pub async fn open(link: &Link) -> Result<Self, BrokerError> {
         let channel = link.channel().await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
@@ -34,7 +34,7 @@ impl Publisher {
     /// way. Dropping the future before it is ready leaves open whether the message was sent.
     ///
     /// # Errors
-    /// Where the channel is gone, or a property does not fit AMQP's limits.
+    /// If the channel is gone, or a property does not fit AMQP's limits.
     pub async fn publish(&self, message: &Message) -> Result<Confirm, BrokerError> {
         let options = BasicPublishOptions {
             mandatory: message.mandatory,
@@ -57,7 +57,7 @@ impl Publisher {
     /// closes the channel where there is none, and the broker takes no further method on it.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] with 404 where there is no such queue; the channel is gone then.
+    /// [`BrokerError::Refused`] with 404 if there is no such queue; the channel is gone then.
     pub async fn publish_if_there(
         &self,
         queue: &str,
@@ -90,7 +90,7 @@ impl Publisher {
     /// Closes the channel and awaits close-ok, for at most `limit`.
     ///
     /// # Errors
-    /// Where the channel was lost before, or no answer came in time.
+    /// If the channel was lost before, or no answer came in time.
     pub async fn close(&self, limit: Duration) -> Result<(), BrokerError> {
         let close = self.channel.close(200, "OK".into());
         bounded("channel.close", limit, close).await
@@ -128,7 +128,7 @@ impl Confirm {
     /// there and did not take it was there. Cancel safe, as [`accepted`](Self::accepted).
     ///
     /// # Errors
-    /// Where the channel was lost: nothing is known.
+    /// If the channel was lost: nothing is known.
     pub async fn routed(self) -> Result<bool, BrokerError> {
         match self.0.await {
             Ok(Confirmation::Ack(returned) | Confirmation::Nack(returned)) => {

@@ -19,7 +19,7 @@ use crate::delivery::Delivery;
 #[derive(Debug)]
 pub struct PullChannel {
     channel: lapin::Channel,
-    /// Whether settlements wait for a commit (`tx.select`).
+    /// Settlements wait for a commit (`tx.select`).
     transactional: bool,
     /// Messages taken and not acknowledged.
     held: AtomicU64,
@@ -29,7 +29,7 @@ impl PullChannel {
     /// Opens a channel on `link`.
     ///
     /// # Errors
-    /// Where the link is lost or does not answer.
+    /// If the link is lost or does not answer.
     pub async fn open(link: &Link) -> Result<Self, BrokerError> {
         Ok(Self {
             channel: link.channel().await?,
@@ -42,7 +42,7 @@ impl PullChannel {
     /// before has acknowledged nothing.
     ///
     /// # Errors
-    /// Where the link is lost or does not answer.
+    /// If the link is lost or does not answer.
     pub async fn open_transactional(link: &Link) -> Result<Self, BrokerError> {
         let mut opened = Self::open(link).await?;
         bounded("tx.select", RPC_LIMIT, opened.channel.tx_select()).await?;
@@ -50,12 +50,12 @@ impl PullChannel {
         Ok(opened)
     }
 
-    /// Takes the next message of `queue`, and its tag; nothing where none is ready. Without transactions an answer also
+    /// Takes the next message of `queue`, and its tag; nothing if none is ready. Without transactions an answer also
     /// says that the broker has processed every earlier [`ack`](Self::ack) (AMQP 0-9-1: methods of a channel are
     /// processed in order).
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] with 404 where there is no such queue, 405 where another connection has it
+    /// [`BrokerError::Refused`] with 404 if there is no such queue, 405 if another connection has it
     /// exclusively, 403 without permission.
     pub async fn get(&self, queue: &Arc<str>) -> Result<Option<(u64, Delivery)>, BrokerError> {
         let name = convert::short("queue", queue)?;
@@ -72,7 +72,7 @@ impl PullChannel {
     /// channel, or from the commit.
     ///
     /// # Errors
-    /// Where the channel is gone.
+    /// If the channel is gone.
     pub async fn ack(&self, tag: u64) -> Result<(), BrokerError> {
         let ack = self.channel.basic_ack(tag, BasicAckOptions::default());
         bounded("basic.ack", RPC_LIMIT, ack).await?;
@@ -83,7 +83,7 @@ impl PullChannel {
     /// Makes all acknowledgements since the last commit happen at once; nothing without transactions.
     ///
     /// # Errors
-    /// Where the channel is lost before the answer; then it is not known whether they have happened.
+    /// If the channel is lost before the answer; then it is not known whether they have happened.
     pub async fn commit(&self) -> Result<(), BrokerError> {
         if !self.transactional {
             return Ok(());
@@ -95,7 +95,7 @@ impl PullChannel {
     /// count as a failed delivery; a channel that just closes, it does.
     ///
     /// # Errors
-    /// Where the channel is gone; then the broker has everything back already.
+    /// If the channel is gone; then the broker has everything back already.
     pub async fn hand_back(&self) -> Result<(), BrokerError> {
         if self.held.swap(0, Ordering::Relaxed) > 0 {
             let options = BasicNackOptions {
@@ -112,7 +112,7 @@ impl PullChannel {
     /// Closes the channel and awaits close-ok, for at most `limit`: every settlement has arrived.
     ///
     /// # Errors
-    /// Where the channel was lost before, or no answer came in time.
+    /// If the channel was lost before, or no answer came in time.
     pub async fn close(&self, limit: Duration) -> Result<(), BrokerError> {
         bounded("channel.close", limit, self.channel.close(200, "OK".into())).await
     }
@@ -121,7 +121,7 @@ impl PullChannel {
 /// Declares a durable classic queue that the broker removes once nobody has used it for `expires`.
 ///
 /// # Errors
-/// [`BrokerError::Refused`] with 406 where it exists with other arguments, 403 without permission.
+/// [`BrokerError::Refused`] with 406 if it exists with other arguments, 403 without permission.
 pub async fn declare_kept_for(
     link: &Link,
     name: &str,
@@ -138,7 +138,7 @@ pub async fn declare_kept_for(
 /// Declares an exclusive queue that nobody uses: as long as `link` lives, no other connection can.
 ///
 /// # Errors
-/// [`BrokerError::Refused`] with 405 where another connection has it.
+/// [`BrokerError::Refused`] with 405 if another connection has it.
 pub async fn lock(link: &Link, name: &str) -> Result<(), BrokerError> {
     let options = QueueDeclareOptions {
         exclusive: true,
@@ -152,7 +152,7 @@ pub async fn lock(link: &Link, name: &str) -> Result<(), BrokerError> {
 /// Deletes a queue, and what is in it.
 ///
 /// # Errors
-/// Where the link is lost or does not answer, 405 where another connection has it exclusively.
+/// If the link is lost or does not answer; with 405 if another connection has the queue exclusively.
 pub async fn delete_queue(link: &Link, name: &str) -> Result<(), BrokerError> {
     let channel = link.channel().await?;
     let name = convert::short("queue", name)?;
@@ -161,7 +161,7 @@ pub async fn delete_queue(link: &Link, name: &str) -> Result<(), BrokerError> {
     bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
 }
 
-/// How many failed deliveries a quorum queue allows a message (`x-delivery-limit`).
+/// The number of failed deliveries that a quorum queue allows a message (`x-delivery-limit`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryLimit {
     /// Any number.
@@ -174,11 +174,11 @@ pub enum DeliveryLimit {
     Unknown,
 }
 
-/// What `x-delivery-limit` the existing quorum queue `name` has. The broker tells by how it answers to a declaration
+/// The `x-delivery-limit` of the existing quorum queue `name`. The broker tells it in its answer to a declaration
 /// of the queue without a limit; of a limit that a policy sets it says nothing.
 ///
 /// # Errors
-/// Where the link is lost or does not answer.
+/// If the link is lost or does not answer.
 pub async fn delivery_limit(link: &Link, name: &str) -> Result<DeliveryLimit, BrokerError> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));

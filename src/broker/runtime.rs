@@ -25,7 +25,7 @@ impl AmqpRuntime {
     /// Starts the thread.
     ///
     /// # Errors
-    /// Where the operating system refuses a thread or an event queue.
+    /// If the operating system refuses a thread or an event queue.
     pub fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();

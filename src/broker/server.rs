@@ -1,4 +1,4 @@
-//! What a broker says of itself in its greeting (`connection.start`).
+//! The broker's product and version, from its greeting (`connection.start`).
 
 use lapin::protocol::connection::AMQPMethod;
 use lapin::protocol::{AMQPClass, parse_class};
@@ -6,7 +6,7 @@ use lapin::types::AMQPValue;
 
 use super::socket::SocketHandle;
 
-/// Who answers.
+/// The server at the other end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Server {
     /// The product's name, such as `RabbitMQ`; empty if it gives none.

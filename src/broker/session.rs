@@ -29,7 +29,7 @@ pub struct Session {
     task: WatchedTask<()>,
 }
 
-/// How a session is.
+/// The state of a session.
 #[derive(Debug, Clone)]
 pub enum SessionState {
     /// Connecting for the first time.
@@ -43,7 +43,7 @@ pub enum SessionState {
 }
 
 impl SessionState {
-    /// The link, where there is one.
+    /// The link, if there is one.
     pub fn link(&self) -> Option<&Link> {
         match self {
             Self::Connected(link) => Some(link),
@@ -91,7 +91,7 @@ impl Session {
         self.state.clone()
     }
 
-    /// Has the next attempt to connect, where one is being waited for, made at once.
+    /// Has the next attempt to connect, if one is being waited for, made at once.
     pub fn hurry(&self) {
         self.hurry.notify_one();
     }
@@ -99,7 +99,7 @@ impl Session {
     /// Stops connecting and closes the link there is, awaiting close-ok for at most `limit`.
     ///
     /// # Errors
-    /// Where the link did not close in order.
+    /// If the link did not close cleanly.
     pub async fn close(self, limit: Duration) -> Result<(), BrokerError> {
         self.task.expect_end();
         self.stop.cancel();
@@ -114,7 +114,7 @@ impl Session {
     }
 }
 
-/// How many addresses that accept connections and do not answer are remembered.
+/// Addresses that are remembered because they accept connections and do not answer.
 const SILENT_LIMIT: usize = 16;
 
 struct Keeper {

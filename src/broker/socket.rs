@@ -32,11 +32,11 @@ pub(super) struct Socket {
     stream: Stream,
     guard: Guard,
     handle: Arc<SocketHandle>,
-    /// What was read and not passed on yet.
+    /// Bytes that were read and not passed on yet.
     held: Vec<u8>,
     /// Whether `held` may have more than an incomplete frame.
     held_is_unchecked: bool,
-    /// What may be passed on, from `passed` on.
+    /// The bytes that may be passed on begin at `passed`.
     ready: Vec<u8>,
     passed: usize,
 }
@@ -47,7 +47,7 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What the rest of the program knows of a socket that the client library owns.
+/// The view that the rest of the program has of a socket that the client library owns.
 #[derive(Debug, Default)]
 pub(super) struct SocketHandle {
     /// The payload of the broker's `connection.start`.
@@ -164,7 +164,7 @@ impl Socket {
     }
 }
 
-/// How a read went.
+/// The result of a read.
 enum Read {
     /// So many bytes at the front of the library's buffer may be used.
     Passed(usize),

@@ -14,7 +14,7 @@ const SEGMENT_BYTES: u64 = 16 << 20;
 /// The smallest segment.
 const SEGMENT_MIN_BYTES: u64 = 1 << 20;
 
-/// What a stream is to be like.
+/// Settings of a stream.
 #[derive(Debug, Clone)]
 pub struct Stream<'a> {
     /// Its name.
@@ -33,7 +33,7 @@ pub struct Stream<'a> {
 /// broker's words say how it differs.
 ///
 /// # Errors
-/// [`BrokerError::Refused`] with 406 where the name is that of another kind of queue, 404 where the exchange is
+/// [`BrokerError::Refused`] with 406 if the name is that of another kind of queue, 404 if the exchange is
 /// missing, 403 without permission.
 pub async fn ensure_stream(
     link: &Link,

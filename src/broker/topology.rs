@@ -17,10 +17,10 @@ pub(super) use desired::inequivalent;
 
 pub(crate) use aside::{ensure_aside, ensure_dead_queue, ensure_delay_queue};
 
-/// How often a declaration is tried with other arguments, each of which the broker named.
+/// A declaration is tried this often at most. The broker names an argument to change each time.
 const DECLARE_TRIES: usize = 6;
 
-/// What is known of a queue once it is there.
+/// Facts about an existing queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueFacts {
     /// Messages ready in it.
@@ -111,7 +111,7 @@ fn is_stream(error: &BrokerError) -> bool {
 /// Declares a durable topic exchange.
 ///
 /// # Errors
-/// [`BrokerError::Refused`] with 406 where it exists with another type, 403 without permission.
+/// [`BrokerError::Refused`] with 406 if it exists with another type, 403 without permission.
 pub async fn declare_topic_exchange(link: &Link, name: &str) -> Result<(), BrokerError> {
     let options = ExchangeDeclareOptions {
         durable: true,
@@ -124,7 +124,7 @@ pub async fn declare_topic_exchange(link: &Link, name: &str) -> Result<(), Broke
 /// and binding to it take less permission than declaring it, and say so themselves where it is missing.
 ///
 /// # Errors
-/// [`BrokerError::Refused`] with 406 where it exists with another type.
+/// [`BrokerError::Refused`] with 406 if it exists with another type.
 pub async fn ensure_topic_exchange(link: &Link, name: &str) -> Result<(), BrokerError> {
     match declare_topic_exchange(link, name).await {
         Err(BrokerError::Refused { code: 403, .. }) => Ok(()),

@@ -48,7 +48,7 @@ impl ConfigError {
         self
     }
 
-    /// Where the key is: `node[0].retry.max`; empty where the whole file is meant.
+    /// Where the key is: `node[0].retry.max`; empty if the whole file is meant.
     pub fn key(&self) -> &str {
         &self.key
     }

@@ -17,9 +17,9 @@ pub struct FleetSettings {
     pub hosts: Vec<String>,
     /// What a command must carry as bearer token; without it there are no commands.
     pub token: Option<SecretString>,
-    /// What a read must carry as bearer token, where it must; `token` will do as well.
+    /// What a read must carry as bearer token, if it must; `token` will do as well.
     pub read_token: Option<SecretString>,
-    /// The virtual host of the broker's event exchange, where that is another than the fleet's.
+    /// The virtual host of the broker's event exchange, if that is another than the fleet's.
     pub events_vhost: Option<String>,
     /// How long a worker that has ended is shown.
     pub retention: Duration,

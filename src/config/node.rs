@@ -50,7 +50,7 @@ pub struct NodeSettings {
     pub delayed_retry: bool,
     /// Where dead letters go.
     pub dead_letter: DeadLetterSettings,
-    /// The handler that configuration names; `None` where the program registers its own.
+    /// The handler that configuration names; `None` if the program registers its own.
     pub handler: Option<HandlerSettings>,
 }
 

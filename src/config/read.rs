@@ -143,7 +143,7 @@ fn status(section: &Section<'_>) -> StatusSettings {
     status
 }
 
-/// The pools by name; `None` where one is there but wrong, so that nodes may still name it.
+/// The pools by name; `None` if one is there but wrong, so that nodes may still name it.
 fn pools(root: &Section<'_>) -> BTreeMap<String, Option<PoolSettings>> {
     let Some(pools) = root.field("pool") else {
         return BTreeMap::new();

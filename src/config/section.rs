@@ -14,7 +14,7 @@ pub(super) struct Section<'t> {
     entries: &'t [(String, Tree)],
     path: String,
     order: usize,
-    /// False where something else than a table stands there, which is noted already.
+    /// False if something else than a table stands there, which is noted already.
     sound: bool,
     errors: &'t Errors,
 }
@@ -81,7 +81,7 @@ impl<'t> Section<'t> {
         self.entry(key).is_some()
     }
 
-    /// The table at `key`, empty where there is none. Keys that are not `known` are errors.
+    /// The table at `key`, empty if there is none. Keys that are not `known` are errors.
     pub(super) fn table(&self, key: &str, known: &[&str]) -> Section<'t> {
         match self.field(key) {
             Some(field) => field.table(known),
@@ -95,14 +95,14 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// The elements of the list at `key`, none where it is absent.
+    /// The elements of the list at `key`, none if it is absent.
     pub(super) fn list(&self, key: &str) -> Vec<Field<'t>> {
         self.field(key)
             .map(|field| field.list())
             .unwrap_or_default()
     }
 
-    /// The value at `key`, where it is there and right.
+    /// The value at `key`, if it is there and right.
     pub(super) fn read<T>(
         &self,
         key: &str,
@@ -120,7 +120,7 @@ impl<'t> Section<'t> {
         self.field(key)?.secret(parse)
     }
 
-    /// Replaces `target` by the value at `key`, where it is there and right. False where it is there and wrong:
+    /// Replaces `target` by the value at `key`, if it is there and right. False if it is there and wrong:
     /// rules that compare it with others then say nothing.
     pub(super) fn set<T>(
         &self,
@@ -172,7 +172,7 @@ impl<'t> Section<'t> {
 }
 
 impl<'t> Field<'t> {
-    /// The table that this is; an empty one, and an error, where it is none. Keys that are not `known` are errors.
+    /// The table that this is; an empty one, and an error, if it is none. Keys that are not `known` are errors.
     pub(super) fn table(&self, known: &[&str]) -> Section<'t> {
         let section = self.open();
         section.refuse_unknown(known);
@@ -196,7 +196,7 @@ impl<'t> Field<'t> {
         }
     }
 
-    /// The elements of the list that this is; none, and an error, where it is not a list.
+    /// The elements of the list that this is; none, and an error, if it is not a list.
     pub(super) fn list(&self) -> Vec<Field<'t>> {
         let Kind::List(items) = &self.tree.kind else {
             self.refuse_kind("a list");

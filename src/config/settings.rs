@@ -54,7 +54,7 @@ impl Settings {
 pub struct WorkerSettings {
     /// The worker's name; by default the host's.
     pub name: String,
-    /// Address of the HTTP server; `None` where it is `off`.
+    /// Address of the HTTP server; `None` if it is `off`.
     pub http: Option<SocketAddr>,
 }
 

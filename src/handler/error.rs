@@ -12,7 +12,7 @@ pub enum HandlerError {
     Ca {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         cause: String,
     },
     /// The URL is `https`, yet there is no authority to trust: neither the system nor `ca` names one.

@@ -36,7 +36,7 @@ impl Runs {
         }
     }
 
-    /// How long the oldest run has run; zero where none does.
+    /// How long the oldest run has run; zero if none does.
     pub fn oldest(&self, now: Instant) -> Duration {
         let inner = self.inner();
         let oldest = inner.running.first_key_value();

@@ -1,4 +1,4 @@
-//! What becomes of deliveries when their channel is lost, and when the broker delivers them again.
+//! Deliveries whose channel is lost, and their redeliveries.
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};

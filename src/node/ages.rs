@@ -1,4 +1,4 @@
-//! How old the queues are, at least, that copies go to.
+//! The least age of the queues that copies go to.
 //!
 //! RabbitMQ writes the name of a new quorum queue to disk a moment after it has declared the queue. A broker that is killed
 //! in that moment starts without the queue, or with an empty one: confirmed messages in it are gone. Measured with RabbitMQ

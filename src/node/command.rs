@@ -1,4 +1,4 @@
-//! What a node is told to do.
+//! Commands to a node.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT};
 
-/// What a node is to do from now on; the newest command stands.
+/// A command to a node. It holds until the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Consume.

@@ -15,9 +15,9 @@ use super::task::{Mode, Task};
 use crate::broker::{Attempt, BrokerError, Link};
 use crate::lifecycle::limits::OPENING_LIMIT;
 
-/// How long a broker that answers gets for a cancel although what runs is to be interrupted now.
+/// A cancel that is under way at the deadline may take this much longer, before the runs are interrupted.
 const LAST_CHANCE: Duration = Duration::from_millis(100);
-/// How long taking in what is in memory may take.
+/// The time limit for taking in deliveries that are in memory.
 const REST_LIMIT: Duration = Duration::from_secs(1);
 /// How long the broker may take to close a channel whose consumer it cancelled.
 const RETIRE_LIMIT: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ impl Task {
         if let Some(opened) = self.unless_interrupted(OPENING_LIMIT, opening).await {
             self.opened(opened);
         } else {
-            info!(queue = %self.queue, "the consumer on its way is given up");
+            info!(queue = %self.queue, "the consumer could not be opened in time; the drain goes on without it");
         }
     }
 
@@ -67,7 +67,7 @@ impl Task {
             self.detach();
             return Err(error);
         }
-        // What came before cancel-ok is in memory; the limit guards against a stream that never ends.
+        // Deliveries before cancel-ok are in memory; the limit guards against a stream that never ends.
         let rest = async {
             while self.is_consuming() {
                 self.turn().await;

@@ -17,7 +17,7 @@ use crate::broker::{
 use crate::config::NodeSettings;
 use crate::retry::{self, Pending, Target};
 
-/// How long a declared queue is taken for being there: much less than an unused delay queue is kept.
+/// A queue is declared again after this time. An unused delay queue is kept for much longer.
 const DECLARED_FOR: Duration = Duration::from_mins(30);
 /// How often the log names a copy that waits for the broker.
 const WARN_EVERY: Duration = Duration::from_secs(15);
@@ -38,7 +38,7 @@ pub(crate) struct Copier {
 struct Open {
     link: Link,
     publisher: Publisher,
-    /// What was declared on this link, and when.
+    /// The queues that were declared on this link, and when.
     declared: HashMap<String, Instant>,
 }
 

@@ -39,7 +39,7 @@ impl Copying {
 }
 
 impl Task {
-    /// Where a retry or a dead letter goes that follows from run `runs`.
+    /// The destination of a retry or a dead letter that follows from run `runs`.
     pub(super) fn target(&self, to: CopyTarget, runs: u32) -> Target {
         let policy = &self.settings.retry;
         match to {

@@ -19,10 +19,10 @@ const _: () = assert!(
     COPY_LIMIT.as_millis() > PROVEN_AGE.as_millis(),
     "a copy into a new queue must not be given up while it waits for the queue's age alone"
 );
-/// How many interrupted messages are named.
+/// Interrupted messages that a report names.
 pub(super) const NAMED: usize = 100;
 
-/// What a drain did to a node's deliveries.
+/// The result of a node's drain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct NodeDrain {
     /// Runs whose handlers decided during the drain.
@@ -35,11 +35,11 @@ pub(crate) struct NodeDrain {
     pub unconfirmed: u64,
     /// Message ids of the first interrupted messages; `<queue>#<delivery tag>` for those without one.
     pub interrupted_ids: Vec<String>,
-    /// How long each step took.
+    /// The duration of each step.
     pub steps: StepTimes,
 }
 
-/// How long the steps of a drain took.
+/// The duration of each step of a drain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StepTimes {
     /// From the cancel to the last delivery before its cancel-ok.
@@ -202,7 +202,7 @@ impl Task {
             warn!(
                 queue = %self.queue,
                 running = self.runs.len(),
-                "handlers ignore that they are cancelled; their deliveries are handed back all the same"
+                "handlers did not end when they were cancelled; their deliveries are handed back"
             );
         }
         for (number, run) in std::mem::take(&mut self.runs) {
@@ -248,7 +248,7 @@ impl Task {
             warn!(
                 queue = %self.queue,
                 %error,
-                "the channel did not close in order: the last settlements may not have arrived"
+                "the channel did not close cleanly: the last settlements may not have arrived"
             );
         }
         self.channel_ended(closed.is_ok());

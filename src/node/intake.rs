@@ -106,7 +106,7 @@ impl Task {
         self.follow(place, work, outcome, runs);
     }
 
-    /// What the handler says identifies a message without an id.
+    /// The identity that the handler gives a message without an id.
     fn handlers_identity(&self, delivery: &Delivery) -> Option<String> {
         if delivery.properties.message_id.is_some() {
             return None;
@@ -163,7 +163,7 @@ impl Task {
     }
 }
 
-/// How long a delivery has to wait yet before it may be run.
+/// The time until a delivery may be run.
 fn time_left(received: &Received, now: Timestamp) -> Option<Duration> {
     let not_before = received.copy.as_ref()?.not_before?;
     let at = Timestamp::from_millisecond(not_before).ok()?;

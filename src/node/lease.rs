@@ -18,7 +18,7 @@ pub(crate) struct Lease {
     slots: SlotPool,
     drain: DrainSignal,
     events: mpsc::UnboundedSender<RunEvent>,
-    /// What competes for a slot that becomes free; it has to wait while a run wants its slot back.
+    /// Work that competes for a free slot; it has to wait while a run wants its slot back.
     line: Arc<Line>,
     /// Whether a run on hold keeps its slot, so that no other delivery overtakes it.
     exclusive: bool,
@@ -34,7 +34,7 @@ struct State {
     slot: Option<Slot>,
     /// When the run began.
     began: Option<Instant>,
-    /// How long it has been on hold, the present hold not included.
+    /// The time that it has been on hold, without the present hold.
     held: Duration,
     holding_since: Option<Instant>,
     /// When a hold ends at the latest.

@@ -14,11 +14,11 @@ use crate::settlement::{ChannelTag, Work};
 pub(crate) struct Waiting {
     /// Its place.
     pub place: ChannelTag,
-    /// What is to be worked on.
+    /// The work.
     pub work: Work,
 }
 
-/// What waits for a slot, in the order it came. Bounded by the prefetch.
+/// Deliveries that wait for a slot, in the order they came. Bounded by the prefetch.
 ///
 /// A slot that becomes free goes on with the next delivery by itself. Handing each one over from the node's thread to
 /// the handlers' and back would wake threads for every few deliveries, which cost more than all the rest
@@ -27,7 +27,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Line {
     state: Mutex<State>,
     commands: watch::Receiver<Command>,
-    /// How many runs come back from a hold and wait for a slot.
+    /// Runs that come back from a hold and wait for a slot.
     returning: AtomicUsize,
 }
 
@@ -45,7 +45,7 @@ impl Drop for Returning<'_> {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Waiting>,
-    /// Whether no slot goes on by itself any more, whatever is commanded.
+    /// No slot takes work by itself any more, whatever is commanded.
     closed: bool,
     runs: u64,
 }
@@ -70,7 +70,7 @@ impl Line {
         self.lock().waiting.push_back(waiting);
     }
 
-    /// Whether nothing waits.
+    /// Whether the line is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().waiting.is_empty()
     }

@@ -19,7 +19,7 @@ use crate::handler::{AnyHandler, Context, Outcome, Reason, Shortages};
 use crate::lifecycle::DrainSignal;
 use crate::settlement::{RunEnd, Work};
 
-/// What a run tells the node's task.
+/// A message from a run to the node's task.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub(crate) enum RunEvent {
@@ -31,14 +31,14 @@ pub(crate) enum RunEvent {
     Completed(Completion),
 }
 
-/// What a run reports when it is over.
+/// The end of a run.
 #[derive(Debug)]
 pub(crate) struct Completion {
     /// The run.
     pub run: u64,
-    /// How it ended.
+    /// The way it ended.
     pub end: RunEnd,
-    /// What its slot has gone on with.
+    /// The work that its slot has gone on with.
     pub next: Option<Next>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Completion {
 pub(crate) struct Next {
     /// The run.
     pub run: u64,
-    /// What it works on.
+    /// The delivery that it works on.
     pub waiting: Waiting,
     /// When it began.
     pub started: Instant,
@@ -72,7 +72,7 @@ struct Guard {
     end: RunEnd,
     lease: Arc<Lease>,
     events: mpsc::UnboundedSender<RunEvent>,
-    /// What the slot goes on with; nothing if others wait for the slot.
+    /// The next work for the slot; nothing if others wait for the slot.
     line: Option<Arc<Line>>,
     hold_max: Duration,
 }
@@ -125,7 +125,7 @@ pub(crate) struct Start {
     pub timeout: Duration,
     pub hold_max: Duration,
     pub events: mpsc::UnboundedSender<RunEvent>,
-    /// What its slot goes on with; nothing if others wait for the slot.
+    /// The next work for its slot; nothing if others wait for the slot.
     pub line: Option<Arc<Line>>,
 }
 
@@ -182,7 +182,7 @@ async fn within(
                 error: format!("the handler panicked: {}", panic_text(panic.as_ref())),
             }),
         },
-        // What the worker lacks is not charged to the message.
+        // A lack of the worker is not charged to the message.
         () = lease.ran_for(limit) => if context.is_starved() {
             RunEnd::Decided(Outcome::HandBack)
         } else {

@@ -1,8 +1,8 @@
-//! How a node is, as others see it.
+//! The state of a node, as others see it.
 
 use crate::broker::BrokerError;
 
-/// How a node is.
+/// The state of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NodeState {
     /// On the way to its first consumer, or to another after a loss.

@@ -46,7 +46,7 @@ impl Task {
                 self.turn().await;
             }
         };
-        // What has not come by then is another worker's.
+        // Messages that have not come by then are another worker's.
         let _ = timeout(limit, adopted).await;
         // A cancel that failed is logged; what came before it is settled all the same.
         let _ = self.cancel_consumer().await;
@@ -55,7 +55,7 @@ impl Task {
             queue = %self.queue,
             owed,
             left = self.book.owed(),
-            "the connection is back: the last deliveries were asked for"
+            "the connection is back; the worker consumed again to get its last deliveries"
         );
     }
 

@@ -28,10 +28,10 @@ use crate::metrics::NodeMetrics;
 use crate::settlement::{Backlog, Book, Call, Pace};
 use crate::wait;
 
-/// How many messages of lost channels are remembered, beside twice the prefetch.
+/// Messages of lost channels that are remembered, beside twice the prefetch.
 const REMEMBERED: usize = 256;
 
-/// What the node does, from when it acts on a command: the command itself may have changed since.
+/// The mode that the node's task works in. It follows the command, which may have changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// It consumes, or tries to.
@@ -53,7 +53,7 @@ pub(super) struct Task {
     pub(super) slots: SlotPool,
     /// The worker's id.
     pub(super) worker: String,
-    /// How many channels were opened; it tells their consumers apart.
+    /// Channels that were opened; the number tells their consumers apart.
     pub(super) opened_channels: u64,
     pub(super) session: watch::Receiver<SessionState>,
     pub(super) metrics: NodeMetrics,
@@ -95,7 +95,7 @@ pub(super) struct Task {
     pub(super) writes: FuturesUnordered<Write>,
     pace: Pace,
     pub(super) calls: Vec<Call>,
-    /// Whether settlements wait for others, so that all go back in the order of the queue.
+    /// Settlements wait for others, so that all deliveries go back in the order of the queue.
     pub(super) gathering: bool,
     /// Whether the channel is to be closed, because the broker cancelled its consumer.
     pub(super) retiring: bool,

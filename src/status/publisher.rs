@@ -2,8 +2,8 @@
 
 mod figures;
 mod outbox;
+mod states;
 mod task;
-mod told;
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ pub(crate) struct StatusParts {
     pub host: String,
     /// Where status messages go.
     pub settings: StatusSettings,
-    /// How often to beat.
+    /// The intervals of beats.
     pub heartbeat: HeartbeatSettings,
     /// The connection that publishes.
     pub session: watch::Receiver<SessionState>,

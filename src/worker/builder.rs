@@ -1,4 +1,4 @@
-//! How a program puts a worker together.
+//! The builder of a worker, for programs.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -119,7 +119,7 @@ impl Node {
         handlers && self.settings == other.settings
     }
 
-    /// How many deliveries run at once; at least 1.
+    /// The number of deliveries that run at once; at least 1.
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.settings.slots = Slots::Own(slots);
@@ -129,7 +129,7 @@ impl Node {
         self
     }
 
-    /// How many deliveries the broker sends ahead, 1 to 65,535; twice the slots by default.
+    /// The number of deliveries that the broker sends ahead, 1 to 65,535; twice the slots by default.
     #[must_use]
     pub fn prefetch(mut self, prefetch: u16) -> Self {
         self.settings.prefetch = prefetch;
@@ -137,14 +137,14 @@ impl Node {
         self
     }
 
-    /// How long one delivery may run before it is cancelled and retried; 5 minutes by default.
+    /// The time after which a delivery that still runs is cancelled and retried; 5 minutes by default.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
     }
 
-    /// How often and when a message is run again; by default 5 runs, after 1 s to 5 min.
+    /// The number of runs of a message and the delays between them; by default 5 runs, after 1 s to 5 min.
     #[must_use]
     pub fn retry(mut self, retry: RetrySettings) -> Self {
         self.settings.retry = retry;
@@ -158,14 +158,14 @@ impl Node {
         self
     }
 
-    /// What works on the deliveries: a function or a [`Handler`](crate::Handler).
+    /// The handler of the deliveries: a function or a [`Handler`](crate::Handler).
     #[must_use]
     pub fn handler<A>(mut self, handler: impl IntoHandler<A>) -> Self {
         self.handler = Some(AnyHandler::new("rust", handler.into_handler()));
         self
     }
 
-    /// What works on the deliveries, if several nodes share it, or if state messages shall call it something else than
+    /// A handler that several nodes share, or that state messages call something else than
     /// `rust`.
     #[must_use]
     pub fn any_handler(mut self, handler: AnyHandler) -> Self {
@@ -324,7 +324,7 @@ async fn follow_signals(
     }
 }
 
-/// What a worker whose drain ended so exits with.
+/// The exit code of a worker whose drain ended so.
 fn exit_code(outcome: DrainOutcome) -> u8 {
     match outcome {
         DrainOutcome::Clean | DrainOutcome::Unconfirmed => 0,

@@ -31,7 +31,7 @@ use crate::wait;
 /// How long the worker may take to say whether it obeys. It does at once, unless it is at its end.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
-/// What the listener is made of.
+/// The parts of the listener.
 pub(super) struct ControlParts {
     pub worker: String,
     /// The exchange that commands come from.
@@ -177,7 +177,7 @@ impl ControlParts {
         }
     }
 
-    /// Whether the worker obeys; nothing where it has stopped.
+    /// Whether the worker obeys; nothing if it has stopped.
     async fn ask(&self, command: WorkerCommand) -> Option<Result<(), Refusal>> {
         let (sender, receiver) = oneshot::channel();
         let answer = Some(sender);

@@ -187,7 +187,7 @@ impl ShutdownBudget {
 
 /// Whether the report was confirmed by the broker, or there is nobody to tell.
 ///
-/// Where the broker is there, as the consume connection shows, a publish connection that is not is waited for:
+/// If the consume connection shows that the broker is there, a missing publish connection is waited for:
 /// without its report the worker would be taken for lost.
 async fn publish_report(
     status: Option<(&Status, &Session)>,
@@ -231,6 +231,6 @@ async fn close(
 
 fn closed(purpose: &'static str, closed: Result<(), BrokerError>) {
     if let Err(error) = closed {
-        warn!(purpose, %error, "a connection did not close in order");
+        warn!(purpose, %error, "a connection did not close cleanly");
     }
 }

@@ -19,12 +19,12 @@ use crate::status::NodeInfo;
 /// A node that the worker hosts.
 #[derive(Debug)]
 pub(super) struct Hosted {
-    /// What it was made from.
+    /// The node as it was requested.
     pub wanted: Node,
     pub node: node::Node,
     pub state: watch::Receiver<NodeState>,
     pub handler: AnyHandler,
-    /// What state messages say of it.
+    /// Its part of state messages.
     pub info: NodeInfo,
 }
 

@@ -1,4 +1,4 @@
-//! What has to change for a worker to host the nodes that are wanted. Pure.
+//! The changes that lead from the present nodes to those that are wanted. Pure.
 
 use super::Node;
 

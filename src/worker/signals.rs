@@ -1,4 +1,4 @@
-//! What signals ask of a worker. Pure but for the listening.
+//! The action of each signal. Pure but for the listening.
 //!
 //! | signal | what it does |
 //! | --- | --- |
@@ -21,7 +21,7 @@ const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
 const HANGUP: &str = "SIGHUP";
 
-/// What a signal asks for.
+/// The action that a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalAction {
     /// Drain, with this reason.

@@ -24,7 +24,7 @@ use crate::lifecycle::WatchedTask;
 use crate::metrics::Metrics;
 use crate::status::{Snapshot, Status, StatusParts};
 
-/// What a worker is made of once nothing can go wrong any more but the broker.
+/// The parts of a worker that need no broker.
 struct Prepared {
     nodes: Vec<(Node, AnyHandler)>,
     pools: Pools,
@@ -125,7 +125,7 @@ fn supervisor(
     };
     let phase = watch::Sender::new(Phase::Starting);
     let readiness = watch::Sender::new(Err("the worker is starting".to_owned()));
-    let (status, control) = tell(parts, commands, phase.subscribe(), &amqp).unzip();
+    let (status, control) = start_status(parts, commands, phase.subscribe(), &amqp).unzip();
     #[cfg(feature = "endpoints")]
     let server = prepared
         .listener
@@ -178,8 +178,8 @@ fn first_snapshot(host: &Host, nodes: &[Hosted]) -> Snapshot {
     }
 }
 
-/// Starts what tells of the worker and what takes commands for it; nothing if status messages are off.
-fn tell(
+/// Starts the status publisher and the listener for commands; nothing if status messages are off.
+fn start_status(
     parts: StatusParts,
     commands: &mpsc::Sender<Request>,
     phase: watch::Receiver<Phase>,

@@ -49,7 +49,7 @@ pub(super) struct Supervisor {
     pub _server: Option<WatchedTask<()>>,
 }
 
-/// What comes up next.
+/// The next event.
 enum Happening {
     Failed(TaskFailure),
     Requested(Option<Request>),
@@ -122,7 +122,7 @@ impl Supervisor {
             let node = self.nodes.remove(place);
             info!(
                 queue = node.info.queue,
-                "the node drains: it is not wanted as it is"
+                "the node drains: it is no longer wanted, or its settings changed"
             );
             self.leaving.push(node.leave(deadline));
         }

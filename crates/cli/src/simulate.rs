@@ -1,4 +1,4 @@
-//! A fleet that is not there: what so many workers would say, on a real broker.
+//! A simulated fleet: it sends the status messages of many workers to a real broker.
 //!
 //! Every message is a real one, made by the code that makes a worker's: states, beats at the times that the heartbeat
 //! policy gives, drain reports. Each worker has a real control queue, and answers commands. What is made up is the
@@ -14,7 +14,7 @@ mod report;
 mod run;
 mod schedule;
 
-pub(crate) use member::{FleetShape, Said, SimulatedWorker};
+pub(crate) use member::{FleetShape, SimulatedWorker, StatusMessage};
 pub(crate) use report::{SimulationReport, Totals};
 pub(crate) use run::{SimulationPlan, SimulationStop, run};
 pub(crate) use schedule::{Chance, Schedule};

@@ -1,9 +1,8 @@
-//! Which workers are asked for beats, and at what pace: those that somebody looks at, within a budget of beats per
-//! second for the whole fleet. Pure.
+//! Requests for beats: to the workers that somebody views, within a budget of beats per second for the whole fleet. Pure.
 //!
-//! - While somebody looks at all workers, all are asked for one pace. If the budget does not allow the best pace, the
+//! - While somebody views all workers, all are asked for one pace. If the budget does not allow the best pace, the
 //!   workers on the screen get half of the budget at most, and all workers share the rest.
-//! - A request lasts for a minute, is renewed while it is needed, and is ended when nobody looks any more.
+//! - A request lasts for a minute, is renewed while it is needed, and is ended when there are no viewers any more.
 //! - Workers that beat faster by themselves than the budget allows are asked to beat more slowly.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,22 +19,22 @@ const PACE: Duration = Duration::from_millis(1_250);
 const SCREEN_PACE: Duration = Duration::from_secs(2);
 /// The longest interval asked for.
 const LONGEST: Duration = Duration::from_mins(15);
-/// How long a request lasts, and after how long it is renewed.
+/// The time that a request lasts, and the time after which it is renewed.
 const HOLDS: Duration = Duration::from_mins(1);
 const RENEWED: Duration = Duration::from_secs(25);
-/// How often all workers are asked for another pace, at most.
+/// The least time between two requests to all workers for another pace.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A pace that differs by this share is worth another request.
 const TOLERANCE: f64 = 0.2;
 /// Requests to single workers at a time; the others follow.
-const TELLS_LIMIT: usize = 100;
+const REQUESTS_LIMIT: usize = 100;
 
 /// A worker whose own interval is longer than this is not asked to slow down.
 const OWN_LEAST: Duration = Duration::from_secs(1);
-/// How long a request to slow down lasts. A worker that still beats too fast after it is asked again.
+/// A request to slow down lasts this long. A worker that still beats too fast afterwards is asked again.
 const SLOWED_FOR: Duration = Duration::from_mins(10);
-/// How long a worker has until it must have slowed down. For as long after somebody looked, leases still tell of the
-/// pace that was asked for, not of a worker's own.
+/// A worker must have slowed down after this time. For as long after the last viewer left, leases still follow the
+/// requested pace, not the worker's own.
 const SLOW_AFTER: Duration = Duration::from_mins(1);
 
 const _: () = assert!(
@@ -51,7 +50,7 @@ const _: () = assert!(
     "a worker has slowed down before the request ends"
 );
 
-/// What is looked at.
+/// The workers that somebody views.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
     /// Every worker.
@@ -60,9 +59,9 @@ pub(crate) struct Demand {
     pub workers: BTreeSet<Arc<str>>,
 }
 
-/// A request, and for whom.
+/// A request for another pace, and its worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tell {
+pub(super) struct PaceRequest {
     /// The worker; nothing for all.
     pub worker: Option<Arc<str>>,
     pub command: Command,
@@ -82,15 +81,15 @@ pub(super) struct Cadence {
     /// Counts connections: on a new one this program is a new requester, because it may have missed full beats.
     connection: u64,
     beats_per_second: f64,
-    all: Option<Told>,
-    screen: BTreeMap<Arc<str>, Told>,
+    all: Option<RequestedPace>,
+    screen: BTreeMap<Arc<str>, RequestedPace>,
     /// When workers were asked to slow down, of late.
     slowed: BTreeMap<Arc<str>, Moment>,
     demanded: Option<Moment>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Told {
+struct RequestedPace {
     at: Moment,
     interval: Duration,
 }
@@ -129,14 +128,14 @@ impl Cadence {
         living: usize,
         fresh: &[Arc<str>],
         now: Moment,
-    ) -> Vec<Tell> {
+    ) -> Vec<PaceRequest> {
         if *demand != Demand::default() {
             self.demanded = Some(now);
         }
         let plan = self.plan(demand, living);
-        let mut tells = self.tell_all(plan.all, fresh, now);
-        tells.extend(self.tell_screen(demand, plan.screen, now));
-        tells
+        let mut requests = self.tell_all(plan.all, fresh, now);
+        requests.extend(self.tell_screen(demand, plan.screen, now));
+        requests
     }
 
     /// Asks workers to slow down whose own pace, `own_per_second` for the whole fleet, is more than the budget.
@@ -147,7 +146,7 @@ impl Cadence {
         own_per_second: f64,
         faster: impl FnOnce(Duration) -> Vec<Arc<str>>,
         now: Moment,
-    ) -> Vec<Tell> {
+    ) -> Vec<PaceRequest> {
         self.slowed.retain(|_, at| now.since(*at) < SLOW_AFTER);
         let interval = per_second(living, self.beats_per_second);
         let demanded = self.demanded.is_some_and(|at| now.since(at) < SLOW_AFTER);
@@ -155,21 +154,21 @@ impl Cadence {
             return Vec::new();
         }
         let by = format!("{}.budget", self.program);
-        let mut tells = Vec::new();
+        let mut requests = Vec::new();
         for worker in faster(interval.mul_f64(1.0 - TOLERANCE)) {
-            if tells.len() >= TELLS_LIMIT {
+            if requests.len() >= REQUESTS_LIMIT {
                 break;
             }
             if !self.slowed.contains_key(&worker) {
                 self.slowed.insert(Arc::clone(&worker), now);
-                tells.push(tell(Some(worker), interval, SLOWED_FOR, &by));
+                requests.push(pace_request(Some(worker), interval, SLOWED_FOR, &by));
             }
         }
-        tells
+        requests
     }
 
-    /// What ends the requests of those who look, for a program that ends.
-    pub(super) fn end(&mut self) -> Vec<Tell> {
+    /// Requests that end the paces that viewers caused, for a program that ends.
+    pub(super) fn end(&mut self) -> Vec<PaceRequest> {
         self.due(&Demand::default(), 0, &[], Moment::default())
     }
 
@@ -205,26 +204,31 @@ impl Cadence {
         interval: Option<Duration>,
         fresh: &[Arc<str>],
         now: Moment,
-    ) -> Vec<Tell> {
+    ) -> Vec<PaceRequest> {
         let by = self.by("all");
         let Some(interval) = interval else {
             let ended = self.all.take();
-            let end = ended.map(|told| tell(None, told.interval, Duration::ZERO, &by));
+            let end = ended.map(|told| pace_request(None, told.interval, Duration::ZERO, &by));
             return end.into_iter().collect();
         };
         match self.all {
             Some(told) if now.since(told.at) < PATIENCE || told.holds(interval, now) => fresh
                 .iter()
-                .map(|worker| tell(Some(Arc::clone(worker)), told.interval, HOLDS, &by))
+                .map(|worker| pace_request(Some(Arc::clone(worker)), told.interval, HOLDS, &by))
                 .collect(),
             _ => {
-                self.all = Some(Told { at: now, interval });
-                vec![tell(None, interval, HOLDS, &by)]
+                self.all = Some(RequestedPace { at: now, interval });
+                vec![pace_request(None, interval, HOLDS, &by)]
             }
         }
     }
 
-    fn tell_screen(&mut self, demand: &Demand, pace: Option<Duration>, now: Moment) -> Vec<Tell> {
+    fn tell_screen(
+        &mut self,
+        demand: &Demand,
+        pace: Option<Duration>,
+        now: Moment,
+    ) -> Vec<PaceRequest> {
         let by = self.by("screen");
         let shown = |worker: &Arc<str>| pace.is_some() && demand.workers.contains(worker);
         let gone: Vec<_> = self
@@ -233,26 +237,35 @@ impl Cadence {
             .filter(|worker| !shown(worker))
             .cloned()
             .collect();
-        let mut tells = Vec::new();
-        for worker in gone.into_iter().take(TELLS_LIMIT) {
+        let mut requests = Vec::new();
+        for worker in gone.into_iter().take(REQUESTS_LIMIT) {
             if let Some(told) = self.screen.remove(&worker) {
-                tells.push(tell(Some(worker), told.interval, Duration::ZERO, &by));
+                requests.push(pace_request(
+                    Some(worker),
+                    told.interval,
+                    Duration::ZERO,
+                    &by,
+                ));
             }
         }
-        let Some(interval) = pace else { return tells };
+        let Some(interval) = pace else {
+            return requests;
+        };
         for worker in &demand.workers {
             let told = self.screen.get(worker);
-            if tells.len() < TELLS_LIMIT && !told.is_some_and(|told| told.holds(interval, now)) {
-                let told = Told { at: now, interval };
+            if requests.len() < REQUESTS_LIMIT
+                && !told.is_some_and(|told| told.holds(interval, now))
+            {
+                let told = RequestedPace { at: now, interval };
                 self.screen.insert(Arc::clone(worker), told);
-                tells.push(tell(Some(Arc::clone(worker)), interval, HOLDS, &by));
+                requests.push(pace_request(Some(Arc::clone(worker)), interval, HOLDS, &by));
             }
         }
-        tells
+        requests
     }
 }
 
-impl Told {
+impl RequestedPace {
     fn holds(self, interval: Duration, now: Moment) -> bool {
         let ratio = interval.as_secs_f64() / self.interval.as_secs_f64();
         now.since(self.at) < RENEWED && (ratio - 1.0).abs() <= TOLERANCE
@@ -269,8 +282,13 @@ fn as_f64(count: usize) -> f64 {
     u32::try_from(count).unwrap_or(u32::MAX).into()
 }
 
-fn tell(worker: Option<Arc<str>>, interval: Duration, lasting: Duration, by: &str) -> Tell {
-    Tell {
+fn pace_request(
+    worker: Option<Arc<str>>,
+    interval: Duration,
+    lasting: Duration,
+    by: &str,
+) -> PaceRequest {
+    PaceRequest {
         worker,
         command: Command::Cadence {
             interval_ms: millis(interval).max(1),

@@ -11,11 +11,11 @@ use ulid::Ulid;
 
 use super::clock::Moment;
 use super::listener::{Listener, ListenerParts, Requests, Role, has_log};
-use super::lookers::{Looker, Lookers};
 use super::shared::Shared;
 use super::speaker::Speaker;
 use super::start::CLOSE_LIMIT;
 use super::state::{ALL_LIMIT, Fleet, Limits};
+use super::viewers::{Viewer, Viewers};
 use tidegate::config::Settings;
 use tidegate::internal::broker::{self, AmqpRuntime, BrokerError, Link, Session, SessionState};
 use tidegate::internal::metrics::Metrics;
@@ -23,19 +23,19 @@ use tidegate::internal::status::control::{Command, Reply};
 
 pub use super::speaker::CommandError;
 
-/// How often it is checked whether everything is known.
+/// The interval at which the client checks whether everything is known.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// Workers have this long to send the beats that were requested. Those that have not are asked for a report: workers
 /// of an older version do not speed up on request.
 const BEATS_LIMIT: Duration = Duration::from_secs(2);
 /// Workers of a fleet that are asked for reports, at most.
 const REPORTS_LIMIT: usize = 250;
-/// How long figures may take to come in all.
+/// The time limit for figures to come in all.
 const FIGURES_LIMIT: Duration = Duration::from_secs(3);
 /// Figures that are older than this were not sent because of this client.
 const FRESH: Duration = Duration::from_secs(3);
 
-/// What a client is for.
+/// The purpose of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientMode {
     /// One command to workers. A connection that is lost is an error.
@@ -57,8 +57,8 @@ pub struct FleetClient {
     shared: Arc<Shared>,
     speaker: Arc<Speaker>,
     requests: Arc<Requests>,
-    lookers: Arc<Lookers>,
-    _looker: Option<Looker>,
+    viewers: Arc<Viewers>,
+    _looker: Option<Viewer>,
     listening: AbortOnDropHandle<BrokerError>,
     mode: ClientMode,
     connections: Connections,
@@ -106,13 +106,13 @@ impl FleetClient {
         };
         let shared = Arc::new(Shared::new(Limits::default()));
         let speaker = Arc::new(Speaker::new(settings.status.control.clone(), speak));
-        let lookers = Arc::<Lookers>::default();
-        let looker = (mode != ClientMode::Command).then(|| lookers.stream());
+        let viewers = Arc::<Viewers>::default();
+        let viewer = (mode != ClientMode::Command).then(|| viewers.stream());
         let requests = Arc::new(Requests::new(
             id.clone(),
             Role::Client,
             settings.fleet.beats_per_second,
-            Arc::clone(&lookers),
+            Arc::clone(&viewers),
         ));
         let listener = Listener::new(ListenerParts {
             role: Role::Client,
@@ -128,8 +128,8 @@ impl FleetClient {
             shared,
             speaker,
             requests,
-            lookers,
-            _looker: looker,
+            viewers,
+            _looker: viewer,
             listening,
             mode,
             connections,
@@ -160,7 +160,7 @@ impl FleetClient {
 
     /// These workers are on the screen: in a large fleet their figures come first.
     pub fn show(&self, workers: impl IntoIterator<Item = Arc<str>>) {
-        self.lookers.watch(false, workers);
+        self.viewers.watch(false, workers);
     }
 
     /// Waits until the log is read, and every worker has answered, is known to be gone, or has had the time to answer;

@@ -55,7 +55,7 @@ impl Moment {
         Self(self.0.saturating_add(ms))
     }
 
-    /// How long after `earlier` this is; nothing where it is not.
+    /// How long after `earlier` this is; nothing if it is not.
     pub fn since(self, earlier: Self) -> Duration {
         let ms = self.0.saturating_sub(earlier.0);
         Duration::from_millis(u64::try_from(ms).unwrap_or(0))

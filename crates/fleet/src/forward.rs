@@ -100,7 +100,7 @@ impl Forwarder {
                     if backoff.attempts() == 0 {
                         warn!(
                             error,
-                            "the platform does not take what is forwarded; trying again"
+                            "the platform refused the forwarded states; trying again"
                         );
                     }
                     self.shared.metrics.forwarded("failed");

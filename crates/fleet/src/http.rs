@@ -29,11 +29,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
-use super::lookers::Lookers;
 use super::openapi;
 use super::page::asset;
 use super::shared::Shared;
 use super::speaker::Speaker;
+use super::viewers::Viewers;
 use auth::Tokens;
 use error::ApiError;
 use hosts::Hosts;
@@ -61,7 +61,7 @@ pub(crate) struct Api {
     shared: Arc<Shared>,
     hub: Arc<Hub>,
     speaker: Arc<Speaker>,
-    lookers: Arc<Lookers>,
+    viewers: Arc<Viewers>,
     tokens: Arc<Tokens>,
     hosts: Arc<Hosts>,
     clients: Arc<Semaphore>,
@@ -75,7 +75,7 @@ impl Api {
         shared: Arc<Shared>,
         hub: Arc<Hub>,
         speaker: Arc<Speaker>,
-        lookers: Arc<Lookers>,
+        viewers: Arc<Viewers>,
         settings: &tidegate::config::FleetSettings,
         tasks: Tasks,
         stop: CancellationToken,
@@ -84,7 +84,7 @@ impl Api {
             shared,
             hub,
             speaker,
-            lookers,
+            viewers,
             tokens: Arc::new(Tokens::of(settings)),
             hosts: Arc::new(Hosts::new(&settings.hosts)),
             clients: Arc::new(Semaphore::new(EVENT_CLIENTS)),

@@ -11,35 +11,35 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::api::{Broker, Gone, Program, Snapshot, Summary};
+use super::event_part::EventPart;
 use super::pending::Pending;
 use super::shared::Shared;
-use super::told::Told;
 
-/// How often a change of state is looked for.
+/// The interval of looks for changes of state.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// How often figures are told.
+/// The interval at which figures are sent.
 const FIGURES: Duration = Duration::from_secs(1);
-/// How often the summary is told where nothing changes.
+/// The interval at which the summary is sent if nothing changes.
 const QUIET: Duration = Duration::from_secs(15);
 /// Batches that a client may be behind.
 const BACKLOG: usize = 16;
 /// Drains of a snapshot.
 const SNAPSHOT_DRAINS: usize = 200;
-/// How long a client waits before it comes back, in milliseconds.
+/// The time after which a client connects again, in milliseconds.
 const RETRY_MS: u64 = 2_000;
 
-/// Where batches of server-sent events are told.
+/// The channel of batches of server-sent events.
 #[derive(Debug)]
 pub(crate) struct Hub {
     shared: Arc<Shared>,
     commands: bool,
-    sender: broadcast::Sender<Arc<Told>>,
+    sender: broadcast::Sender<Arc<EventPart>>,
     /// The snapshot since the last batch.
-    snapshot: Mutex<Option<Arc<Told>>>,
+    snapshot: Mutex<Option<Arc<EventPart>>>,
     forward: Option<Arc<Pending>>,
 }
 
-/// What the last batch told.
+/// The content of the last batch.
 struct Last {
     number: u64,
     at: Instant,
@@ -75,14 +75,14 @@ impl Hub {
     }
 
     /// The snapshot, and every batch after it.
-    pub(crate) fn subscribe(&self) -> (Arc<Told>, broadcast::Receiver<Arc<Told>>) {
+    pub(crate) fn subscribe(&self) -> (Arc<EventPart>, broadcast::Receiver<Arc<EventPart>>) {
         let mut kept = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let batches = self.sender.subscribe();
         // Clients that come at once share a snapshot: what changed since it was made is in the next batch.
         if let Some(snapshot) = &*kept {
             return (Arc::clone(snapshot), batches);
         }
-        let snapshot = Arc::new(Told::from(self.make_snapshot()));
+        let snapshot = Arc::new(EventPart::from(self.make_snapshot()));
         *kept = Some(Arc::clone(&snapshot));
         (snapshot, batches)
     }

@@ -32,7 +32,7 @@ use tidegate::delivery::Delivery;
 use tidegate::internal::broker::{Backoff, Batch, BrokerError, Feed, Link, SessionState};
 use tidegate::internal::status::control::{Command, Reply};
 
-/// How often beats are taken, and what is due is looked at.
+/// The interval at which beats are taken and due work is done.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// Messages of one batch.
 const BATCH: usize = 2_000;
@@ -50,11 +50,11 @@ pub(super) enum Role {
     Client,
 }
 
-/// What the listener is made of.
+/// The parts of the listener.
 pub(super) struct ListenerParts {
     pub role: Role,
     pub settings: Arc<Settings>,
-    /// Who this is; its queues and requests carry it.
+    /// The client's own id; its queues and requests carry it.
     pub id: String,
     pub shared: Arc<Shared>,
     pub speaker: Arc<Speaker>,

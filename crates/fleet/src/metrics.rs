@@ -1,4 +1,4 @@
-//! What the fleet program counts and measures, in Prometheus' terms.
+//! The fleet program's metrics, in Prometheus' terms.
 
 use std::sync::Arc;
 

@@ -66,7 +66,7 @@ const fn kind(name: &str) -> &'static str {
 }
 
 impl Asset {
-    /// What changes when the content does.
+    /// A tag that changes with the content.
     pub(super) fn tag(&self) -> HeaderValue {
         let mut hasher = DefaultHasher::new();
         self.body.hash(&mut hasher);

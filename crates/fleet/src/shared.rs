@@ -1,4 +1,4 @@
-//! What the parts of the fleet program share.
+//! The state that the parts of the fleet program share.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -45,7 +45,7 @@ impl Shared {
         self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the connection is.
+    /// The state of the connection.
     pub(crate) fn broker(&self) -> Broker {
         *self.locked_broker()
     }

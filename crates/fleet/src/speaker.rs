@@ -20,7 +20,7 @@ use tidegate::internal::status::wire::APP_ID;
 const MARK_TYPE: &str = "tidegate.mark.v1";
 /// The AMQP property `type` of a note in the log.
 pub(crate) const NOTE_TYPE: &str = "tidegate.note.v1";
-/// How long the broker may take to route a command.
+/// The time limit for the broker to route a command.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
 /// Commands that wait for a reply at a time.
 const WAITING_LIMIT: usize = 1_000;
@@ -164,7 +164,7 @@ impl Speaker {
     /// Puts a note into a stream.
     ///
     /// # Errors
-    /// Where it is not known to be there.
+    /// If it is not known to be there.
     pub(crate) async fn note(&self, stream: &str, note: &Note) -> Result<(), CommandError> {
         let properties = Properties {
             content_type: Some("application/json".to_owned()),

@@ -17,18 +17,18 @@ use super::forward::Forwarder;
 use super::http::{self, Api};
 use super::hub::Hub;
 use super::listener::{Listener, ListenerParts, Requests, Role, follow_events};
-use super::lookers::Lookers;
 use super::pending::Pending;
 use super::shared::Shared;
 use super::speaker::Speaker;
 use super::state::Limits;
+use super::viewers::Viewers;
 use tidegate::config::{FleetSettings, Settings};
 use tidegate::handler::HandlerError;
 use tidegate::internal::broker::{AmqpRuntime, BrokerError, Session};
 use tidegate::internal::metrics::Metrics;
 use tidegate::lifecycle::{TaskFailure, WatchedTask};
 
-/// How long the broker may take to answer the close of a connection.
+/// The time limit for the broker's answer to the close of a connection.
 pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the fleet program could not start, or ended before it was told to.
@@ -91,12 +91,12 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
         .map(|purpose| Session::start(Arc::clone(&broker), &id, purpose, &amqp, Metrics::new()));
     let events = events_session(&settings, &id, &amqp);
     let speaker = Arc::new(Speaker::new(settings.status.control.clone(), speak.state()));
-    let lookers = Arc::<Lookers>::default();
+    let viewers = Arc::<Viewers>::default();
     let requests = Requests::new(
         id.clone(),
         Role::Program,
         fleet.beats_per_second,
-        Arc::clone(&lookers),
+        Arc::clone(&viewers),
     );
     let requests = Arc::new(requests);
     let pending = fleet.forward.as_ref().map(|_| Arc::<Pending>::default());
@@ -129,7 +129,7 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     let (listening, refusal) = listen(parts, &amqp);
     let stop = CancellationToken::new();
     let (commands, watched) = (Arc::clone(&speaker), tasks.clone());
-    let api = Api::new(shared, hub, commands, lookers, fleet, watched, stop.clone());
+    let api = Api::new(shared, hub, commands, viewers, fleet, watched, stop.clone());
     let serving = tasks.spawn("http server", &here, http::serve(listener, api));
     info!(address = %http, "http server is listening");
     Ok(RunningFleet {
@@ -178,7 +178,7 @@ fn events_session(settings: &Settings, id: &str, amqp: &Arc<AmqpRuntime>) -> Opt
 }
 
 impl RunningFleet {
-    /// Where the page and the API are.
+    /// The address of the page and the API.
     pub fn http(&self) -> SocketAddr {
         self.http
     }
@@ -198,12 +198,12 @@ impl RunningFleet {
         self.stop.cancel();
         drop((self.listening, self.others));
         if let Err(error) = self.serving.join().await {
-            warn!(%error, "the http server ended badly");
+            warn!(%error, "the http server failed");
         }
         self.requests.end(&self.speaker).await;
         for session in self.sessions {
             if let Err(error) = session.close(CLOSE_LIMIT).await {
-                warn!(%error, "a connection did not close in order");
+                warn!(%error, "a connection did not close cleanly");
             }
         }
         info!("fleet program stopped");

@@ -64,7 +64,7 @@ const NODES_SURE: usize = 20;
 /// Nodes beyond those that workers share, for each worker that the fleet may have.
 const NODES_SHARED: usize = 5;
 
-/// What bounds the fleet's memory.
+/// The bounds of the fleet's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Workers known. Beyond it the one that ended first is forgotten, or else the first that never answered a
@@ -83,7 +83,7 @@ impl Default for Limits {
     }
 }
 
-/// Where a message came from.
+/// The origin of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// It was sent just now.
@@ -92,7 +92,7 @@ pub enum Origin {
     Log,
 }
 
-/// What to ask a worker.
+/// A question to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     /// The worker's id.
@@ -101,7 +101,7 @@ pub struct Ask {
     pub question: Question,
 }
 
-/// What has changed since the last look.
+/// The changes since the last look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Workers that changed.
@@ -119,14 +119,14 @@ pub struct Fleet {
     entries: BTreeMap<Arc<str>, Entry>,
     /// When each entry is to be looked at, earliest first.
     timers: BTreeSet<(Moment, Arc<str>)>,
-    /// Who is to be asked.
+    /// The workers that have to be asked.
     asks: BTreeSet<Arc<str>>,
     asked: usize,
     /// From when workers may be asked; nothing without a connection.
     asking_from: Option<Moment>,
     /// Whether control queues are looked for, because no events tell when they go.
     checks: bool,
-    /// Who ended, earliest first.
+    /// The workers that ended, earliest first.
     ended: BTreeSet<(Moment, Arc<str>)>,
     /// Living workers that never answered a question, by when they became known.
     unproven: BTreeSet<(Moment, Arc<str>)>,
@@ -310,7 +310,7 @@ impl Fleet {
         self.asked > 0 || !self.asks.is_empty()
     }
 
-    /// What has changed since this was last called.
+    /// The changes since the last call.
     pub fn take_changes(&mut self) -> Changes {
         self.urgent = false;
         for id in &self.changes.workers {
@@ -321,7 +321,7 @@ impl Fleet {
         std::mem::take(&mut self.changes)
     }
 
-    /// Who became known since this was last called; at most [`FRESH_LIMIT`].
+    /// The workers that became known since the last call; at most [`FRESH_LIMIT`].
     pub fn take_fresh(&mut self) -> Vec<Arc<str>> {
         std::mem::take(&mut self.fresh)
     }
@@ -341,7 +341,7 @@ impl Fleet {
         self.dropped
     }
 
-    /// How many workers are known.
+    /// The number of known workers.
     pub fn len(&self) -> usize {
         self.entries.len()
     }

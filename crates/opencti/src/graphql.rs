@@ -52,7 +52,7 @@ pub enum ClientError {
     Setting {
         /// The setting.
         key: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         rule: String,
     },
 }

@@ -11,7 +11,7 @@ pub(in crate::broker) const MARK_PROPERTIES: &str = "properties";
 
 /// Class, weight, body size.
 const PREFIX_BYTES: usize = 12;
-/// What every content header has: class, weight, body size, property flags.
+/// The fields that every content header has: class, weight, body size, property flags.
 pub(super) const FIXED_BYTES: usize = PREFIX_BYTES + 2;
 /// The flag of the headers.
 const HEADERS_FLAG: u16 = 1 << 13;
@@ -20,7 +20,7 @@ const NO_PROPERTY: u16 = 0b11;
 /// A content header and the copy of it that becomes a dead letter carry the original properties, the readable
 /// headers, and more beside them. So each of the two gets this part of a frame at most.
 const PART: usize = 3;
-/// What the mark takes beside the original properties, at most.
+/// The most bytes that the mark takes beside the original properties.
 const MARK_OVERHEAD: usize = 300;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::str;
 
 use thiserror::Error;
 
-/// How deep tables and lists may be nested. The client library's parser, and much that follows it, recurses.
+/// The deepest nesting of tables and lists. The client library's parser, and much that follows it, recurses.
 const MAX_DEPTH: usize = 32;
 
 /// Why a message cannot be decoded.
@@ -73,7 +73,7 @@ pub(super) struct Entry<'a> {
     pub(super) name: &'a [u8],
     /// All its bytes.
     pub(super) bytes: &'a [u8],
-    /// What is wrong with it.
+    /// The fault.
     pub(super) fault: Option<Fault>,
 }
 

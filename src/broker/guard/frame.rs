@@ -4,18 +4,18 @@ use super::Violation;
 
 /// Type, channel and size.
 pub(super) const HEAD_BYTES: usize = 7;
-/// What a frame has beside its payload.
+/// Bytes of a frame beside its payload.
 pub(super) const FRAME_OVERHEAD: usize = HEAD_BYTES + 1;
-/// What ends every frame.
+/// The byte that ends every frame.
 pub(super) const FRAME_END: u8 = 0xce;
 /// The smallest `frame_max` that AMQP 0-9-1 allows.
 pub(super) const FRAME_MIN: usize = 4096;
-/// What a protocol header begins with. A broker that wants another version answers with one and hangs up.
+/// The beginning of a protocol header. A broker that wants another version answers with one and hangs up.
 pub(super) const PROTOCOL_HEADER: u8 = b'A';
 /// The length of a protocol header.
 pub(super) const PROTOCOL_HEADER_BYTES: usize = 8;
 
-/// What a frame carries.
+/// The kind of a frame's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Method,
@@ -24,7 +24,7 @@ pub(super) enum Kind {
     Heartbeat,
 }
 
-/// What comes before a frame's payload.
+/// The fields before a frame's payload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FrameHead {
     pub(super) kind: Kind,

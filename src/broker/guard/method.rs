@@ -23,7 +23,7 @@ enum Field {
 
 use Field::{Fixed, Long, Short, Table};
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Debug)]
 pub(super) enum Checked {
     /// The library can read it.
@@ -34,9 +34,9 @@ pub(super) enum Checked {
     Tune { frame_max: u32 },
     /// The library could not read it.
     Mended {
-        /// What it can read.
+        /// The part that it can read.
         payload: Vec<u8>,
-        /// What was wrong.
+        /// The fault.
         fault: Fault,
         /// Whether a content header follows on the channel.
         content_follows: bool,
@@ -124,7 +124,7 @@ pub(super) fn check(payload: &[u8]) -> Result<Checked, Violation> {
     })
 }
 
-/// What the library could not read; `None` if the fields do not fill `rest` exactly.
+/// The field that the library could not read; `None` if the fields do not fill `rest` exactly.
 #[expect(
     clippy::option_option,
     reason = "fields that are sound are something else than fields that do not fit"

@@ -64,7 +64,7 @@ pub(super) fn body(channel: u16) -> Vec<u8> {
     frame(3, channel, b"body")
 }
 
-/// What comes out of a guard that is given `bytes` in pieces of `step`.
+/// The output of a guard that is given `bytes` in pieces of `step`.
 pub(super) fn through(guard: &mut Guard, bytes: &[u8], step: usize) -> Result<Vec<u8>, Violation> {
     let (mut out, mut held) = (Vec::new(), Vec::new());
     for piece in bytes.chunks(step) {

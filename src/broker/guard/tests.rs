@@ -1,4 +1,4 @@
-//! What the guard lets pass, what it replaces, and by what.
+//! The guard passes good frames, and replaces bad ones.
 
 use lapin::types::{AMQPValue, FieldArray};
 

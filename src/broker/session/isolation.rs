@@ -22,7 +22,7 @@ const CLOSURES: usize = 3;
 /// A closure after this time counts as the first of a row.
 const SOON: Duration = Duration::from_secs(30);
 
-/// What a node needs to part from the shared connection.
+/// Makes a connection of its own for a node that keeps losing the shared one.
 #[derive(Debug, Clone)]
 pub(crate) struct Isolation {
     shared: watch::Receiver<SessionState>,

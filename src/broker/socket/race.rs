@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep;
 
-/// How long an address has before the next one is tried beside it.
+/// The head start of an address before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Connects to the first of `addresses` that answers, and gives up the others. The next address is tried when the one
@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
 
-    /// What an address of the test does.
+    /// The behaviour of an address in the test.
     #[derive(Clone, Copy)]
     enum Answer {
         Never,

@@ -1,4 +1,4 @@
-//! What makes a broker trusted, and the client known to it.
+//! TLS: the authorities that may sign the broker's certificate, and the client's own certificate.
 
 use std::path::Path;
 use std::sync::Arc;

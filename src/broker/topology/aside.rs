@@ -1,4 +1,4 @@
-//! What stands beside a node's queue: the delay queues of its retries, and its dead letters.
+//! The queues beside a node's own: the delay queues of its retries, and the queue of its dead letters.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn note_missing(
 /// delivery limit, so that looking at it again and again loses nothing.
 ///
 /// # Errors
-/// [`BrokerError::Refused`] with 406 where it is there with other arguments, 403 without permission.
+/// [`BrokerError::Refused`] with 406 if it is there with other arguments, 403 without permission.
 pub(crate) async fn ensure_dead_queue(
     link: &Link,
     name: &str,
@@ -99,7 +99,7 @@ pub(crate) async fn ensure_dead_queue(
 /// dead-letters at least once (RabbitMQ 3.10 and later); it keeps a message until `queue` has it.
 ///
 /// # Errors
-/// [`BrokerError::Refused`] with 406 where it is there with other arguments, 403 without permission.
+/// [`BrokerError::Refused`] with 406 if it is there with other arguments, 403 without permission.
 pub(crate) async fn ensure_delay_queue(
     link: &Link,
     queue: &str,

@@ -79,7 +79,7 @@ impl DesiredArguments {
         arguments
     }
 
-    /// What to ask for after the broker refused this: the queue is there, with an argument that may be
+    /// The arguments to ask for after the broker refused these: the queue is there, with an argument that may be
     /// otherwise. Nothing where the refusal is about something else.
     pub(crate) fn corrected(self, node: &NodeSettings, error: &BrokerError) -> Option<Self> {
         let BrokerError::Refused {

@@ -68,7 +68,7 @@ fn describe(status: StatusCode, excerpt: &[u8]) -> String {
 }
 
 /// `Retry-After` as a delay (RFC 9110, 10.2.3): seconds, or a date, which in the past means at once. At most
-/// [`RETRY_AFTER_LIMIT`]; `None` where the header is absent or malformed.
+/// [`RETRY_AFTER_LIMIT`]; `None` if the header is absent or malformed.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -11,7 +11,7 @@ use crate::settlement::{ChannelTag, Work};
 pub(crate) struct InHand {
     /// The delivery that it settles: the one that began it, or one that was adopted since.
     pub place: ChannelTag,
-    /// What it works on.
+    /// The delivery that it works on.
     pub work: Work,
 }
 

@@ -113,7 +113,7 @@ impl Outbox {
         if let Some((_, publisher)) = &self.channel
             && let Err(error) = publisher.close(limit).await
         {
-            debug!(%error, "the status channel did not close in order");
+            debug!(%error, "the status channel did not close cleanly");
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::figures::{self, Figures};
 use super::outbox::{CONFIRM_LIMIT, Outbox, Sending, send};
-use super::told::{States, Told};
+use super::states::{StateContent, States};
 use super::{Request, Snapshot, StatusParts};
 use crate::broker::{BrokerError, Message, Publisher};
 use crate::lifecycle::{CLOSING_LIMIT, Phase};
@@ -37,17 +37,17 @@ pub(super) struct Task {
     /// A full beat was asked for, however long ago the last one was.
     beat_asked: bool,
     /// At most one state and one beat are on their way.
-    state: Option<OnItsWay<Told>>,
-    beat: Option<OnItsWay<Encoded>>,
+    state: Option<MessageInFlight<StateContent>>,
+    beat: Option<MessageInFlight<Encoded>>,
 }
 
-struct OnItsWay<T> {
+struct MessageInFlight<T> {
     content: T,
     promise: Promise,
     sending: Sending,
 }
 
-enum Happening {
+enum TaskEvent {
     Request(Option<Request>),
     Snapshot(bool),
     State(Result<(), BrokerError>),
@@ -85,38 +85,38 @@ impl Task {
             let wake = self.publish_due();
             let happening = tokio::select! {
                 biased;
-                request = self.requests.recv() => Happening::Request(request),
-                changed = self.parts.snapshot.changed() => Happening::Snapshot(changed.is_ok()),
-                sent = arrival(&mut self.state) => Happening::State(sent),
-                sent = arrival(&mut self.beat) => Happening::Beat(sent),
-                () = self.outbox.changed() => Happening::Outbox,
-                () = wait::reached(wake) => Happening::Time,
+                request = self.requests.recv() => TaskEvent::Request(request),
+                changed = self.parts.snapshot.changed() => TaskEvent::Snapshot(changed.is_ok()),
+                sent = arrival(&mut self.state) => TaskEvent::State(sent),
+                sent = arrival(&mut self.beat) => TaskEvent::Beat(sent),
+                () = self.outbox.changed() => TaskEvent::Outbox,
+                () = wait::reached(wake) => TaskEvent::Time,
             };
             match happening {
-                Happening::Request(Some(Request::Renew)) => {
+                TaskEvent::Request(Some(Request::Renew)) => {
                     self.states.ask();
                     self.beat_asked = true;
                     self.delta.renew();
                 }
-                Happening::Request(Some(Request::Cadence {
+                TaskEvent::Request(Some(Request::Cadence {
                     by,
                     interval,
                     lasting,
                 })) => self.requested(&by, interval, lasting),
-                Happening::Request(Some(Request::Report(report, patience, reply))) => {
+                TaskEvent::Request(Some(Request::Report(report, patience, reply))) => {
                     let reported = self.report(*report, patience).await;
                     // The asker may have stopped waiting.
                     let _ = reply.send(reported);
                     return self.wait_for_close().await;
                 }
-                Happening::Request(Some(Request::Close(limit, reply))) => {
+                TaskEvent::Request(Some(Request::Close(limit, reply))) => {
                     return self.close(limit, reply).await;
                 }
                 // The worker is gone.
-                Happening::Request(None) | Happening::Snapshot(false) => return,
-                Happening::State(sent) => self.state_sent(&sent),
-                Happening::Beat(sent) => self.beat_sent(&sent),
-                Happening::Snapshot(true) | Happening::Outbox | Happening::Time => {}
+                TaskEvent::Request(None) | TaskEvent::Snapshot(false) => return,
+                TaskEvent::State(sent) => self.state_sent(&sent),
+                TaskEvent::Beat(sent) => self.beat_sent(&sent),
+                TaskEvent::Snapshot(true) | TaskEvent::Outbox | TaskEvent::Time => {}
             }
         }
     }
@@ -150,7 +150,7 @@ impl Task {
             self.beat_asked = false;
         }
         let sample = beating.then(|| self.figures.next_sample());
-        let told = Told::of(&snapshot, now - self.started);
+        let told = StateContent::of(&snapshot, now - self.started);
         let state_due = self.states.due(&told, now);
         let Some((generation, publisher)) = self.outbox.ready() else {
             return sample;
@@ -190,7 +190,11 @@ impl Task {
         }
     }
 
-    fn send_state(&mut self, publisher: Publisher, told: Told) -> OnItsWay<Told> {
+    fn send_state(
+        &mut self,
+        publisher: Publisher,
+        told: StateContent,
+    ) -> MessageInFlight<StateContent> {
         let now = Instant::now();
         let promise = self.heartbeat.promise(now, rand::random());
         let left = |deadline: Instant| deadline.saturating_duration_since(now);
@@ -211,7 +215,7 @@ impl Task {
         };
         let message = self.message(Kind::State, &state, None);
         self.states.sending();
-        OnItsWay {
+        MessageInFlight {
             content: told,
             promise,
             sending: send(publisher, message),
@@ -228,7 +232,7 @@ impl Task {
         }
     }
 
-    fn send_beat(&mut self, publisher: Publisher, worker: &Snapshot) -> OnItsWay<Encoded> {
+    fn send_beat(&mut self, publisher: Publisher, worker: &Snapshot) -> MessageInFlight<Encoded> {
         let now = Instant::now();
         let promise = self.heartbeat.promise(now, rand::random());
         let nodes = worker.nodes.iter();
@@ -242,7 +246,7 @@ impl Task {
         };
         // No queue keeps it longer than it is true.
         let message = self.message(Kind::Beat, &beat, Some(promise.lease));
-        OnItsWay {
+        MessageInFlight {
             content: encoded,
             promise,
             sending: send(publisher, message),
@@ -339,7 +343,7 @@ impl Task {
 }
 
 /// Resolves when the message on its way has arrived or failed; never if there is none. Cancel safe.
-async fn arrival<T>(on_its_way: &mut Option<OnItsWay<T>>) -> Result<(), BrokerError> {
+async fn arrival<T>(on_its_way: &mut Option<MessageInFlight<T>>) -> Result<(), BrokerError> {
     let sending = on_its_way.as_mut().map(|message| message.sending.as_mut());
     wait::some(sending).await
 }

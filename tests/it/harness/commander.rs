@@ -83,7 +83,7 @@ impl Commander {
     /// Sends a message with the property `type` `kind`, and gives its correlation id once the broker has taken it.
     ///
     /// # Errors
-    /// Where no queue takes it, or the broker refuses.
+    /// If no queue takes it, or the broker refuses.
     pub(crate) async fn send(
         &self,
         key: &str,

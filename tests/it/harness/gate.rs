@@ -20,7 +20,7 @@ use super::wait::{eventually, expect_that};
 /// One request that came.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    /// The delivery's message id; empty where it has none.
+    /// The delivery's message id; empty if it has none.
     pub id: String,
     /// The delivery's attempt, from 1.
     pub attempt: u32,
@@ -32,7 +32,7 @@ pub(crate) struct Request {
     pub body: Vec<u8>,
     /// When it came.
     pub came: Instant,
-    /// When it was answered; nothing where it still runs, or where the worker gave it up.
+    /// When it was answered; nothing if it still runs, or where the worker gave it up.
     pub answered: Option<Instant>,
     /// Whether the worker closed the connection before there was an answer.
     pub given_up: bool,

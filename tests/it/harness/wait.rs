@@ -36,7 +36,7 @@ pub(crate) fn expect_that(condition: bool, found: impl FnOnce() -> String) -> Re
 /// Probes until the probe is `Ok`, for at most [`limit`]; `what` completes the sentence "waiting until …".
 ///
 /// # Panics
-/// With the probe's last error where the limit passes.
+/// With the probe's last error if the limit passes.
 pub(crate) async fn eventually<T>(
     what: impl Display,
     probe: impl AsyncFnMut() -> Result<T, String>,

@@ -30,7 +30,7 @@ pub(crate) struct Worker {
 /// How a worker ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Ended {
-    /// Its exit code; nothing where a signal killed it.
+    /// Its exit code; nothing if a signal killed it.
     pub code: Option<i32>,
     /// When that was seen.
     pub at: Instant,

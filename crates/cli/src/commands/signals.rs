@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 /// Cancels the first token at the first signal, the second one at the second.
 ///
 /// # Errors
-/// Where the operating system refuses to tell of signals.
+/// If the operating system refuses to tell of signals.
 pub(super) fn listen(tokens: [CancellationToken; 2]) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;

@@ -17,16 +17,16 @@ use tidegate::worker::{DrainOutcome, DrainReport};
 use tidegate::{Node, Worker};
 use tidegate_opencti::settings::{Settings as OpenCti, Sources};
 
-/// Where the configuration of a worker is.
+/// The configuration of a worker.
 #[derive(Debug, Args)]
 pub(crate) struct WorkerArgs {
-    /// The configuration file: TOML, YAML or JSON by its extension. Without one the worker is OpenCTI's, and the
-    /// environment says everything (`OPENCTI_URL`, `OPENCTI_TOKEN`)
+    /// The configuration file: TOML, YAML or JSON by its extension. Without a file the worker serves
+    /// OpenCTI, and the environment configures it (`OPENCTI_URL`, `OPENCTI_TOKEN`)
     #[arg(short, long, value_name = "FILE", env = "TIDEGATE_CONFIG")]
     pub config: Option<PathBuf>,
 }
 
-/// Runs the worker. The first signal drains it, a second one aborts the drain; SIGHUP has its file read again.
+/// Runs the worker. The first signal drains it, a second one aborts the drain; SIGHUP makes it read its file again.
 pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<Exit> {
     // Before anything else, so that a signal during the start is not lost.
     let signals = Signals::listen().context("cannot listen for signals")?;

@@ -21,7 +21,7 @@ pub(crate) enum DeadAction {
     Drop,
 }
 
-/// How it ended.
+/// The way it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DeadOutcome {
@@ -83,7 +83,7 @@ pub(crate) struct QueueReport {
 pub(crate) struct DeadReport {
     /// The command.
     pub command: DeadAction,
-    /// How it ended.
+    /// The way it ended.
     pub outcome: DeadOutcome,
     /// Whether it only said what it would do.
     pub dry_run: bool,

@@ -55,7 +55,7 @@ impl Sender {
             if !journal.enter(tag, &delivery) {
                 warn!(
                     queue = &*name,
-                    "the journal holds a message that is no entry"
+                    "the journal holds a message that is not an entry"
                 );
             }
         }

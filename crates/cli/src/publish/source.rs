@@ -54,7 +54,7 @@ pub(crate) enum SourceError {
     Read {
         /// The file, or standard input.
         name: String,
-        /// What the operating system said.
+        /// The operating system's error.
         cause: io::Error,
     },
     /// A body is larger than any broker takes.

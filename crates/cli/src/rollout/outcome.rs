@@ -96,7 +96,7 @@ impl From<DrainOutcome> for WorkerOutcome {
 /// How a drain ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DrainSummary {
-    /// How it ended.
+    /// The way it ended.
     pub outcome: DrainOutcome,
     /// How long the drain took.
     pub duration_ms: u64,

@@ -1,4 +1,4 @@
-//! The control queues of workers that are not there.
+//! The control queues of simulated workers.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const OPENING_LIMIT: usize = 32;
 /// Commands that may wait for the simulation.
 const EVENTS: usize = 10_000;
 
-/// What happened to a control queue.
+/// An event of a control queue.
 #[derive(Debug)]
 pub(super) enum Event {
     /// It is there: the worker can begin.
@@ -30,7 +30,7 @@ pub(super) enum Event {
 
 /// An event of the worker `number`, in its life with the id `id`.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct ControlEvent {
     pub(super) number: usize,
     pub(super) id: Arc<str>,
     pub(super) event: Event,
@@ -42,7 +42,7 @@ pub(super) struct Controls {
     count: usize,
     exchange: Arc<str>,
     opening: Arc<Semaphore>,
-    events: mpsc::Sender<Heard>,
+    events: mpsc::Sender<ControlEvent>,
 }
 
 /// A control queue; it is deleted when this is dropped.
@@ -58,8 +58,8 @@ impl Controls {
         links: Vec<Link>,
         count: usize,
         exchange: &str,
-    ) -> (Self, mpsc::Receiver<Heard>) {
-        let (events, heard) = mpsc::channel(EVENTS);
+    ) -> (Self, mpsc::Receiver<ControlEvent>) {
+        let (events, receiver) = mpsc::channel(EVENTS);
         let controls = Self {
             links,
             count,
@@ -67,7 +67,7 @@ impl Controls {
             opening: Arc::new(Semaphore::new(OPENING_LIMIT)),
             events,
         };
-        (controls, heard)
+        (controls, receiver)
     }
 
     /// Makes the queue of worker `number`, whose id is `id`. [`Event::Open`] follows; without a connection for it,
@@ -96,7 +96,7 @@ struct Serving {
     link: Option<Link>,
     exchange: Arc<str>,
     opening: Arc<Semaphore>,
-    events: mpsc::Sender<Heard>,
+    events: mpsc::Sender<ControlEvent>,
     number: usize,
     id: Arc<str>,
     end: CancellationToken,
@@ -152,12 +152,12 @@ impl Serving {
     }
 
     async fn tell(&self, event: Event) {
-        let heard = Heard {
+        let event = ControlEvent {
             number: self.number,
             id: Arc::clone(&self.id),
             event,
         };
         // Without a receiver the simulation is over.
-        let _ = self.events.send(heard).await;
+        let _ = self.events.send(event).await;
     }
 }

@@ -1,4 +1,5 @@
-//! One worker that is not there: what it says, and when. Pure: it is told the time and has its own random numbers.
+//! One simulated worker: its messages and when it sends them. Pure: callers pass the time, and it has its own random
+//! numbers.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,20 +23,20 @@ use tidegate::lifecycle::{CLOSING_LIMIT, Event, Phase};
 
 /// Slots of a node.
 const SLOTS: u64 = 8;
-/// How long a delivery runs.
+/// The duration of a run.
 const RUN: Duration = Duration::from_millis(100);
-/// How often the load wanders. A worker looks at its own each second; five times as many looks would change
-/// nothing that is said.
-const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
-/// How far the load wanders in one look.
+/// The load changes at this interval. A real worker observes its load each second; that would not change
+/// the messages.
+const LOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// The largest change of the load in one step.
 const STEP: f64 = 0.1;
-/// How strongly it is drawn back to its mean.
+/// The share of its distance from the mean that the load comes back in one step.
 const PULL: f64 = 0.2;
 /// The deadline of a drain.
 const GRACE: Duration = Duration::from_secs(25);
 /// The longest drain, in milliseconds.
 const LONGEST_DRAIN_MS: u64 = 3_000;
-/// Runs of which one ends in a retry.
+/// One run in so many ends in a retry.
 const RETRIED: u64 = 500;
 
 /// What all workers have in common.
@@ -47,12 +48,12 @@ pub(crate) struct FleetShape {
     pub nodes: usize,
     /// Mean load, from 0 to 1; at 0 nothing ever runs.
     pub load: f64,
-    /// How often to beat.
+    /// The intervals of beats.
     pub heartbeat: HeartbeatSettings,
 }
 
 /// A message and its kind.
-pub(crate) type Said = (Kind, Message);
+pub(crate) type StatusMessage = (Kind, Message);
 
 /// A worker.
 #[derive(Debug)]
@@ -117,9 +118,14 @@ impl SimulatedWorker {
         self.phase
     }
 
-    /// It consumes. With an `age` from 0 to 1 it beats as if it had done so for that share of its interval: a fleet
-    /// that has run for a while does not beat in step.
-    pub(crate) fn ready(&mut self, age: f64, shape: &FleetShape, now: Instant) -> Vec<Said> {
+    /// The worker begins to consume. With an `age` from 0 to 1 its next beat comes sooner by that share of the
+    /// interval: the workers of a fleet that has run for a while do not beat in step.
+    pub(crate) fn ready(
+        &mut self,
+        age: f64,
+        shape: &FleetShape,
+        now: Instant,
+    ) -> Vec<StatusMessage> {
         let starting = self.state(shape, now);
         let running = self.moved(Event::Ready, shape, now);
         let earlier = self.heartbeat.interval(now).mul_f64(age.clamp(0.0, 1.0));
@@ -135,12 +141,12 @@ impl SimulatedWorker {
         if let Some((_, ends)) = self.drain {
             return (self.phase == Phase::Draining).then_some(ends);
         }
-        let look = self.looked + OBSERVE_INTERVAL;
+        let look = self.looked + LOAD_INTERVAL;
         Some(self.heartbeat.due(now).map_or(look, |beat| beat.min(look)))
     }
 
     /// Does what is due.
-    pub(crate) fn tick(&mut self, shape: &FleetShape, now: Instant) -> Vec<Said> {
+    pub(crate) fn tick(&mut self, shape: &FleetShape, now: Instant) -> Vec<StatusMessage> {
         if let Some((began, ends)) = self.drain {
             let over = self.phase == Phase::Draining && ends <= now;
             return over
@@ -148,7 +154,7 @@ impl SimulatedWorker {
                 .into_iter()
                 .collect();
         }
-        if self.looked + OBSERVE_INTERVAL <= now {
+        if self.looked + LOAD_INTERVAL <= now {
             self.look(shape, now);
         }
         let beats = self.heartbeat.due(now).is_some_and(|due| due <= now);
@@ -156,7 +162,12 @@ impl SimulatedWorker {
     }
 
     /// Begins a drain, if it is not in one.
-    pub(crate) fn drain(&mut self, reason: &str, shape: &FleetShape, now: Instant) -> Vec<Said> {
+    pub(crate) fn drain(
+        &mut self,
+        reason: &str,
+        shape: &FleetShape,
+        now: Instant,
+    ) -> Vec<StatusMessage> {
         let Ok(phase) = self.phase.next(Event::Drain) else {
             return Vec::new();
         };
@@ -172,15 +183,15 @@ impl SimulatedWorker {
         vec![self.state(shape, now)]
     }
 
-    /// Obeys `command`: its answer, and what it says of it.
+    /// Obeys `command`. Returns the reply and the messages that follow from it.
     pub(crate) fn obey(
         &mut self,
         command: &Command,
         shape: &FleetShape,
         now: Instant,
-    ) -> (Reply, Vec<Said>) {
+    ) -> (Reply, Vec<StatusMessage>) {
         let mut error = None;
-        let said = match command {
+        let messages = match command {
             Command::Drain { reason } => {
                 let reason = reason.as_deref().unwrap_or("command");
                 self.drain(reason, shape, now)
@@ -195,11 +206,11 @@ impl SimulatedWorker {
             }
             Command::Report => {
                 self.delta.renew();
-                let mut said = vec![self.state(shape, now)];
+                let mut messages = vec![self.state(shape, now)];
                 if self.drain.is_none() {
-                    said.push(self.beat(shape, now));
+                    messages.push(self.beat(shape, now));
                 }
-                said
+                messages
             }
             Command::Cadence {
                 interval_ms,
@@ -238,10 +249,10 @@ impl SimulatedWorker {
             phase: self.phase,
             error,
         };
-        (reply, said)
+        (reply, messages)
     }
 
-    fn moved(&mut self, event: Event, shape: &FleetShape, now: Instant) -> Vec<Said> {
+    fn moved(&mut self, event: Event, shape: &FleetShape, now: Instant) -> Vec<StatusMessage> {
         match self.phase.next(event) {
             Ok(phase) => {
                 self.phase = phase;
@@ -255,7 +266,7 @@ impl SimulatedWorker {
         self.nodes.iter().map(|node| node.in_flight).sum()
     }
 
-    /// Time has passed: the load wanders, and what ran is counted.
+    /// Moves the load, and counts the runs since the last time.
     fn look(&mut self, shape: &FleetShape, now: Instant) {
         let passed = now - self.looked;
         self.looked = now;
@@ -287,7 +298,7 @@ impl SimulatedWorker {
         taken as f64 / (SLOTS * self.nodes.len().max(1) as u64) as f64
     }
 
-    fn state(&mut self, shape: &FleetShape, now: Instant) -> Said {
+    fn state(&mut self, shape: &FleetShape, now: Instant) -> StatusMessage {
         let promise = self.heartbeat.promise(now, self.rng.random());
         let deadline = self
             .drain
@@ -318,7 +329,7 @@ impl SimulatedWorker {
         (Kind::State, message)
     }
 
-    fn beat(&mut self, shape: &FleetShape, now: Instant) -> Said {
+    fn beat(&mut self, shape: &FleetShape, now: Instant) -> StatusMessage {
         let promise = self.heartbeat.promise(now, self.rng.random());
         let encoded = self.delta.encode(self.nodes.clone(), now);
         let beat = Beat {
@@ -334,7 +345,7 @@ impl SimulatedWorker {
         (Kind::Beat, message)
     }
 
-    fn report(&mut self, shape: &FleetShape, began: Instant, now: Instant) -> Said {
+    fn report(&mut self, shape: &FleetShape, began: Instant, now: Instant) -> StatusMessage {
         self.phase = Phase::Stopped;
         let duration_ms = millis(now - began);
         let finished = self.in_flight();

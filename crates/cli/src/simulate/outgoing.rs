@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Said, Totals};
+use super::{StatusMessage, Totals};
 use tidegate::delivery::Properties;
 use tidegate::internal::broker::{BrokerError, Message, Publisher, Taken};
 use tidegate::internal::status::control::{REPLY_TYPE, Reply};
@@ -50,9 +50,9 @@ impl Outgoing {
     }
 
     /// Sends status messages.
-    pub(super) fn say(&mut self, said: Vec<Said>) {
-        for (kind, message) in said {
-            self.totals.said(kind, message.body.len());
+    pub(super) fn send_all(&mut self, messages: Vec<StatusMessage>) {
+        for (kind, message) in messages {
+            self.totals.count(kind, message.body.len());
             self.publish(message);
         }
     }

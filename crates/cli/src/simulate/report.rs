@@ -37,7 +37,7 @@ pub(crate) struct Totals {
 
 impl Totals {
     /// Enters a status message.
-    pub(crate) fn said(&mut self, kind: Kind, bytes: usize) {
+    pub(crate) fn count(&mut self, kind: Kind, bytes: usize) {
         let counted = match kind {
             Kind::State => &mut self.state,
             Kind::Beat => &mut self.beat,
@@ -106,7 +106,7 @@ pub(crate) struct SimulationReport {
     pub drains: u64,
     /// Messages that the broker did not confirm.
     pub unconfirmed: u64,
-    /// How late a worker was at worst with what it had to say: how far this program kept up.
+    /// The longest delay of a message: it tells whether this program kept up.
     pub late_ms: u64,
     /// Whether a signal ended it.
     pub stopped: bool,
@@ -180,10 +180,10 @@ mod tests {
     #[test]
     fn rates_are_of_the_time_between() {
         let mut totals = Totals::default();
-        totals.said(Kind::State, 100);
+        totals.count(Kind::State, 100);
         let before = totals;
         for _ in 0..30 {
-            totals.said(Kind::Beat, 50);
+            totals.count(Kind::Beat, 50);
         }
         totals.answered(10);
         let sent = totals.since(&before, Duration::from_secs(10));

@@ -1,4 +1,4 @@
-//! The simulation itself: who is due speaks, who is told obeys, some crash and some drain.
+//! The simulation: workers send what is due, obey commands, crash and drain.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::controls::{ControlQueue, Controls, Event, Heard};
+use super::controls::{ControlEvent, ControlQueue, Controls, Event};
 use super::outgoing::Outgoing;
 use super::{Chance, FleetShape, Schedule, SimulatedWorker, SimulationReport, Totals};
 use tidegate::internal::broker::{BrokerError, Link, Publisher, Taken, declare_topic_exchange};
@@ -17,12 +17,12 @@ use tidegate::internal::status::control::{self, Command};
 use tidegate::internal::wait;
 use tidegate::lifecycle::Phase;
 
-/// How long a worker that crashed or drained is away.
+/// A worker that crashed or drained comes back after this time.
 const AWAY: Duration = Duration::from_secs(2);
-/// Members that are looked at before anything else gets a turn.
+/// Workers that are handled before anything else gets a turn.
 const TURN: usize = 200;
 
-/// What to simulate.
+/// The plan of a simulation.
 #[derive(Debug, Clone)]
 pub(crate) struct SimulationPlan {
     /// What all workers have in common.
@@ -33,7 +33,7 @@ pub(crate) struct SimulationPlan {
     pub workers: usize,
     /// The first so many have a control queue.
     pub control_queues: usize,
-    /// How long, from when all of them run.
+    /// The duration, from when all of them run.
     pub duration: Duration,
     /// Crashes a minute, over the whole fleet.
     pub crashes: f64,
@@ -65,7 +65,7 @@ pub(crate) async fn run(
     for exchange in [&plan.shape.exchange, &plan.control] {
         declare_topic_exchange(link, exchange).await?;
     }
-    let (controls, heard) = Controls::new(links, plan.control_queues, &plan.control);
+    let (controls, events) = Controls::new(links, plan.control_queues, &plan.control);
     let mut run = Simulation {
         plan,
         out: Outgoing::new(Publisher::open(link).await?),
@@ -83,10 +83,10 @@ pub(crate) async fn run(
     };
     let begin = Instant::now();
     for number in 0..plan.workers {
-        let place = run.born(number, begin);
+        let place = run.new_worker(number, begin);
         run.members.push(place);
     }
-    run.live(link, heard, stop, &mut observe).await
+    run.live(link, events, stop, &mut observe).await
 }
 
 /// A worker, and its control queue; or when another one is to take its place.
@@ -111,7 +111,7 @@ struct Simulation<'a> {
     failure: Option<String>,
     /// All have run at once.
     whole: bool,
-    /// Nobody comes back any more.
+    /// Workers that end do not come back any more.
     over: bool,
     rng: StdRng,
 }
@@ -136,8 +136,8 @@ impl Progress {
 }
 
 impl Simulation<'_> {
-    /// A new worker in place `number`; it begins when its queue is there.
-    fn born(&mut self, number: usize, now: Instant) -> WorkerPlace {
+    /// Makes a worker in place `number`; it begins when its control queue is there.
+    fn new_worker(&mut self, number: usize, now: Instant) -> WorkerPlace {
         let rng = StdRng::from_rng(&mut self.rng);
         let name = format!("sim-{number}");
         let member = SimulatedWorker::new(name, &self.plan.shape, now, rng);
@@ -151,7 +151,7 @@ impl Simulation<'_> {
     async fn live(
         mut self,
         link: &Link,
-        mut heard: mpsc::Receiver<Heard>,
+        mut events: mpsc::Receiver<ControlEvent>,
         stop: &SimulationStop,
         observe: &mut impl FnMut(usize, &Totals),
     ) -> Result<SimulationReport, BrokerError> {
@@ -173,7 +173,7 @@ impl Simulation<'_> {
             tokio::select! {
                 biased;
                 () = self.out.sent(), if !self.out.is_empty() => {}
-                Some(event) = heard.recv(), if self.out.has_room() => self.hear(event, Instant::now()),
+                Some(event) = events.recv(), if self.out.has_room() => self.handle(event, Instant::now()),
                 () = stop.draining.cancelled(), if progress.result.is_none() => {}
                 cause = link.lost() => {
                     let what = "simulating";
@@ -241,7 +241,7 @@ impl Simulation<'_> {
         chances.into_iter().flatten().chain(due).chain(end).min()
     }
 
-    /// Lets those speak who are due.
+    /// Lets the workers that are due send their messages.
     fn turn(&mut self, now: Instant) {
         for _ in 0..TURN {
             if !self.out.has_room() {
@@ -252,7 +252,7 @@ impl Simulation<'_> {
             };
             let place = &mut self.members[number];
             if place.back_at.is_some_and(|at| at <= now) {
-                let place = self.born(number, now);
+                let place = self.new_worker(number, now);
                 self.members[number] = place;
                 continue;
             }
@@ -261,8 +261,8 @@ impl Simulation<'_> {
             };
             if due <= now {
                 self.late = self.late.max(now - due);
-                let said = place.member.tick(&self.plan.shape, now);
-                self.out.say(said);
+                let messages = place.member.tick(&self.plan.shape, now);
+                self.out.send_all(messages);
                 self.ended(number, now);
             }
             self.look_again(number, now);
@@ -277,7 +277,7 @@ impl Simulation<'_> {
         }
     }
 
-    /// One that has stopped gives up its queue, and comes back.
+    /// A worker that has stopped gives up its queue, and comes back later.
     fn ended(&mut self, number: usize, now: Instant) {
         let place = &mut self.members[number];
         if place.member.phase() == Phase::Stopped && place.control.take().is_some() {
@@ -313,8 +313,8 @@ impl Simulation<'_> {
 
     fn drain(&mut self, number: usize, reason: &str, now: Instant) {
         let place = &mut self.members[number];
-        let said = place.member.drain(reason, &self.plan.shape, now);
-        self.out.say(said);
+        let messages = place.member.drain(reason, &self.plan.shape, now);
+        self.out.send_all(messages);
         self.look_again(number, now);
     }
 
@@ -335,21 +335,21 @@ impl Simulation<'_> {
         }
     }
 
-    fn hear(&mut self, heard: Heard, now: Instant) {
-        let place = &mut self.members[heard.number];
-        if place.member.id() != &*heard.id || place.control.is_none() {
+    fn handle(&mut self, event: ControlEvent, now: Instant) {
+        let place = &mut self.members[event.number];
+        if place.member.id() != &*event.id || place.control.is_none() {
             return;
         }
-        match heard.event {
+        match event.event {
             Event::Open => {
                 self.running += 1;
                 // Those who come later have just begun.
                 let age = if self.whole { 0.0 } else { self.rng.random() };
-                let said = place.member.ready(age, &self.plan.shape, now);
-                self.out.say(said);
-                self.look_again(heard.number, now);
+                let messages = place.member.ready(age, &self.plan.shape, now);
+                self.out.send_all(messages);
+                self.look_again(event.number, now);
             }
-            Event::Command(taken) => self.obey(heard.number, &taken, now),
+            Event::Command(taken) => self.obey(event.number, &taken, now),
             Event::Failed(error) => self.failure = Some(error),
         }
     }
@@ -363,9 +363,9 @@ impl Simulation<'_> {
             }
         };
         let member = &mut self.members[number].member;
-        let (reply, said) = member.obey(&command, &self.plan.shape, now);
+        let (reply, messages) = member.obey(&command, &self.plan.shape, now);
         self.out.answer(taken, &reply);
-        self.out.say(said);
+        self.out.send_all(messages);
         self.look_again(number, now);
     }
 

@@ -29,18 +29,20 @@ fn cadence() -> Cadence {
 }
 
 /// The interval and the duration of each request, in seconds, and for how many single workers or whether for all.
-fn requests(tells: &[Tell]) -> Vec<(bool, f64, u64)> {
-    let requests = tells.iter().map(|tell| match &tell.command {
-        Command::Cadence {
-            interval_ms,
-            for_ms,
-            ..
-        } => {
-            let interval = f64::from(u32::try_from(*interval_ms).expect("small")) / 1_000.0;
-            (tell.worker.is_none(), interval, for_ms / 1_000)
-        }
-        other => panic!("{other:?}"),
-    });
+fn plain(requests: &[PaceRequest]) -> Vec<(bool, f64, u64)> {
+    let requests = requests
+        .iter()
+        .map(|pace_request| match &pace_request.command {
+            Command::Cadence {
+                interval_ms,
+                for_ms,
+                ..
+            } => {
+                let interval = f64::from(u32::try_from(*interval_ms).expect("small")) / 1_000.0;
+                (pace_request.worker.is_none(), interval, for_ms / 1_000)
+            }
+            other => panic!("{other:?}"),
+        });
     requests.collect()
 }
 
@@ -48,8 +50,8 @@ fn requests(tells: &[Tell]) -> Vec<(bool, f64, u64)> {
 fn nobody_is_asked_while_nobody_looks() {
     let mut cadence = cadence();
     for second in 0..1_000 {
-        let tells = cadence.due(&Demand::default(), 5_000, &[id(1)], at(second));
-        assert!(tells.is_empty(), "{tells:?}");
+        let requests = cadence.due(&Demand::default(), 5_000, &[id(1)], at(second));
+        assert!(requests.is_empty(), "{requests:?}");
     }
 }
 
@@ -57,14 +59,14 @@ fn nobody_is_asked_while_nobody_looks() {
 fn a_look_at_a_fleet_of_200_is_asked_for_renewed_and_ended() {
     let mut cadence = cadence();
     let begun = cadence.due(&everything(), 200, &[], at(0));
-    assert_eq!(requests(&begun), [(true, 1.25, 60)]);
+    assert_eq!(plain(&begun), [(true, 1.25, 60)]);
     for second in 1..25 {
         assert!(cadence.due(&everything(), 200, &[], at(second)).is_empty());
     }
     let renewed = cadence.due(&everything(), 200, &[], at(25));
     assert_eq!(renewed, begun, "by the same requester");
     let ended = cadence.due(&Demand::default(), 200, &[], at(30));
-    assert_eq!(requests(&ended), [(true, 1.25, 0)]);
+    assert_eq!(plain(&ended), [(true, 1.25, 0)]);
     assert!(cadence.due(&Demand::default(), 200, &[], at(31)).is_empty());
 }
 
@@ -72,16 +74,16 @@ fn a_look_at_a_fleet_of_200_is_asked_for_renewed_and_ended() {
 fn a_new_worker_is_asked_alone() {
     let mut cadence = cadence();
     cadence.due(&everything(), 50, &[], at(0));
-    let tells = cadence.due(&everything(), 51, &[id(7)], at(10));
-    assert_eq!(requests(&tells), [(false, 1.25, 60)]);
-    assert_eq!(tells[0].worker, Some(id(7)));
+    let requests = cadence.due(&everything(), 51, &[id(7)], at(10));
+    assert_eq!(plain(&requests), [(false, 1.25, 60)]);
+    assert_eq!(requests[0].worker, Some(id(7)));
 }
 
 #[test]
 fn a_large_fleet_keeps_within_its_budget_and_what_is_on_the_screen_comes_first() {
     let mut cadence = cadence();
-    let tells = cadence.due(&screen(50), 5_000, &[], at(0));
-    let requests = requests(&tells);
+    let requests = cadence.due(&screen(50), 5_000, &[], at(0));
+    let requests = plain(&requests);
     assert_eq!(requests.len(), 51);
     let (all, all_interval, _) = requests[0];
     assert!(
@@ -99,17 +101,20 @@ fn a_large_fleet_keeps_within_its_budget_and_what_is_on_the_screen_comes_first()
     let mut scrolled = screen(50);
     scrolled.workers.remove(&id(0));
     scrolled.workers.insert(id(999));
-    let tells = cadence.due(&scrolled, 5_000, &[], at(1));
-    let told: Vec<_> = tells.iter().map(|tell| tell.worker.clone()).collect();
+    let requests = cadence.due(&scrolled, 5_000, &[], at(1));
+    let told: Vec<_> = requests
+        .iter()
+        .map(|pace_request| pace_request.worker.clone())
+        .collect();
     assert_eq!(told, [Some(id(0)), Some(id(999))]);
-    assert_eq!(self::requests(&tells), [(false, 2.0, 0), (false, 2.0, 60)]);
+    assert_eq!(self::plain(&requests), [(false, 2.0, 0), (false, 2.0, 60)]);
 }
 
 #[test]
 fn even_the_smallest_budget_is_kept() {
     let mut cadence = Cadence::new("fleet-1".to_owned(), 1);
-    let tells = cadence.due(&screen(4), 100, &[], at(0));
-    let requests = requests(&tells);
+    let requests = cadence.due(&screen(4), 100, &[], at(0));
+    let requests = plain(&requests);
     let beats: f64 = 100.0 / requests[0].1 + 4.0 / requests[1].1;
     assert!((beats - 1.0).abs() < 0.01, "{beats}");
 }
@@ -119,10 +124,10 @@ fn one_worker_in_detail_is_all_that_is_asked() {
     let mut cadence = cadence();
     let mut detail = screen(1);
     detail.all = false;
-    let tells = cadence.due(&detail, 5_000, &[], at(0));
-    assert_eq!(requests(&tells), [(false, 1.25, 60)]);
-    let tells = cadence.due(&Demand::default(), 5_000, &[], at(9));
-    assert_eq!(requests(&tells), [(false, 1.25, 0)]);
+    let requests = cadence.due(&detail, 5_000, &[], at(0));
+    assert_eq!(plain(&requests), [(false, 1.25, 60)]);
+    let requests = cadence.due(&Demand::default(), 5_000, &[], at(9));
+    assert_eq!(plain(&requests), [(false, 1.25, 0)]);
 }
 
 #[test]
@@ -130,8 +135,8 @@ fn a_fleet_that_grows_is_asked_for_another_pace_but_not_at_once() {
     let mut cadence = cadence();
     cadence.due(&everything(), 1_000, &[], at(0));
     assert!(cadence.due(&everything(), 2_000, &[], at(4)).is_empty());
-    let tells = cadence.due(&everything(), 2_000, &[], at(5));
-    assert_eq!(requests(&tells), [(true, 10.0, 60)]);
+    let requests = cadence.due(&everything(), 2_000, &[], at(5));
+    assert_eq!(plain(&requests), [(true, 10.0, 60)]);
     assert!(cadence.due(&everything(), 2_200, &[], at(20)).is_empty());
 }
 
@@ -141,9 +146,9 @@ fn on_a_new_connection_everybody_is_asked_by_a_new_requester() {
     let before = cadence.due(&everything(), 10, &[], at(0));
     cadence.forget();
     let after = cadence.due(&everything(), 10, &[], at(1));
-    assert_eq!(requests(&before), requests(&after));
+    assert_eq!(plain(&before), plain(&after));
     assert_ne!(before, after, "their first beats must be full");
-    assert_eq!(requests(&cadence.end()), [(true, 1.25, 0)]);
+    assert_eq!(plain(&cadence.end()), [(true, 1.25, 0)]);
 }
 
 #[test]
@@ -157,9 +162,9 @@ fn workers_that_beat_faster_than_the_budget_allows_are_asked_to_slow_down() {
         cadence.slow(5_000, 199.0, fast, at(0)).is_empty(),
         "within the budget"
     );
-    let tells = cadence.slow(5_000, 500.0, fast, at(1));
-    assert_eq!(tells.len(), TELLS_LIMIT);
-    assert_eq!(requests(&tells)[0], (false, 25.0, 600));
+    let requests = cadence.slow(5_000, 500.0, fast, at(1));
+    assert_eq!(requests.len(), REQUESTS_LIMIT);
+    assert_eq!(plain(&requests)[0], (false, 25.0, 600));
     assert_eq!(
         cadence.slow(5_000, 500.0, fast, at(2)).len(),
         50,

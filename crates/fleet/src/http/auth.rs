@@ -1,4 +1,4 @@
-//! Who may read, and who may command.
+//! Access: tokens for reads and for commands.
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;

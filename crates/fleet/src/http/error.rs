@@ -1,4 +1,4 @@
-//! What is said of a request that cannot be served.
+//! Answers to requests that cannot be served.
 
 use aide::OperationOutput;
 use axum::Json;

@@ -18,27 +18,27 @@ use tracing::debug;
 use super::error::ApiError;
 use super::query::{EventsParameters, LookedAt, Query};
 use super::{Api, EVENT_CLIENTS};
+use crate::event_part::{EventPart, Gzip};
 use crate::hub::Hub;
-use crate::lookers::Looker;
 use crate::metrics::FleetMetrics;
-use crate::told::{Gzip, Told};
+use crate::viewers::Viewer;
 
 /// One client.
 struct Client {
     hub: Arc<Hub>,
-    batches: Receiver<Arc<Told>>,
+    batches: Receiver<Arc<EventPart>>,
     stop: CancellationToken,
     metrics: FleetMetrics,
     /// Snapshots that it needed beside its first, for being slow.
     slow: u64,
     /// Figures are asked for while a client looks at every worker.
-    _looker: Option<Looker>,
+    _looker: Option<Viewer>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Client {
     /// The next batch, or a new snapshot if some were missed; nothing when the program ends.
-    async fn next(&mut self) -> Option<Arc<Told>> {
+    async fn next(&mut self) -> Option<Arc<EventPart>> {
         tokio::select! {
             batch = self.batches.recv() => match batch {
                 Ok(batch) => Some(batch),
@@ -58,7 +58,7 @@ impl Client {
 }
 
 /// Making a snapshot of thousands of workers takes a while: others are served meanwhile.
-async fn subscribe(hub: &Arc<Hub>) -> (Arc<Told>, Receiver<Arc<Told>>) {
+async fn subscribe(hub: &Arc<Hub>) -> (Arc<EventPart>, Receiver<Arc<EventPart>>) {
     let hub = Arc::clone(hub);
     let subscribed = tokio::task::spawn_blocking(move || hub.subscribe()).await;
     subscribed.expect("making a snapshot does not panic")
@@ -70,11 +70,11 @@ impl Drop for Client {
     }
 }
 
-/// What one client is sent.
+/// The stream of one client.
 struct Sending {
     client: Client,
     /// The snapshot, until it is sent.
-    first: Option<Arc<Told>>,
+    first: Option<Arc<EventPart>>,
     gzip: Option<Gzip>,
     ended: bool,
 }
@@ -116,7 +116,7 @@ pub(super) async fn events(
             stop: api.stop.clone(),
             metrics,
             slow: 0,
-            _looker: (asked.figures == LookedAt::All).then(|| api.lookers.stream()),
+            _looker: (asked.figures == LookedAt::All).then(|| api.viewers.stream()),
             _place: place,
         },
         first: Some(snapshot),
@@ -185,7 +185,7 @@ mod tests {
         let hub = Arc::new(Hub::new(Arc::clone(&shared), false, None));
         let (metrics, places) = (FleetMetrics::new(), Arc::new(Semaphore::new(1)));
         let mut client = client(&hub, &places, &metrics);
-        let text = |told: Option<Arc<Told>>| {
+        let text = |told: Option<Arc<EventPart>>| {
             String::from_utf8(told.expect("there is more").plain().to_vec()).unwrap()
         };
         let mut number = 0;

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use super::Api;
 use super::error::ApiError;
 use crate::api::WatchRequest;
-use crate::lookers::WATCHED_LIMIT;
+use crate::viewers::WATCHED_LIMIT;
 
 /// Bytes of a body.
 const BODY_LIMIT: usize = 64 << 10;
@@ -41,6 +41,6 @@ pub(super) async fn watch(
         let workers = request.workers.into_iter();
         workers.filter(|id| fleet.state_of(id).is_some()).collect()
     };
-    api.lookers.watch(request.all, known);
+    api.viewers.watch(request.all, known);
     Ok(StatusCode::NO_CONTENT)
 }

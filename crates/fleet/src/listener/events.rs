@@ -1,4 +1,4 @@
-//! Listens to the broker's own events, where there are any: a control queue that is deleted tells of a crash at once.
+//! Listens to the broker's own events, if there are any: a control queue that is deleted tells of a crash at once.
 //!
 //! They come from `RabbitMQ`'s event exchange plugin (<https://www.rabbitmq.com/docs/event-exchange>).
 
@@ -13,14 +13,14 @@ use ulid::Ulid;
 use crate::shared::Shared;
 use tidegate::delivery::Delivery;
 use tidegate::internal::broker::{
-    Backoff, Batch, BrokerError, Ear, Feed, Link, SessionState, find_exchange,
+    Backoff, Batch, BrokerError, Feed, FeedQueue, Link, SessionState, find_exchange,
 };
 use tidegate::internal::status::control::control_queue;
 
 /// The plugin's exchange.
 const EXCHANGE: &str = "amq.rabbitmq.event";
 const KEYS: [&str; 1] = ["queue.deleted"];
-/// How often an exchange that is not there is looked for.
+/// The interval of looks for an exchange that is not there.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const PREFETCH: u16 = 1_000;
 const BATCH: usize = 1_000;
@@ -69,14 +69,14 @@ async fn listen(
     vhost: &str,
 ) -> Result<std::convert::Infallible, BrokerError> {
     find_exchange(link, EXCHANGE).await?;
-    let ear = Ear {
+    let feed_queue = FeedQueue {
         name: &format!("tidegate.fleet.{id}.{}.events", Ulid::new()),
         max_length: WAITING,
         max_bytes: WAITING_BYTES,
         ttl: TTL,
         binding: Some((EXCHANGE, &KEYS)),
     };
-    let mut feed = Feed::exclusive(link, &ear, PREFETCH).await?;
+    let mut feed = Feed::exclusive(link, &feed_queue, PREFETCH).await?;
     shared.set_broker(|broker| broker.events = true);
     info!("the broker's events tell of crashes at once");
     loop {

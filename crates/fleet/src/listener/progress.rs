@@ -1,4 +1,4 @@
-//! How far the log is read. Pure.
+//! The progress of reading the log. Pure.
 //!
 //! A program that begins to read puts a mark into the log. What it reads before its mark was said before it listened;
 //! what comes after is new. The broker's own count of messages lags some seconds behind, and says less.
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// without a message.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// How far the log is read.
+/// The progress of reading the log.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// The offset after the last message read.
@@ -26,7 +26,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Where to go on; nothing for the beginning.
+    /// The place to go on from; nothing for the beginning.
     pub(super) fn next_offset(&self) -> Option<u64> {
         self.next
     }
@@ -44,7 +44,7 @@ impl Progress {
         self.caught_up = true;
     }
 
-    /// The mark that is to be said; nothing where it is in the log, or not needed any more.
+    /// The mark that is to be said; nothing if it is in the log, or not needed any more.
     pub(super) fn mark_to_say(&self) -> Option<&str> {
         (!self.marked && !self.caught_up).then_some(self.mark.as_str())
     }

@@ -8,13 +8,13 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::Role;
-use crate::cadence::{Cadence, Tell};
-use crate::lookers::Lookers;
+use crate::cadence::{Cadence, PaceRequest};
 use crate::shared::Shared;
 use crate::speaker::{CommandError, Speaker};
 use crate::state::FRESH_LIMIT;
+use crate::viewers::Viewers;
 
-/// How often it is checked whether workers beat faster by themselves than the budget allows.
+/// The interval of checks for workers that beat faster by themselves than the budget allows.
 const SLOW_LOOK: Duration = Duration::from_secs(5);
 /// How long a program that ends takes to end its requests. They would end by themselves, only later.
 const END_LIMIT: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const END_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Requests {
     role: Role,
-    lookers: Arc<Lookers>,
+    viewers: Arc<Viewers>,
     inner: Mutex<Inner>,
 }
 
@@ -39,11 +39,11 @@ impl Requests {
         program: String,
         role: Role,
         beats_per_second: u32,
-        lookers: Arc<Lookers>,
+        viewers: Arc<Viewers>,
     ) -> Self {
         Self {
             role,
-            lookers,
+            viewers,
             inner: Mutex::new(Inner {
                 cadence: Cadence::new(program, beats_per_second),
                 slow_looked: Instant::now(),
@@ -77,8 +77,8 @@ impl Requests {
         }
     }
 
-    fn due(&self, shared: &Shared) -> [Vec<Tell>; 2] {
-        let demand = self.lookers.demand();
+    fn due(&self, shared: &Shared) -> [Vec<PaceRequest>; 2] {
+        let demand = self.viewers.demand();
         let now = shared.now();
         let mut inner = self.inner();
         let mut fleet = shared.fleet();
@@ -106,7 +106,7 @@ impl Requests {
 }
 
 /// A request that comes back was for a worker that is gone; that is no error.
-async fn send(speaker: &Speaker, tells: &[Tell]) -> Result<(), CommandError> {
+async fn send(speaker: &Speaker, tells: &[PaceRequest]) -> Result<(), CommandError> {
     let sent = tells
         .iter()
         .map(|tell| speaker.tell(tell.worker.as_deref(), &tell.command));

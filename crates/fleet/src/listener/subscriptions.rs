@@ -9,7 +9,7 @@ use super::Role;
 use super::progress::Progress;
 use tidegate::config::Settings;
 use tidegate::internal::broker::{
-    BrokerError, Ear, Feed, Link, Offset, Stream, ensure_stream, ensure_topic_exchange,
+    BrokerError, Feed, FeedQueue, Link, Offset, Stream, ensure_stream, ensure_topic_exchange,
     find_exchange, queue_type,
 };
 
@@ -29,7 +29,7 @@ const BEAT_TTL: Duration = Duration::from_secs(60);
 /// The broker drops a reply that has waited longer: nobody waits for it any more.
 const REPLY_TTL: Duration = Duration::from_secs(10);
 
-/// What is subscribed to.
+/// The subscriptions.
 pub(super) struct Subscriptions {
     /// Nothing for a client on a broker without a log.
     pub log: Option<Feed>,
@@ -59,14 +59,14 @@ impl Subscriptions {
         // Each connection has names of its own, because the queues of the one before may not be gone yet.
         let own = format!("tidegate.fleet.{id}.{}", Ulid::new());
         let replies_queue = format!("{own}.replies");
-        let replies = Ear {
+        let replies = FeedQueue {
             name: &replies_queue,
             max_length: WAITING,
             max_bytes: WAITING_BYTES,
             ttl: REPLY_TTL,
             binding: None,
         };
-        let beats = Ear {
+        let beats = FeedQueue {
             name: &format!("{own}.beats"),
             ttl: BEAT_TTL,
             binding: Some((&settings.status.exchange, keys)),

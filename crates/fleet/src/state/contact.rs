@@ -1,4 +1,4 @@
-//! Whether a worker is there: what is known of it beside what it publishes about itself. Pure.
+//! The contact with a worker: what is known of it beside its own messages. Pure.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use super::super::clock::Moment;
 /// How long after the first sign that the control queue is gone the worker is asked once more. By then a drain report
 /// that was under way has come, and a worker that only connected anew has its queue again.
 pub(super) const SETTLE: Duration = Duration::from_millis(500);
-/// How long a worker may take to answer while its control queue is there.
+/// The time limit for a worker's answer while its control queue is there.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long before the end of its lease a worker is asked: a sixth of the lease, and at least this. By then two
 /// beats are missing, and if the question comes back there is time to ask again before the lease ends.
 const EARLY: Duration = Duration::from_secs(1);
-/// How often a silent worker is asked.
+/// The interval of questions to a silent worker.
 pub(super) const SILENT_AGAIN: Duration = Duration::from_secs(30);
-/// How late a message may come. If one comes later than this after its sender's queue was gone, it was sent later.
+/// The longest way of a message. One that comes later than this after its sender's queue was gone was sent later.
 const LATE_LIMIT: Duration = Duration::from_secs(10);
 
 const _: () = assert!(
@@ -24,7 +24,7 @@ const _: () = assert!(
     "a question is over before the next one is put"
 );
 
-/// What the contact comes to.
+/// The conclusion from the contact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The worker is what it says it is.
@@ -46,7 +46,7 @@ pub enum Question {
     Report,
 }
 
-/// What happens next to find out.
+/// The next step of the contact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
     /// Nothing until then.

@@ -20,9 +20,9 @@ use tidegate::lifecycle::Phase;
 const LEASE_DEFAULT: Duration = Duration::from_secs(180);
 /// A clock that is this much off is taken for right: messages take their time.
 const SKEW_IGNORED_MS: i64 = 2_000;
-/// How long a state may take to come by itself before it is asked for.
+/// A state is asked for if it has not come by itself after this time.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
-/// How often a whole state is asked for.
+/// The least time between two requests for a whole state.
 const REPORT_AGAIN: Duration = Duration::from_secs(60);
 /// How long after it was last known to be there a control queue is looked for, without events: this and a part of the
 /// spread. A crash shows well within 150 s; so does a hang, once the broker has closed the connection (60 s).
@@ -41,19 +41,19 @@ pub(super) struct Entry {
     report: Option<Box<Drain>>,
     /// When the drain was reported, by the worker's clock and by ours.
     report_at: Option<Stamp>,
-    /// What the log holds about it from fleet programs.
+    /// The notes of fleet programs about it.
     noted: Noted,
     /// Nodes of its newest state that are not kept, for want of room.
     pub nodes_left_out: usize,
     contact: Contact,
     /// Without events, its control queue is looked for when it was last known to be there for this long.
     check_after: Duration,
-    /// Since when the contact's verdict is what it is, where that is not fine.
+    /// The time since which the verdict has not been fine.
     verdict_since: Moment,
-    heard: Heard,
+    heard: LastMessage,
     /// The phase that it answered with.
     answered: Option<Phase>,
-    /// When to ask for a whole state; nothing where there is no need.
+    /// When to ask for a whole state; nothing if there is no need.
     report_next: Option<Moment>,
     /// How far its clock is behind ours, in milliseconds: the least that was seen.
     behind_ms: Option<i64>,
@@ -64,7 +64,7 @@ pub(super) struct Entry {
     pub indexed: Indexed,
 }
 
-/// Where the fleet's indexes have it.
+/// Its place in the fleet's indexes.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Indexed {
     pub timer: Option<Moment>,
@@ -79,7 +79,7 @@ pub(super) struct Indexed {
     pub nodes: usize,
 }
 
-/// What its newest state says, beside the nodes.
+/// The content of its newest state, beside the nodes.
 #[derive(Debug)]
 pub(super) struct Facts {
     seq: u64,
@@ -93,7 +93,7 @@ pub(super) struct Facts {
     started_at: Option<Moment>,
 }
 
-/// What its newest beat says, beside the nodes.
+/// The content of its newest beat, beside the nodes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pulse {
     pub seq: u64,
@@ -108,14 +108,14 @@ pub(super) struct Pulse {
 
 /// Its newest message of any kind.
 #[derive(Debug, Clone, Copy)]
-struct Heard {
+struct LastMessage {
     seq: u64,
     lease: Duration,
     at: Moment,
     live: bool,
 }
 
-/// What its nodes come to.
+/// The sums over its nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Totals {
     pub nodes: u64,
@@ -146,7 +146,7 @@ impl Entry {
             contact: Contact::unknown(),
             check_after: check_after(id),
             verdict_since: now,
-            heard: Heard {
+            heard: LastMessage {
                 seq: 0,
                 lease: LEASE_DEFAULT,
                 at: now,
@@ -185,7 +185,7 @@ impl Entry {
         self.heard.at
     }
 
-    /// What it is now.
+    /// Its present state.
     pub(super) fn state(&self) -> WorkerState {
         let said = self.facts.as_ref().map(|facts| facts.phase);
         if self.report.is_some() || said == Some(Phase::Stopped) {
@@ -260,7 +260,7 @@ impl Entry {
         }
     }
 
-    /// How far its clock is behind ours, where that is more than messages take.
+    /// The lag of its clock behind ours, if that is more than messages take.
     pub(super) fn behind_ms(&self) -> i64 {
         let seen = self.behind_ms.or(self.noted.behind_ms());
         notes::ignoring_small(seen.unwrap_or(0))

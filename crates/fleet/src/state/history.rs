@@ -1,4 +1,4 @@
-//! What became of a worker, in the order of its `seq`, whatever the order it came in.
+//! The history of a worker in the order of `seq`, whatever order its messages came in.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) struct Record {
     pub reason: Option<Arc<str>>,
 }
 
-/// When something was said: by the sender's clock, and by ours.
+/// The time of a message: by the sender's clock, and by ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub said: Moment,

@@ -69,7 +69,7 @@ impl Message {
     /// Reads a message with its routing key.
     ///
     /// # Errors
-    /// [`MessageError`], where it is not a status message of the worker that its routing key names.
+    /// [`MessageError`], if it is not a status message of the worker that its routing key names.
     pub fn parse(routing_key: &str, body: &[u8]) -> Result<Self, MessageError> {
         let key = || routing_key.to_owned();
         let known = routing_key.split_once('.').and_then(|(word, id)| {

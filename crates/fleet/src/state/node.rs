@@ -14,7 +14,7 @@ const RATE_SPAN_MS: i64 = 100;
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub queue: Arc<str>,
-    /// What the last state says; nothing where it does not name the node.
+    /// The node in the last state; nothing if the state does not name it.
     pub role: Option<Role>,
     /// The newest beat that names the node.
     pub seq: u64,

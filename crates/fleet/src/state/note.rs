@@ -14,12 +14,12 @@ use crate::clock::Moment;
 
 /// The version of a note.
 const VERSION: u32 = 1;
-/// How long a program waits, at most, for another one to write the same note.
+/// A program waits this long at most for another one to write the same note.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// When a note that could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// What one fleet program tells the others, and itself after a restart.
+/// A note of one fleet program to the others, and to itself after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// Its version: 1.

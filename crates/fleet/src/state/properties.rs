@@ -1,4 +1,4 @@
-//! What holds whatever order messages come in, however often, and whenever.
+//! Properties that hold for any order, number and time of messages.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::api::{Worker, WorkerState};
 use tidegate::internal::status::wire::BeatNode;
 
-/// What one worker says in its life, in order.
+/// The messages of one worker's life, in order.
 fn life() -> impl Strategy<Value = Vec<Message>> {
     let phase = prop_oneof![
         Just(Phase::Starting),
@@ -153,7 +153,7 @@ proptest! {
                 let watched = entry.indexed.timer.is_some() || entry.wants_asking(at(now));
                 prop_assert!(!silent || watched, "nobody looks at a living worker");
             }
-            // What is due is never left lying: a loop that waits for it does not spin.
+            // Everything that is due is done: a loop that waits for it does not spin.
             prop_assert!(fleet.timers.first().is_none_or(|(due, _)| *due > at(now)));
         }
     }

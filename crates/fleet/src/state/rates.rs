@@ -1,4 +1,4 @@
-//! How many status messages come, over the last minute.
+//! The rate of status messages over the last minute.
 
 use super::super::clock::Moment;
 use super::message::Message;

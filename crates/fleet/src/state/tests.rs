@@ -1,4 +1,4 @@
-//! What the fleet makes of messages, time and answers.
+//! The fleet's reaction to messages, time and answers.
 
 use std::time::Duration;
 

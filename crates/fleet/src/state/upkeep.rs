@@ -1,4 +1,4 @@
-//! What follows from a change of one worker: the indexes, the list of changes, and room for others.
+//! The consequences of a change of one worker: the indexes, the list of changes, and room for others.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

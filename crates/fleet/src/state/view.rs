@@ -129,7 +129,7 @@ impl Fleet {
         worker_drain(id, entry)
     }
 
-    /// At most `limit` drains, newest first: those before the moment and id that `before` names, where it does.
+    /// At most `limit` drains, newest first: those before the moment and id that `before` names, if it does.
     pub fn drains(&self, limit: usize, before: Option<(Moment, &str)>) -> Drains {
         let end = before.map(|(at, id)| (at, Arc::<str>::from(id)));
         let mut of = match end {
@@ -193,7 +193,7 @@ fn shown_node(entry: &Entry, node: &node::Node, state: WorkerState) -> Node {
     let pulse = entry.pulse;
     let newest = pulse.map_or(0, |pulse| pulse.seq);
     let role = node.role.as_ref();
-    // What a lost worker ran at its last beat the broker delivers again.
+    // The broker delivers again what a lost worker ran at its last beat.
     let busy = match state {
         WorkerState::Stopped => node::Busy::default(),
         _ => entry.busy(node),

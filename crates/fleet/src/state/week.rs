@@ -11,9 +11,9 @@ use tidegate::internal::status::wire::DrainOutcome;
 
 /// The ids of interrupted messages are kept for this many of the newest reports.
 pub(super) const DETAILED_REPORTS: usize = 1_000;
-/// How far the figures look back.
+/// The time that the figures cover.
 pub(super) const WEEK: Duration = Duration::from_hours(7 * 24);
-/// How long the figures hold if no drain comes or goes.
+/// The figures are computed again after this time, even if no drain comes or goes.
 const HOLDS: Duration = Duration::from_secs(60);
 /// Milliseconds of an hour.
 const HOUR_MS: i64 = 3_600_000;

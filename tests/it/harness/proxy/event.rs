@@ -112,7 +112,7 @@ impl Event {
             .is_some_and(|name| name.contains(part))
     }
 
-    /// The connection's own name, where this is the method that says it.
+    /// The connection's own name, if this is the method that says it.
     pub(crate) fn connection_name(&self) -> Option<String> {
         let AMQPClass::Connection(connection::AMQPMethod::StartOk(start)) = self.method()? else {
             return None;

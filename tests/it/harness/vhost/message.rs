@@ -6,7 +6,7 @@ use lapin::types::AMQPValue;
 /// A message taken out of a queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
-    /// Its message id; empty where it has none.
+    /// Its message id; empty if it has none.
     pub id: String,
     /// Whether the broker has delivered it before.
     pub redelivered: bool,
@@ -21,7 +21,7 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// A header as text; empty where there is none.
+    /// A header as text; empty if there is none.
     pub(crate) fn header(&self, name: &str) -> String {
         let headers = self.properties.headers().as_ref();
         match headers.and_then(|headers| headers.inner().get(name)) {

@@ -24,7 +24,7 @@ impl LogLine {
         self.0["level"].as_str().unwrap_or_default()
     }
 
-    /// A field as text; empty where it has none.
+    /// A field as text; empty if it has none.
     pub(crate) fn text(&self, field: &str) -> &str {
         self.0[field].as_str().unwrap_or_default()
     }

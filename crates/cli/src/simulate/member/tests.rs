@@ -23,33 +23,42 @@ fn live(
     shape: &FleetShape,
     from: Instant,
     time: Duration,
-) -> Vec<(Instant, Said)> {
-    let mut said = Vec::new();
+) -> Vec<(Instant, StatusMessage)> {
+    let mut messages = Vec::new();
     let mut now = from;
     while let Some(due) = member.due(now).filter(|due| *due <= from + time) {
         now = now.max(due);
-        said.extend(member.tick(shape, now).into_iter().map(|said| (now, said)));
+        messages.extend(
+            member
+                .tick(shape, now)
+                .into_iter()
+                .map(|messages| (now, messages)),
+        );
     }
-    said
+    messages
 }
 
-fn json(said: &Said) -> serde_json::Value {
-    serde_json::from_slice(&said.1.body).unwrap()
+fn json(messages: &StatusMessage) -> serde_json::Value {
+    serde_json::from_slice(&messages.1.body).unwrap()
 }
 
 #[test]
 fn an_idle_worker_beats_every_ten_minutes_and_lists_its_nodes_each_time() {
     let (shape, now) = (shape(0.0), Instant::now());
     let mut member = member(&shape, now);
-    let said = member.ready(0.0, &shape, now);
-    let phases: Vec<_> = said
+    let messages = member.ready(0.0, &shape, now);
+    let phases: Vec<_> = messages
         .iter()
-        .map(|said| json(said)["phase"].clone())
+        .map(|messages| json(messages)["phase"].clone())
         .collect();
     assert_eq!(phases, ["starting", "running"]);
     let beats = live(&mut member, &shape, now, Duration::from_mins(600));
     assert!((54..=66).contains(&beats.len()), "{}", beats.len());
-    assert!(beats.iter().all(|(_, said)| json(said)["full"] == true));
+    assert!(
+        beats
+            .iter()
+            .all(|(_, messages)| json(messages)["full"] == true)
+    );
     assert_eq!(beats[0].1.1.routing_key, format!("beat.{}", member.id()));
 }
 
@@ -76,7 +85,9 @@ fn a_requested_pace_is_kept_and_one_beat_in_ten_lists_every_node() {
     assert!(reply.ok, "{reply:?}");
     let beats = live(&mut member, &shape, now, Duration::from_mins(1));
     assert!((26..=34).contains(&beats.len()), "{}", beats.len());
-    let full = beats.iter().filter(|(_, said)| json(said)["full"] == true);
+    let full = beats
+        .iter()
+        .filter(|(_, messages)| json(messages)["full"] == true);
     let full = full.count();
     assert!((3..=4).contains(&full), "{full}");
     assert_eq!(json(&beats[1].1)["nodes"], serde_json::json!([]));
@@ -107,9 +118,9 @@ fn a_drain_ends_with_its_report_and_nothing_after_it() {
     let command = Command::Drain {
         reason: Some("deploy".into()),
     };
-    let (reply, said) = member.obey(&command, &shape, now);
+    let (reply, messages) = member.obey(&command, &shape, now);
     assert!(reply.ok, "{reply:?}");
-    assert_eq!(json(&said[0])["deadline_ms"], 25_000);
+    assert_eq!(json(&messages[0])["deadline_ms"], 25_000);
     let rest = live(&mut member, &shape, now, Duration::from_mins(10));
     let [(_, report)] = &rest[..] else {
         panic!("{rest:?}");
@@ -130,14 +141,17 @@ fn commands_are_obeyed_as_a_worker_does() {
     let mut member = member(&shape, now);
     member.ready(0.0, &shape, now);
     let pause = Command::Pause { reason: None };
-    let (reply, said) = member.obey(&pause, &shape, now);
+    let (reply, messages) = member.obey(&pause, &shape, now);
     assert_eq!((reply.ok, reply.phase), (true, Phase::Paused));
-    assert_eq!(json(&said[0])["phase"], "paused");
-    let (reply, said) = member.obey(&Command::Report, &shape, now);
+    assert_eq!(json(&messages[0])["phase"], "paused");
+    let (reply, messages) = member.obey(&Command::Report, &shape, now);
     assert!(reply.ok);
-    let kinds: Vec<_> = said.iter().map(|(kind, _)| *kind).collect();
+    let kinds: Vec<_> = messages.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds, [Kind::State, Kind::Beat]);
-    assert_eq!(json(&said[1])["full"], true);
-    let (reply, said) = member.obey(&Command::Ping, &shape, now);
-    assert_eq!((reply.ok, &*reply.command, said.len()), (true, "ping", 0));
+    assert_eq!(json(&messages[1])["full"], true);
+    let (reply, messages) = member.obey(&Command::Ping, &shape, now);
+    assert_eq!(
+        (reply.ok, &*reply.command, messages.len()),
+        (true, "ping", 0)
+    );
 }

@@ -1,4 +1,4 @@
-//! What a message changes in what is known of its worker.
+//! The effect of a message on the state of its worker.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What notes of fleet programs change in what is known of a worker, and what is worth a note.
+//! Notes of fleet programs: what they change in the state of a worker, and which changes are worth one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ const SAME_LOSS: Duration = Duration::from_secs(60);
 /// A clock that was noted is noted again if it is this much off from then.
 const CLOCK_MOVED_MS: i64 = 1_000;
 
-/// What the log holds about a worker from fleet programs.
+/// The content of fleet programs' notes about a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in super::super) struct Noted {
     /// The worker's last message before a loss, and when it was lost.
     lost: Option<(u64, Moment)>,
-    /// How far its clock is behind.
+    /// The lag of its clock.
     behind_ms: Option<i64>,
 }
 

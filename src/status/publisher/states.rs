@@ -1,4 +1,4 @@
-//! What a state message says, and when the next one is due. Pure.
+//! The content of state messages, and when the next one is due. Pure.
 //!
 //! What changes within [`GATHER`] is one state: a start, a pause, a resume, or a hundred nodes that come at once.
 
@@ -15,17 +15,17 @@ const GATHER: Duration = Duration::from_millis(100);
 /// A worker that has been starting for longer than this tells which of its nodes consume already.
 const LONG_START: Duration = Duration::from_secs(30);
 
-/// What a state message says beside the worker's identity.
+/// The content of a state message beside the worker's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct StateContent {
     pub phase: Phase,
     pub reason: Option<String>,
     pub deadline: Option<Instant>,
     pub nodes: Vec<StateNode>,
 }
 
-impl Told {
-    /// What is to be told of `snapshot` by a worker that started so long ago.
+impl StateContent {
+    /// The content of a state message for `snapshot`, from a worker that started so long ago.
     pub(super) fn of(snapshot: &Snapshot, since_start: Duration) -> Self {
         let phase = snapshot.phase;
         let long_start = since_start >= LONG_START;
@@ -41,7 +41,7 @@ impl Told {
     }
 }
 
-/// The phase that is told of a node. A node follows its worker's phase; what is left of its own are steps that are
+/// The phase of a node in a state message. It follows the worker's phase; the other phases of its own are steps that are
 /// over in a moment, and each would be a message.
 fn node_phase(worker: Phase, node: Phase, long_start: bool) -> Phase {
     match (worker, node) {
@@ -64,10 +64,10 @@ fn state_node(node: &NodeInfo, phase: Phase) -> StateNode {
     }
 }
 
-/// What has been told, and since when there is something else to tell.
+/// The last state that was sent, and since when there is another.
 #[derive(Debug, Default)]
 pub(super) struct States {
-    told: Option<Told>,
+    told: Option<StateContent>,
     changed: Option<Instant>,
     asked: bool,
 }
@@ -79,7 +79,7 @@ impl States {
     }
 
     /// When a state that says `current` is due. A time that has passed means now; nothing if it has been told.
-    pub(super) fn due(&mut self, current: &Told, now: Instant) -> Option<Instant> {
+    pub(super) fn due(&mut self, current: &StateContent, now: Instant) -> Option<Instant> {
         if self.asked {
             return Some(now);
         }
@@ -100,8 +100,8 @@ impl States {
         self.asked = false;
     }
 
-    /// The broker has taken a state that says `told`.
-    pub(super) fn sent(&mut self, told: Told) {
+    /// The broker has taken a state with this content.
+    pub(super) fn sent(&mut self, told: StateContent) {
         self.told = Some(told);
         self.changed = None;
     }
@@ -152,7 +152,7 @@ mod tests {
         /// Shows `snapshot`, and then lets `passed` go by.
         fn show(&mut self, snapshot: &Snapshot, now: Instant, passed: Duration) {
             for at in [now, now + passed] {
-                let current = Told::of(snapshot, at - self.begin);
+                let current = StateContent::of(snapshot, at - self.begin);
                 if self.states.due(&current, at).is_some_and(|due| due <= at) {
                     self.states.sending();
                     self.phases.push(current.phase);
@@ -246,7 +246,7 @@ mod tests {
         let mut snapshot = snapshot(&metrics, 2);
         snapshot.nodes[0].phase = Phase::Running;
         let phases = |since_start| {
-            let told = Told::of(&snapshot, since_start);
+            let told = StateContent::of(&snapshot, since_start);
             let phases = told.nodes.iter().map(|node| node.phase);
             phases.collect::<Vec<_>>()
         };

@@ -1,5 +1,5 @@
-//! Who looks at the figures of workers now: pages, streams of events, `tidegate status`. Beats are only asked for
-//! while somebody does.
+//! The viewers of workers' figures: pages, streams of events, `tidegate status`. Beats are only requested
+//! while there are viewers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,37 +9,37 @@ use tokio::time::Instant;
 
 use super::cadence::Demand;
 
-/// How long a page is taken to look after it last said so. It says so again in a third of that time.
+/// A page counts as a viewer for this long after its last request. It repeats the request in a third of that time.
 pub(crate) const WATCH_HOLDS: Duration = Duration::from_secs(30);
-/// How long after the last stream has ended somebody is still taken to look: a page that is loaded again opens another.
+/// Viewers still count for this long after the last stream has ended: a page that is loaded again opens another.
 const LINGER: Duration = Duration::from_secs(5);
 /// Workers watched in detail at a time, of all pages together.
 pub(crate) const WATCHED_LIMIT: usize = 200;
 
-/// Who looks now.
+/// The viewers.
 #[derive(Debug, Default)]
-pub(crate) struct Lookers(Mutex<Inner>);
+pub(crate) struct Viewers(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     /// Streams that show every worker.
     streams: usize,
-    /// Until when somebody looks at every worker beside them.
+    /// Until this time somebody views every worker beside them.
     all_until: Option<Instant>,
-    /// Workers that somebody looks at in detail, and until when.
+    /// Workers that somebody views in detail, and until when.
     workers: BTreeMap<Arc<str>, Instant>,
 }
 
 /// A stream that shows every worker, for as long as this is kept.
 #[derive(Debug)]
 #[must_use = "whoever looks has gone when this is dropped"]
-pub(crate) struct Looker(Arc<Lookers>);
+pub(crate) struct Viewer(Arc<Viewers>);
 
-impl Lookers {
+impl Viewers {
     /// A stream begins that shows every worker.
-    pub(crate) fn stream(self: &Arc<Self>) -> Looker {
+    pub(crate) fn stream(self: &Arc<Self>) -> Viewer {
         self.inner().streams += 1;
-        Looker(Arc::clone(self))
+        Viewer(Arc::clone(self))
     }
 
     /// A page says what it shows for the next [`WATCH_HOLDS`]: the list of all workers or not, and the workers that it
@@ -59,7 +59,7 @@ impl Lookers {
         }
     }
 
-    /// What is looked at now.
+    /// The workers that are viewed now.
     pub(crate) fn demand(&self) -> Demand {
         let now = Instant::now();
         let inner = self.inner();
@@ -76,7 +76,7 @@ impl Lookers {
     }
 }
 
-impl Drop for Looker {
+impl Drop for Viewer {
     fn drop(&mut self) {
         let mut inner = self.0.inner();
         inner.streams -= 1;
@@ -95,41 +95,41 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn somebody_looks_while_a_stream_is_open_and_a_moment_longer() {
-        let lookers = Arc::<Lookers>::default();
-        assert!(!lookers.demand().all);
-        let stream = lookers.stream();
+        let viewers = Arc::<Viewers>::default();
+        assert!(!viewers.demand().all);
+        let stream = viewers.stream();
         tokio::time::advance(WATCH_HOLDS * 100).await;
-        assert!(lookers.demand().all);
+        assert!(viewers.demand().all);
         drop(stream);
-        assert!(lookers.demand().all, "a page is being loaded again");
+        assert!(viewers.demand().all, "a page is being loaded again");
         tokio::time::advance(LINGER).await;
-        assert!(!lookers.demand().all);
+        assert!(!viewers.demand().all);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_page_looks_for_as_long_as_it_says_so() {
-        let lookers = Arc::<Lookers>::default();
-        lookers.watch(true, [id(1)]);
+        let viewers = Arc::<Viewers>::default();
+        viewers.watch(true, [id(1)]);
         tokio::time::advance(WATCH_HOLDS / 2).await;
-        lookers.watch(false, [id(2)]);
-        let demand = lookers.demand();
+        viewers.watch(false, [id(2)]);
+        let demand = viewers.demand();
         assert!(demand.all);
         assert_eq!(demand.workers, [id(1), id(2)].into());
         tokio::time::advance(WATCH_HOLDS / 2).await;
-        let demand = lookers.demand();
+        let demand = viewers.demand();
         assert!(!demand.all);
         assert_eq!(demand.workers, [id(2)].into());
     }
 
     #[tokio::test(start_paused = true)]
     async fn workers_that_are_watched_are_bounded() {
-        let lookers = Arc::<Lookers>::default();
-        lookers.watch(false, (0..1_000).map(id));
-        assert_eq!(lookers.demand().workers.len(), WATCHED_LIMIT);
+        let viewers = Arc::<Viewers>::default();
+        viewers.watch(false, (0..1_000).map(id));
+        assert_eq!(viewers.demand().workers.len(), WATCHED_LIMIT);
         tokio::time::advance(WATCH_HOLDS).await;
-        lookers.watch(false, (1_000..1_010).map(id));
+        viewers.watch(false, (1_000..1_010).map(id));
         assert_eq!(
-            lookers.demand().workers.len(),
+            viewers.demand().workers.len(),
             10,
             "the others have made room"
         );

@@ -14,12 +14,12 @@ const ROOM: usize = 4 << 10;
 
 /// One piece.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct EventPart {
     plain: Bytes,
     deflated: OnceLock<Bytes>,
 }
 
-impl From<Vec<u8>> for Told {
+impl From<Vec<u8>> for EventPart {
     fn from(plain: Vec<u8>) -> Self {
         Self {
             plain: plain.into(),
@@ -28,7 +28,7 @@ impl From<Vec<u8>> for Told {
     }
 }
 
-impl Told {
+impl EventPart {
     /// The piece as it is.
     pub(crate) fn plain(&self) -> Bytes {
         self.plain.clone()
@@ -68,7 +68,7 @@ pub(crate) struct Gzip {
 
 impl Gzip {
     /// What to send for the next piece.
-    pub(crate) fn next(&mut self, told: &Told) -> Bytes {
+    pub(crate) fn next(&mut self, told: &EventPart) -> Bytes {
         self.check.update(&told.plain);
         let deflated = told.deflated();
         if std::mem::replace(&mut self.begun, true) {
@@ -77,7 +77,7 @@ impl Gzip {
         [&HEAD[..], &deflated].concat().into()
     }
 
-    /// What ends the stream.
+    /// The end of the stream.
     pub(crate) fn end(&self) -> Bytes {
         let sum = self.check.sum().to_le_bytes();
         let bytes = self.check.amount().to_le_bytes();
@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn pieces_that_were_compressed_apart_are_one_stream() {
         let long = "0123456789,".repeat(100_000);
-        let pieces = ["first", "", &long, "last"].map(|text| Told::from(text.as_bytes().to_vec()));
+        let pieces =
+            ["first", "", &long, "last"].map(|text| EventPart::from(text.as_bytes().to_vec()));
         for from in 0..pieces.len() {
             let mut gzip = Gzip::default();
             let mut sent = Vec::new();
@@ -108,7 +109,10 @@ mod tests {
             GzDecoder::new(&*sent)
                 .read_to_end(&mut read)
                 .expect("it is gzip");
-            let plain: Vec<u8> = pieces[from..].iter().flat_map(super::Told::plain).collect();
+            let plain: Vec<u8> = pieces[from..]
+                .iter()
+                .flat_map(super::EventPart::plain)
+                .collect();
             assert_eq!(read, plain);
         }
     }
@@ -116,7 +120,7 @@ mod tests {
     #[test]
     fn a_piece_can_be_read_as_soon_as_it_is_there() {
         let mut gzip = Gzip::default();
-        let sent = gzip.next(&Told::from(b"event: summary\n\n".to_vec()));
+        let sent = gzip.next(&EventPart::from(b"event: summary\n\n".to_vec()));
         let mut read = [0; 16];
         GzDecoder::new(&*sent)
             .read_exact(&mut read)
