@@ -29,7 +29,7 @@ class Verdict:
     repeated_same: list = field(default_factory=list)  # an attempt that ran twice on one worker
     repeated_other: list = field(default_factory=list)  # an attempt that ran again on another worker
     interrupted: list = field(default_factory=list)  # runs without an answer
-    left: int = 0
+    left: list = field(default_factory=list)
     restarts: int = 0
     slowest_exit: float = 0.0
     faults: list = field(default_factory=list)  # sentences
@@ -37,23 +37,27 @@ class Verdict:
 
 def judge(confirmed, unsure, runs, dead, left) -> Verdict:
     """`confirmed`: ids that the broker has; `unsure`: ids that it may have. `dead`: ids in the dead-letter queue, as often
-    as they are there. `left`: how many messages are still in the queue."""
-    verdict = Verdict(published=len(confirmed), left=left, dead=len(dead))
+    as they are there. `left`: ids that are still in the queue; one that is done already is a repetition to come."""
+    verdict = Verdict(published=len(confirmed), dead=len(dead))
     done = {run.message for run in runs if run.ended == "done"}
     ended_dead = {run.message for run in runs if run.ended == "dead"}
     verdict.done = len(done)
-    verdict.lost = sorted(set(confirmed) - done - set(dead))
+    verdict.left = sorted(set(left) - done - set(dead))
+    verdict.lost = sorted(set(confirmed) - done - set(dead) - set(left))
     verdict.doubled = sorted(one for one, count in Counter(dead).items() if count > 1)
     verdict.wrongly_dead = sorted(set(dead) - ended_dead)
     verdict.interrupted = [run for run in runs if not run.ended]
     attempts = defaultdict(list)
     for run in runs:
         attempts[run.message, run.attempt].append(run.worker)
-    for (message, _), workers in sorted(attempts.items()):
+    for (message, attempt), workers in sorted(list(attempts.items())):
         if len(workers) == 1:
             continue
-        kind = verdict.repeated_same if len(set(workers)) < len(workers) else verdict.repeated_other
-        kind.append(message)
+        # Where an earlier run was repeated elsewhere, each of the two has made a copy, and one worker may be given both.
+        inherited = any(len(attempts[message, earlier]) > 1 for earlier in range(1, attempt))
+        here = len(set(workers)) < len(workers) and not inherited
+        kind = verdict.repeated_same if here else verdict.repeated_other
+        kind.append("%s (run %d on %s)" % (message, attempt, ", ".join(workers)))
     known = set(confirmed) | set(unsure)
     strangers = sorted({run.message for run in runs} - known)
     if strangers:

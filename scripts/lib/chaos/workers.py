@@ -26,7 +26,7 @@ type = "{kind}"
 concurrency = 8
 {more}
 retry = {{ max_attempts = 3, min = "100ms", max = "200ms" }}
-handler = {{ http = {{ url = "http://127.0.0.1:{service}/{name}" }} }}
+handler = {{ http = {{ url = "http://127.0.0.1:{service}/{name}.{life}" }} }}
 """
 
 
@@ -38,9 +38,11 @@ class Worker:
         self.name = values["name"]
         self.log = directory / (self.name + ".log")
         self.process = None
+        self.lives = 0
 
     def start(self, stderr=None):
-        self.values["http"] = free_port()
+        self.lives += 1
+        self.values.update(http=free_port(), life=self.lives)
         file = self.directory / (self.name + ".toml")
         file.write_text(CONFIGURATION.format(**self.values))
         self.offset = self.log.stat().st_size if self.log.exists() else 0
