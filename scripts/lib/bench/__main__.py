@@ -49,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, metavar="M", help="begin no run after so long (quick: 5, full: 18)")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/ as it is")
     parser.add_argument("--tidegate", metavar="FILE", default=os.environ.get("BENCH_TIDEGATE"), help="this program instead of the one built")
+    parser.add_argument("--beside", metavar="FILE", default="", help="another build of Tidegate, measured side by side")
     return parser.parse_args()
 
 
@@ -84,6 +85,7 @@ def header(asked: argparse.Namespace, broker: brokers.Broker) -> dict:
 def measure(asked: argparse.Namespace, raw: Raw, stack: ExitStack) -> None:
     programs = Programs(
         asked.tidegate or os.environ["BENCH_BUILT_TIDEGATE"],
+        asked.beside,
         os.environ["BENCH_LAPIN"],
         os.environ["BENCH_RABBITMQ"],
         os.environ["BENCH_PYTHON"],
@@ -96,6 +98,8 @@ def measure(asked: argparse.Namespace, raw: Raw, stack: ExitStack) -> None:
     if not (asked.resume and raw.load() and raw.header["mode"] == asked.mode):
         raw.begin(header(asked, broker))
     names = asked.only.split(",") if asked.only else [each.name for each in matrix.CONSUMERS]
+    if not asked.beside:
+        names = [name for name in names if name != matrix.OTHER.name]
     plan = [
         (number, scenario, each)
         for number, scenario, each in matrix.schedule(matrix.matrix(asked.mode))

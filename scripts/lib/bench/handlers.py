@@ -110,7 +110,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
     python = os.environ["BENCH_PYTHON"]
-    programs = Programs(asked.tidegate, os.environ.get("BENCH_LAPIN", ""), os.environ["BENCH_RABBITMQ"], python)
+    programs = Programs(asked.tidegate, "", os.environ.get("BENCH_LAPIN", ""), os.environ["BENCH_RABBITMQ"], python)
     results: dict[str, list[tuple[float, float]]] = {}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-bench-")))

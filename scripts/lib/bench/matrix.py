@@ -48,7 +48,8 @@ LAPIN_MULTIPLE = Consumer("lapin-multiple", "lapin, `multiple` per 100", multipl
 PIKA = Consumer("pika", "pika, ack each")
 CELERY_SOLO = Consumer("celery-solo", "Celery, solo", celery=True)
 CELERY_PREFORK = Consumer("celery-prefork", "Celery, 2 processes", celery=True)
-CONSUMERS = (TIDEGATE, C_MULTIPLE, LAPIN_MULTIPLE, C_EACH, PIKA, LAPIN_EACH, CELERY_SOLO, CELERY_PREFORK)
+OTHER = Consumer("tidegate-other", "Tidegate, another build")  # with --beside alone
+CONSUMERS = (TIDEGATE, OTHER, C_MULTIPLE, LAPIN_MULTIPLE, C_EACH, PIKA, LAPIN_EACH, CELERY_SOLO, CELERY_PREFORK)
 
 MAIN = (SMALL, CLASSIC, 200)  # the one that the goals are about
 CELERY_SHARE = 4  # Celery drains a quarter of the messages, and only with this prefetch

@@ -29,6 +29,7 @@ class Failed(Exception):
 @dataclass(frozen=True)
 class Programs:
     tidegate: str
+    other: str  # another build of it, or nothing
     lapin: str
     rabbitmq: str
     python: str
@@ -109,12 +110,14 @@ def run(programs: Programs, consumer: Consumer, scenario: Scenario, broker, queu
     Raises Failed where it does not end in order, or leaves something in the queue. Of a peer that acknowledges one by
     one a quorum queue forgets some acknowledgements when the channel closes (rabbitmq-server#10327): that is counted.
     """
-    if consumer.name == "tidegate":
-        figures = run_tidegate(programs, scenario, broker, queue, directory)
+    own = consumer.name.startswith("tidegate")
+    if own:
+        program = programs.other if consumer.name == "tidegate-other" else programs.tidegate
+        figures = run_tidegate(replace(programs, tidegate=program), scenario, broker, queue, directory)
     else:
         figures = run_peer(programs, consumer, scenario, broker, queue, directory)
     left = broker.depth(queue)
-    forgiven = scenario.queue == QUORUM and consumer.name != "tidegate" and left < scenario.prefetch
+    forgiven = scenario.queue == QUORUM and not own and left < scenario.prefetch
     if left and forgiven:
         return replace(figures, left=left)
     if left:
