@@ -1,4 +1,4 @@
-//! What is run for each delivery: the [`Handler`] trait, and the handlers that configuration can name.
+//! Handlers: the [`Handler`] trait, and the handlers that configuration can name.
 
 use std::future::Future;
 use std::pin::Pin;

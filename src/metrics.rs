@@ -1,4 +1,4 @@
-//! What the worker counts and measures, in Prometheus' terms: base units, `tidegate_` prefix.
+//! The worker's metrics, in Prometheus' terms: base units, `tidegate_` prefix.
 
 mod exposition;
 mod runs;
@@ -239,7 +239,7 @@ impl Metrics {
 }
 
 impl Inner {
-    /// What is counted for each node.
+    /// The figures of each node.
     fn register_nodes(&self, registry: &mut Registry) {
         registry.register(
             "deliveries",
@@ -290,7 +290,7 @@ impl Inner {
         self.settling.register(registry);
     }
 
-    /// What is counted for the worker as a whole.
+    /// The figures of the worker as a whole.
     fn register_worker(&self, registry: &mut Registry) {
         registry.register(
             "reconnects",
@@ -363,7 +363,7 @@ pub struct NodeMetrics {
     pub settling: Settling,
     /// Outcomes whose settlement is not known to have arrived.
     pub unconfirmed: Counter,
-    /// What the worker lacked when runs were to begin.
+    /// The shortage that kept runs from beginning.
     pub(crate) shortages: Shortages,
     /// What runs now.
     pub runs: Runs,

@@ -17,7 +17,7 @@ pub(crate) use fit::fit;
 pub use receive::{CopyMark, Received, receive, restore};
 pub use seal::{Purpose, is_sealed};
 
-/// How many different delays a policy has at most; each may need a queue of its own.
+/// A policy has this many different delays at most; each may need a queue of its own.
 pub(crate) const STEPS_LIMIT: u32 = 8;
 
 /// The delays of a policy, growing from `min` to `max`: powers of two apart where [`STEPS_LIMIT`] of them

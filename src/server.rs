@@ -19,19 +19,19 @@ use tracing::{debug, warn};
 
 /// Bytes buffered for one connection: the longest head of a request.
 const BUFFER: usize = 64 << 10;
-/// How long to wait before accepting again when the system is out of descriptors or memory.
+/// The wait before the next accept when the system is out of descriptors or memory.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(500);
 
-/// What bounds a server.
+/// The limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
     /// Open connections; further ones wait in the system's backlog.
     pub connections: usize,
-    /// How long a client may take to send the head of its next request. It also ends idle connections.
+    /// The time limit for the head of a client's next request. It also ends idle connections.
     pub head: Duration,
-    /// How long a client may go without taking anything of an answer.
+    /// A client that reads nothing of an answer for this long is cut off.
     pub write: Duration,
-    /// How long open requests may take to finish after the server is told to stop.
+    /// The time limit for open requests after the server begins to stop.
     pub stop: Duration,
 }
 

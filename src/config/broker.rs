@@ -1,4 +1,4 @@
-//! How to reach the broker, and what its URL may say.
+//! The settings of the broker's connection, and its URL.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub struct BrokerSettings {
     pub ca: Option<PathBuf>,
     /// PEM files of the client's certificate chain and its private key.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// How long one attempt to connect may take.
+    /// The time limit of one attempt to connect.
     pub connect_timeout: Duration,
     /// AMQP heartbeat asked for; a dead peer is noticed after about 2.5 times this.
     pub heartbeat: Duration,
@@ -152,7 +152,7 @@ impl BrokerSettings {
         }
     }
 
-    /// How many hosts there are to try.
+    /// The number of hosts to try.
     pub(crate) fn hosts(&self) -> usize {
         1 + self.other_hosts.len()
     }
@@ -203,7 +203,7 @@ impl BrokerSettings {
 pub(crate) struct SecretFileError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong, in words.
+    /// The fault, in words.
     pub cause: String,
 }
 

@@ -93,7 +93,7 @@ fn leaf(parts: &[String], value: String, variable: &Arc<str>) -> Tree {
     Tree::new(Kind::Text(value), Some(Arc::clone(variable)))
 }
 
-/// How far the parts have led.
+/// The result of the parts so far.
 #[derive(Default)]
 struct Place {
     key: String,
@@ -121,7 +121,7 @@ impl Place {
         }
     }
 
-    /// What a key is called whose variable says `part`.
+    /// The key for the part `part` of a variable's name.
     fn spelling(&self, part: &str) -> String {
         if self.name == "env" {
             part.to_owned()

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: every error of it at once.
+//! The errors of a configuration, all of them at once.
 
 use std::fmt;
 use std::path::Path;

@@ -15,19 +15,19 @@ pub struct FleetSettings {
     pub http: SocketAddr,
     /// Names by which the page and the API may be addressed, beside addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// What a command must carry as bearer token; without it there are no commands.
+    /// The bearer token that a command must carry; without a token there are no commands.
     pub token: Option<SecretString>,
-    /// What a read must carry as bearer token, if it must; `token` will do as well.
+    /// The bearer token that a read must carry, if any; `token` is accepted as well.
     pub read_token: Option<SecretString>,
     /// The virtual host of the broker's event exchange, if that is another than the fleet's.
     pub events_vhost: Option<String>,
-    /// How long a worker that has ended is shown.
+    /// A worker that has ended is shown for this long.
     pub retention: Duration,
     /// Workers known at a time.
     pub max_workers: usize,
-    /// How old the messages of the log become.
+    /// The greatest age of messages in the log.
     pub log_max_age: Duration,
-    /// How large the log becomes, in bytes.
+    /// The largest size of the log, in bytes.
     pub log_max_bytes: u64,
     /// Beats per second that the whole fleet is asked for, at most.
     pub beats_per_second: u32,

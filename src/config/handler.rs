@@ -150,13 +150,13 @@ impl fmt::Debug for ExecSettings {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ChildPoolSettings {
-    /// What each child runs.
+    /// The command of each child.
     pub command: ExecSettings,
-    /// How many children may work at once; `None` is as many as the node has slots.
+    /// The number of children that may work at once; `None` is as many as the node has slots.
     pub size: Option<usize>,
     /// Whether `size` children are started with the worker instead of when they are first needed.
     pub warm: bool,
-    /// Where requests and answers go.
+    /// The channel of requests and answers.
     pub channel: PoolChannel,
     /// After how many answers a child is replaced.
     pub max_deliveries: Option<u64>,
@@ -178,7 +178,7 @@ impl ChildPoolSettings {
     }
 }
 
-/// Where a child of a `pool` gets its requests and puts its answers.
+/// The channel over which a child of a `pool` gets its requests and sends its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum PoolChannel {
@@ -193,7 +193,7 @@ pub enum PoolChannel {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct LogSettings {
-    /// What is printed of each delivery.
+    /// The output for each delivery.
     pub print: Print,
 }
 
@@ -204,7 +204,7 @@ impl LogSettings {
     }
 }
 
-/// How much the `log` handler prints.
+/// The output of the `log` handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Print {

@@ -35,11 +35,11 @@ pub struct NodeSettings {
     pub single_active_consumer: bool,
     /// The slots its deliveries run in.
     pub slots: Slots,
-    /// How many deliveries the broker sends ahead; 1 to 65535.
+    /// The number of deliveries that the broker sends ahead; 1 to 65535.
     pub prefetch: u16,
-    /// How long one delivery may run before it is cancelled and retried. Time on hold does not count.
+    /// A delivery that runs for longer is cancelled and retried. Time on hold does not count.
     pub timeout: Duration,
-    /// How long after its arrival a delivery may be on hold; below the broker's `consumer_timeout`.
+    /// A delivery may be on hold until this long after its arrival; below the broker's `consumer_timeout`.
     pub hold_max: Duration,
     /// Largest body in bytes; a larger one is dead.
     pub max_body: u64,
@@ -48,7 +48,7 @@ pub struct NodeSettings {
     /// Whether the queue itself delays and counts retries (`x-delayed-retry-type` `failed`, RabbitMQ 4.3, quorum
     /// queues); a queue that is declared is declared so. It counts a lost channel as a run, too.
     pub delayed_retry: bool,
-    /// Where dead letters go.
+    /// The destination of dead letters.
     pub dead_letter: DeadLetterSettings,
     /// The handler that configuration names; `None` if the program registers its own.
     pub handler: Option<HandlerSettings>,
@@ -95,7 +95,7 @@ impl Binding {
     }
 }
 
-/// Where a node's deliveries run.
+/// The slots that a node's deliveries run in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slots {
     /// In slots of its own (`concurrency`); at least 1.
@@ -137,7 +137,7 @@ impl DeadLetterSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetrySettings {
-    /// How many times a message is run at most; at least 1.
+    /// A message is run this many times at most; at least 1.
     pub max_attempts: u32,
     /// The first delay.
     pub min: Duration,

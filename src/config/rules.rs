@@ -143,7 +143,7 @@ pub(super) fn broker_host(host: &str, port: u16) -> Result<(), Rule> {
     Ok(())
 }
 
-/// How many other hosts of the broker there may be.
+/// Checks the number of the broker's other hosts.
 pub(super) fn other_hosts(count: usize) -> Result<(), Rule> {
     if count > OTHER_HOSTS {
         return Err(format!("must be at most {OTHER_HOSTS} hosts"));
@@ -151,7 +151,7 @@ pub(super) fn other_hosts(count: usize) -> Result<(), Rule> {
     Ok(())
 }
 
-/// What only an encrypted connection uses.
+/// A setting that only an encrypted connection uses.
 pub(super) fn needs_amqps(is_there: bool, tls: bool) -> Result<(), Rule> {
     if is_there && !tls {
         return Err("is for encrypted connections: the URL must begin with amqps://".into());

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::error::{ConfigError, Rule};
 use super::tree::{Kind, Tree};
 
-/// Where errors are gathered.
+/// The errors found so far.
 pub(super) type Errors = RefCell<Vec<ConfigError>>;
 
 /// One table, present or not.

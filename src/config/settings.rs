@@ -20,7 +20,7 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// The drain.
     pub drain: DrainSettings,
-    /// How often to say that the worker is alive.
+    /// The intervals of beats.
     pub heartbeat: HeartbeatSettings,
     /// Where status messages go.
     pub status: StatusSettings,
@@ -92,7 +92,7 @@ pub struct StatusSettings {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PoolSettings {
-    /// How many deliveries of all nodes in the pool run at once; at least 1.
+    /// The number of deliveries of all nodes in the pool that run at once; at least 1.
     pub slots: usize,
     /// The pool whose slots are used when all of this one are taken.
     pub overflow: Option<String>,

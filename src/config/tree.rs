@@ -18,7 +18,7 @@ pub(super) struct Tree {
     pub(super) order: usize,
 }
 
-/// What a value is.
+/// The kind of a value.
 pub(super) enum Kind {
     Null,
     Bool(bool),

@@ -72,7 +72,7 @@ fn node_path(node: &NodeSettings) -> String {
     format!("node[{:?}]", node.queue)
 }
 
-/// What is found, and where the check is.
+/// The errors found so far, and the place of the check.
 #[derive(Debug, Default)]
 struct Check {
     path: String,

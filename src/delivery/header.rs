@@ -5,9 +5,9 @@
 
 /// Why the message was copied: the word of a [`Reason`](crate::handler::Reason).
 pub const REASON: &str = "x-tidegate-reason";
-/// What went wrong, in words.
+/// The fault, in words.
 pub const ERROR: &str = "x-tidegate-error";
-/// How many times the message has been run.
+/// The number of runs of the message.
 pub const ATTEMPTS: &str = "x-tidegate-attempts";
 /// The id of the worker that made the copy.
 pub const WORKER: &str = "x-tidegate-worker";

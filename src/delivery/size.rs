@@ -1,4 +1,4 @@
-//! How large a message's content header is on the wire (AMQP 0-9-1, 2.3.5.2 and 4.2.5). Pure.
+//! The size of a message's content header on the wire (AMQP 0-9-1, 2.3.5.2 and 4.2.5). Pure.
 
 use std::collections::BTreeMap;
 

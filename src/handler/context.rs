@@ -1,4 +1,4 @@
-//! What a handler may know about the worker while it runs.
+//! A handler's view of the worker while it runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use super::hold::{Hold, HoldEnd};
 use super::shortage::{ShortageWait, Shortages};
 use crate::lifecycle::{DrainSignal, DrainTrigger};
 
-/// What a handler may know about the worker while it runs. Cheap to clone.
+/// A handler's view of the worker while it runs. Cheap to clone.
 ///
 /// In a test, [`Context::detached`] gives one of no worker.
 #[derive(Debug, Clone)]

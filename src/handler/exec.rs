@@ -29,7 +29,7 @@ const TEMPORARY_FAILURE: i32 = 75;
 /// that this handler puts before it.
 const STDERR_LIMIT: usize = ERROR_LIMIT - 100;
 
-/// How much of stdout is kept for the log, in bytes.
+/// Bytes of stdout that are kept for the log.
 const STDOUT_LIMIT: usize = 8 * 1024;
 
 /// Runs a command for each delivery: the body on stdin, everything else in `TIDEGATE_*` variables.

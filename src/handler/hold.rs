@@ -17,7 +17,7 @@ pub enum HoldEnd {
     LimitReached,
 }
 
-/// What gives a slot back and takes one again for the run with this number.
+/// Gives a slot back and takes one again, for the run with this number.
 pub(crate) trait Hold: std::fmt::Debug + Send + Sync {
     fn hold(&self, run: u64, delay: Duration) -> HoldFuture<'_>;
 }

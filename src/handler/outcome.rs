@@ -1,13 +1,13 @@
-//! What a handler decides about a delivery, and why.
+//! The outcome that a handler decides, and its reason.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How much of an outcome's error text is kept, in bytes.
+/// Bytes of an outcome's error text that are kept.
 pub const ERROR_LIMIT: usize = 2_000;
 
-/// What a handler decides about a delivery.
+/// A handler's decision about a delivery.
 ///
 /// ```
 /// use std::time::Duration;

@@ -20,10 +20,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// How often one node's log tells of a shortage while it lasts.
+/// The interval of log lines of one node about a shortage that lasts.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What one node counts of shortages. Cheap to clone.
+/// One node's figures of shortages. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shortages {
     /// Attempts to begin that a shortage refused.

@@ -1,4 +1,4 @@
-//! What becomes of deliveries that are not simply acknowledged: copies, and adoptions.
+//! Deliveries that are not simply acknowledged: copies and adoptions.
 
 use std::sync::Arc;
 
@@ -109,7 +109,7 @@ impl Families {
     }
 }
 
-/// What one node counts of its copies and adoptions.
+/// One node's figures of copies and adoptions.
 #[derive(Debug, Clone)]
 pub struct Settling {
     queue: Arc<str>,

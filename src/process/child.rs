@@ -24,7 +24,7 @@ pub(crate) struct Child {
     starter: Starter,
 }
 
-/// What tells that a child has ended.
+/// The sign that a child has ended.
 enum Exit {
     /// Its own descriptor, which becomes readable.
     Descriptor(AsyncFd<OwnedFd>),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-/// How often we look for orphans that have ended. One is reaped at the second look at the earliest.
+/// The interval of looks for orphans that have ended. One is reaped at the second look at the earliest.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The children that this process started and awaits itself. An orphan reaper belongs to the whole process, and

@@ -4,7 +4,7 @@ use std::ffi::{CString, NulError, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-/// Where programs are looked for without `PATH`, as the C library does it.
+/// The folders to search for programs without `PATH`, as the C library does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// A program, ready to be started many times.

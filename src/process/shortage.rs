@@ -1,4 +1,4 @@
-//! What this process itself lacks, told apart from what is wrong with a program or a server.
+//! Shortages of this process itself, told apart from faults of a program or a server.
 
 use std::error::Error;
 use std::io;

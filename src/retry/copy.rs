@@ -13,7 +13,7 @@ use crate::delivery::{HeaderValue, Message, Properties, header};
 use crate::handler::Reason;
 use crate::time::rfc3339;
 
-/// Where a copy goes, and when it may come back.
+/// The destination of a copy, and the time when it may come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Back to its queue, after a time in the delay queue of that step.
@@ -44,7 +44,7 @@ impl Target {
 /// A copy that the broker has not confirmed yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Pending {
-    /// Where it goes.
+    /// Its destination.
     pub target: Target,
     /// The message; the same in every try.
     pub message: Message,
@@ -55,9 +55,9 @@ pub(crate) struct Pending {
 pub struct Why {
     /// The class of what went wrong.
     pub reason: Reason,
-    /// What went wrong.
+    /// The fault.
     pub error: String,
-    /// How many times the message has been run.
+    /// The number of runs of the message.
     pub attempts: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What a message that arrives is: a new one, or a copy that a worker made for another run. Pure.
+//! A message that arrives is new, or a copy that a worker made for another run. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Received {
     }
 }
 
-/// What a copy says about itself.
+/// A copy's marks about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyMark {
     /// Its id, the same for copies that were published twice.

@@ -10,7 +10,7 @@
 
 use crate::delivery::{ContentHash, HeaderValue, Properties, header};
 
-/// What a copy was made for.
+/// The purpose of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// To be run again by a consumer of its queue.

@@ -1,4 +1,4 @@
-//! What is remembered of messages whose channel was lost before their settlement was known to have arrived.
+//! The memory of messages whose channel was lost before their settlement was known to have arrived.
 //!
 //! # Which redelivery is which message
 //! The broker gives such a message to a consumer again, marked as redelivered. If it comes back here, it is
@@ -25,7 +25,7 @@ use crate::retry::Pending;
 /// How long a message is remembered once its work is over: its redelivery may have gone to another worker.
 const REMEMBERED_FOR: Duration = Duration::from_mins(15);
 
-/// What is known of a message that may be delivered again.
+/// Facts about a message that may be delivered again.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Remembered {
     /// The run with this number goes on.
@@ -133,7 +133,7 @@ impl Adoption {
         entries.map(|entry| &entry.remembered)
     }
 
-    /// How many messages are remembered.
+    /// The number of messages that are remembered.
     pub(crate) fn len(&self) -> usize {
         self.all().count()
     }

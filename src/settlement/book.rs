@@ -89,7 +89,7 @@ impl Book {
         &self.running
     }
 
-    /// How many deliveries are being copied.
+    /// The number of deliveries that are being copied.
     pub(crate) fn copying(&self) -> usize {
         self.copying.len()
     }
@@ -115,12 +115,12 @@ impl Book {
         self.adoption.owed()
     }
 
-    /// How many deliveries of the present channel are not decided.
+    /// The number of deliveries of the present channel that are not decided.
     pub(crate) fn open_deliveries(&self) -> usize {
         self.ledger.open()
     }
 
-    /// How many decisions wait to be written.
+    /// The number of decisions that wait to be written.
     pub(crate) fn decided(&self) -> usize {
         self.ledger.decided()
     }

@@ -1,10 +1,10 @@
-//! Which copies have come: a copy whose confirm was lost is published again, and then there may be two.
+//! The copies that have come. A copy whose confirm was lost is published again, and then there may be two.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::Identity;
 
-/// How many finished copies are remembered.
+/// Finished copies that are remembered.
 const FINISHED_LIMIT: usize = 10_000;
 
 /// What a copy that comes is.

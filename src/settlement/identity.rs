@@ -1,4 +1,4 @@
-//! Which message a delivery is, told by what the broker never changes about it.
+//! The identity of a message, from the parts that the broker never changes.
 
 use std::sync::LazyLock;
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use thiserror::Error;
 
-/// What the broker is to be told about a delivery.
+/// The settlement of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Settlement {
     /// The message is done with.
@@ -79,7 +79,7 @@ enum Entry {
 /// It is made anew with each channel, so a tag of an older channel cannot be settled here by mistake.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// How many deliveries left at the front; the tag of `entries[0]` is one more.
+    /// The number of deliveries that left at the front; the tag of `entries[0]` is one more.
     gone: u64,
     entries: VecDeque<Entry>,
     /// Tags decided since the last batch, in the order of their decisions.
@@ -122,12 +122,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// How many deliveries are not decided yet.
+    /// The number of deliveries that are not decided yet.
     pub fn open(&self) -> usize {
         self.open
     }
 
-    /// How many deliveries are decided and wait for a batch.
+    /// The number of deliveries that are decided and wait for a batch.
     pub fn decided(&self) -> usize {
         self.decided.len()
     }

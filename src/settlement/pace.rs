@@ -13,7 +13,7 @@ const SPACING: Duration = Duration::from_millis(1);
 /// The part of the prefetch that, once decided, is written however short ago the last write was.
 const SHARE: usize = 8;
 
-/// What is known of a channel when something is decided.
+/// Facts about a channel at the time of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Backlog {
     /// Deliveries decided and not written.

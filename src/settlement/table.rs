@@ -5,23 +5,23 @@ use std::time::Duration;
 use super::Settlement;
 use crate::handler::{Outcome, Reason};
 
-/// What follows from an outcome.
+/// The consequence of an outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Settle now.
     Settle(Settlement),
     /// Publish a copy, await the broker's confirm, and acknowledge then.
     Copy {
-        /// Where it goes.
+        /// Its destination.
         to: CopyTarget,
         /// The class of what went wrong.
         reason: Reason,
-        /// What went wrong.
+        /// The fault.
         error: String,
     },
 }
 
-/// Where a copy goes.
+/// The destination of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyTarget {
     /// To a delay queue, and from there back to its queue. The delay is the policy's, or not less than the one
@@ -31,7 +31,7 @@ pub enum CopyTarget {
     Dead,
 }
 
-/// What the decision depends on beside the outcome.
+/// The input of the decision beside the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecisionInput {
     /// Which run of the message it was; the first is 1.

@@ -17,7 +17,7 @@ pub(crate) struct Unproven {
     settlements: VecDeque<Settled>,
     /// The sizes of the batches that were written. Within a batch the order is the ledger's, not this one.
     batches: VecDeque<usize>,
-    /// How many at the back are in no batch yet.
+    /// Entries at the back that are in no batch yet.
     unwritten: usize,
     /// How many settlements were written before the drain began, if it has.
     before_drain: Option<u64>,

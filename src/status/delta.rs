@@ -1,4 +1,4 @@
-//! Which nodes a beat lists: all of them in a full beat, otherwise those that changed since the last full beat.
+//! The nodes of a beat: all of them in a full beat, otherwise those that changed since the last full beat.
 //! Pure.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ const FULL_EVERY: u32 = 10;
 /// would save nothing, and a receiver that missed the last full beat would wait for an hour.
 const FULL_AFTER: Duration = Duration::from_mins(1);
 
-/// What receivers know from the last full beat.
+/// The receivers' knowledge from the last full beat.
 #[derive(Debug, Clone, Default)]
 pub struct Delta {
     full: Option<FullBeat>,

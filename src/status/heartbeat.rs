@@ -28,7 +28,7 @@ mod tests;
 
 /// Steps of the interval between no load and full load.
 const STEPS: f64 = 10.0;
-/// How far the load must be from a step, in steps, to leave it.
+/// The load leaves a step when it is this far from it, in steps.
 const HYSTERESIS: f64 = 0.75;
 /// The load is averaged over about this time.
 const SMOOTHING: Duration = Duration::from_secs(30);
@@ -58,7 +58,7 @@ pub struct Heartbeat {
 /// [`Heartbeat::sent`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Promise {
-    /// How long receivers may count on the sender.
+    /// The time for which receivers may count on the sender.
     pub lease: Duration,
     at: Instant,
     next: Instant,
@@ -126,7 +126,7 @@ impl Heartbeat {
         Some(due.min(kept.at + self.busy))
     }
 
-    /// What a message made now promises. `unit` is a random number in `[0, 1)`.
+    /// The promise of a message that is made now. `unit` is a random number in `[0, 1)`.
     pub fn promise(&self, now: Instant, unit: f64) -> Promise {
         let interval = self.interval(now);
         let stretch = 1.0 + JITTER * (2.0 * unit.clamp(0.0, 1.0) - 1.0);

@@ -17,7 +17,7 @@ use crate::config::{HeartbeatSettings, StatusSettings};
 use crate::lifecycle::{Phase, WatchedTask};
 use crate::metrics::{Metrics, NodeMetrics};
 
-/// How many requests may wait for the publisher. It takes each one at once.
+/// Requests that may wait for the publisher. It takes each one at once.
 const REQUESTS: usize = 16;
 
 /// What the worker is now.
@@ -50,7 +50,7 @@ pub(crate) struct NodeInfo {
     pub prefetch: u16,
     /// Where the node is in its life.
     pub phase: Phase,
-    /// What the node counts; beats carry it.
+    /// The node's counters; beats carry them.
     pub figures: NodeMetrics,
 }
 
@@ -70,7 +70,7 @@ impl PartialEq for NodeInfo {
     }
 }
 
-/// What the publisher is made of.
+/// The parts of the publisher.
 #[derive(Debug)]
 pub(crate) struct StatusParts {
     /// The worker's id.

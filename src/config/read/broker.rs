@@ -21,7 +21,7 @@ pub(super) const KEYS: [&str; 9] = [
     "heartbeat",
 ];
 
-/// What a host has to look like.
+/// The rule for a host.
 const HOST_RULE: &str = "must be a host such as \"rabbit-2\", \"rabbit-2:5672\" or \"[::1]:5672\"";
 
 pub(super) fn read(section: &Section<'_>) -> Option<BrokerSettings> {

@@ -116,7 +116,7 @@ fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<
     })
 }
 
-/// Where dead letters go, if it is said.
+/// The destination of dead letters, if it is configured.
 fn dead_letter(section: &Section<'_>) -> Option<DeadLetterSettings> {
     let exchange = section.read("exchange", value::bytes(rules::NAME_OR_EMPTY));
     let routing_key = section.read("routing_key", value::bytes(rules::NAME_OR_EMPTY));

@@ -1,8 +1,8 @@
-//! What is kept of a child's output.
+//! The part of a child's output that is kept.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// How much is read at once, in bytes.
+/// Bytes that are read at once.
 const CHUNK: usize = 8 * 1024;
 
 /// A bounded part of a stream: all of it is read, its beginning or its end is kept.
@@ -82,7 +82,7 @@ impl Capture {
         .to_owned()
     }
 
-    /// How many bytes were read and not kept.
+    /// Bytes that were read and not kept.
     pub(super) fn dropped(&self) -> usize {
         self.dropped
     }

@@ -11,11 +11,11 @@ use tokio::net::unix::pipe;
 use super::capture::Capture;
 use crate::process::{self, Program, Starter, Variables};
 
-/// How long the output may take once the child has exited. A process that it left behind can hold the pipes
+/// The time limit for the output after the child has exited. A process that it left behind can hold the pipes
 /// open for ever; the child's word is its exit code.
 const DRAIN_AFTER_EXIT: Duration = Duration::from_millis(500);
 
-/// What a child left when it exited.
+/// A child's exit status and output.
 #[derive(Debug)]
 pub(super) struct Exit {
     pub(super) status: ExitStatus,
@@ -83,7 +83,7 @@ pub(super) async fn run(
     })
 }
 
-/// What of the input did not fit into the pipe.
+/// The part of the input that did not fit into the pipe.
 type Rest<'a> = Option<(pipe::Sender, &'a [u8])>;
 
 /// Writes as much of `input` as fits into the pipe, which is all of most bodies, before the child starts.

@@ -25,7 +25,7 @@ use self::pool::Pool;
 use crate::config::HttpSettings;
 use crate::handler::HandlerError;
 
-/// How much of a response's body an error quotes, in bytes.
+/// Bytes of a response's body that an error quotes.
 pub(super) const EXCERPT_LIMIT: usize = 1024;
 
 /// How much of a response's body is read so that its connection can be used again, in bytes. Beyond this a
@@ -48,7 +48,7 @@ pub struct HttpClient {
     pool: Arc<Pool>,
 }
 
-/// What the server answered.
+/// The server's answer.
 #[derive(Debug)]
 pub struct Answer {
     /// The status.

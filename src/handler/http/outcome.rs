@@ -1,4 +1,4 @@
-//! What an HTTP response means for a delivery: the table of the `http` contract.
+//! From an HTTP response to an outcome: the table of the `http` contract.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use crate::handler::Outcome;
 /// The longest delay that a server can ask for.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_hours(24);
 
-/// What a status asks for.
+/// The outcome that a status asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     /// The server has done the work.

@@ -26,7 +26,7 @@ const LOG_LINE_LIMIT: usize = 8 * 1024;
 /// How long an answer may take that was sent before the child ended.
 const AFTER_EXIT: Duration = Duration::from_millis(200);
 
-/// How long what a child printed last may take to reach the log.
+/// The time limit for a child's last output to reach the log.
 const LAST_PRINTS: Duration = Duration::from_secs(1);
 
 /// Where a child's protocol goes, and its name for it.
@@ -39,7 +39,7 @@ pub(super) struct PoolChild {
     output: Lines,
     /// What it said of itself.
     pub(super) hello: Option<Value>,
-    /// How many requests it has answered.
+    /// The number of requests that it has answered.
     pub(super) answered: u64,
     /// The request that it answered last.
     pub(super) last: Option<String>,

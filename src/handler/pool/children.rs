@@ -24,7 +24,7 @@ use crate::handler::shortage::ShortageWait;
 use crate::handler::{Context, HandlerError};
 use crate::process::{Program, Starter, is_shortage};
 
-/// How long a child may take to end after its input has.
+/// The time limit for a child to end after its input has ended.
 const RETIRE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Children that run one program.

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
-/// How much is read at once, in bytes.
+/// Bytes that are read at once.
 const CHUNK: usize = 8 * 1024;
 
 /// Reads lines of at most `limit` bytes.
@@ -14,7 +14,7 @@ pub(super) struct Lines {
     pipe: pipe::Receiver,
     limit: usize,
     buffer: BytesMut,
-    /// How many bytes of the buffer have no end of a line.
+    /// Bytes of the buffer without the end of a line.
     searched: usize,
 }
 

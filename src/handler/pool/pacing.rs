@@ -1,4 +1,4 @@
-//! How soon a child may follow one that failed.
+//! The pause before a child that follows a failed one.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Pacing {
         self.not_before.filter(|at| *at > now)
     }
 
-    /// How many children in a row have failed.
+    /// Children in a row that have failed.
     pub(super) fn failures(&self) -> u32 {
         self.failures
     }

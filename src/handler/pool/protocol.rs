@@ -14,7 +14,7 @@ use crate::handler::Outcome;
 /// The longest delay that a child can ask for.
 const DELAY_LIMIT: Duration = Duration::from_hours(24);
 
-/// How long a delivery is on hold if the child does not say.
+/// The hold of a delivery if the child names none.
 const DEFAULT_HOLD: Duration = Duration::from_secs(1);
 
 /// Whether a child's `hello` asks for bodies as text: `{"hello": {"body": "text"}}`.
@@ -111,7 +111,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What a child answers, beside the `id`.
+/// A child's answer, beside the `id`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Reply {
     outcome: Word,

@@ -15,7 +15,7 @@ pub(crate) struct InHand {
     pub work: Work,
 }
 
-/// What a delivery turns out to be.
+/// The kind of a delivery.
 #[derive(Debug)]
 pub(crate) enum Known {
     /// A message to run.
@@ -26,18 +26,18 @@ pub(crate) enum Known {
     Twin,
 }
 
-/// What follows from an adoption.
+/// The consequence of an adoption.
 #[derive(Debug)]
 pub(crate) enum Then {
     /// Nothing: its run or its copy goes on, or it is acknowledged.
     Nothing,
-    /// What follows from this outcome.
+    /// The consequence of this outcome.
     Follow(Work, Outcome),
     /// This copy is to be published.
     Copy(Work, Arc<Pending>),
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug)]
 pub(crate) enum RunEnd {
     /// Its handler decided.
@@ -48,7 +48,7 @@ pub(crate) enum RunEnd {
     Cancelled,
 }
 
-/// What became of a run that ended.
+/// The end of a run.
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// The outcome of a delivery of the present channel is to be followed.
@@ -61,7 +61,7 @@ pub(crate) enum Ended {
     Interrupted(InHand),
 }
 
-/// What a lost channel leaves.
+/// The remains of a lost channel.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct LostChannel {
     /// How many outcomes were not written, or were written during a drain and have no proof.

@@ -1,11 +1,11 @@
-//! What the model knows about one message.
+//! The model's view of one message.
 
 use std::sync::Arc;
 
 use crate::delivery::{self, Properties};
 use crate::retry::{Pending, Target};
 
-/// What is known about one message, the naive way.
+/// Facts about one message, kept the naive way.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Message {
     pub(super) named: bool,
@@ -18,7 +18,7 @@ pub(super) struct Message {
     pub(super) outcome: Option<Proof>,
 }
 
-/// Where a message is, as the broker sees it.
+/// The place of a message, as the broker sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum At {
     #[default]

@@ -27,7 +27,7 @@ const WORDS: [&str; 6] = ["drain", "pause", "resume", "report", "cadence", "ping
 pub struct Unreadable {
     /// The command's word; empty if there is none.
     pub command: String,
-    /// What is wrong: the field, its value and the rule.
+    /// The fault: the field, its value and the rule.
     pub error: String,
 }
 

@@ -15,7 +15,7 @@ use crate::broker::{
 };
 use crate::wait;
 
-/// How long the broker may take to confirm a status message.
+/// The time limit for the broker to confirm a status message.
 pub(super) const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
 
 type Work<T> = Pin<Box<dyn Future<Output = Result<T, BrokerError>> + Send>>;

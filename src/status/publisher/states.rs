@@ -1,6 +1,6 @@
 //! The content of state messages, and when the next one is due. Pure.
 //!
-//! What changes within [`GATHER`] is one state: a start, a pause, a resume, or a hundred nodes that come at once.
+//! Changes within [`GATHER`] are one state: a start, a pause, a resume, or a hundred nodes that come at once.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How children start: what they inherit, and what keeps them from starting.
+//! The start of children: what they inherit, and what keeps them from starting.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

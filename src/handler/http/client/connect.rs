@@ -21,10 +21,10 @@ use super::http1::Http1;
 use super::stream::Bytes;
 use crate::handler::HandlerError;
 
-/// How long connecting may take, TLS included; then the delivery is retried.
+/// The time limit for connecting, TLS included; then the delivery is retried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the protocol HTTP/2 is named when TLS agrees on it (RFC 9113, 3.2).
+/// The name of HTTP/2 in TLS (RFC 9113, 3.2).
 const H2: &[u8] = b"h2";
 
 /// An open connection.
