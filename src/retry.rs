@@ -20,7 +20,7 @@ pub use seal::{Purpose, is_sealed};
 /// A policy has this many different delays at most; each may need a queue of its own.
 pub(crate) const STEPS_LIMIT: u32 = 8;
 
-/// The delays of a policy, growing from `min` to `max`: powers of two apart where [`STEPS_LIMIT`] of them
+/// The delays of a policy, growing from `min` to `max`: powers of two apart where eight of them
 /// reach that far, else evenly spaced on a logarithmic scale.
 pub fn delays(policy: &RetrySettings) -> Vec<Duration> {
     let ratio = policy.max.as_secs_f64() / policy.min.as_secs_f64();

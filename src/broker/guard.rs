@@ -129,7 +129,7 @@ impl Guard {
     /// nor drops are to be given again, with more behind them if there is no replacement.
     ///
     /// # Errors
-    /// [`Violation`] if the connection cannot go on.
+    /// `Violation` if the connection cannot go on.
     pub fn check(&mut self, bytes: &[u8]) -> Result<Verdict, Violation> {
         let mut pass = 0;
         while pass < bytes.len() {

@@ -96,7 +96,7 @@ impl Ledger {
     /// Takes note of a delivery.
     ///
     /// # Errors
-    /// [`LedgerError::OutOfOrder`] unless `tag` is one more than the last.
+    /// `LedgerError::OutOfOrder` unless `tag` is one more than the last.
     pub fn deliver(&mut self, tag: u64) -> Result<(), LedgerError> {
         let expected = self.gone + self.entries.len() as u64 + 1;
         if tag != expected {
@@ -110,7 +110,7 @@ impl Ledger {
     /// Decides about an open delivery.
     ///
     /// # Errors
-    /// [`LedgerError::NotOpen`] if it was decided before or never delivered.
+    /// `LedgerError::NotOpen` if it was decided before or never delivered.
     pub fn decide(&mut self, tag: u64, settlement: Settlement) -> Result<(), LedgerError> {
         let entry = self.entry(tag).ok_or(LedgerError::NotOpen { tag })?;
         if *entry != Entry::Open {
