@@ -36,10 +36,10 @@ pub(crate) struct Cli {
     command: Command,
 }
 
-/// How the program logs, on standard error.
+/// The program's log, on standard error.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
-    /// What to log: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`) or directives such as `tidegate=debug`.
+    /// The log filter: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`) or directives such as `tidegate=debug`.
     /// By default `info` for programs that run for long, and `warn` for other commands
     #[arg(long, global = true, env = "TIDEGATE_LOG")]
     pub log: Option<LogFilter>,
@@ -98,7 +98,7 @@ enum Command {
 }
 
 impl Command {
-    /// What is logged by default.
+    /// The default log filter.
     fn default_log(&self) -> LogFilter {
         LogFilter::level(match self {
             Self::Worker(_) | Self::Fleet(_) => "info",
@@ -109,7 +109,7 @@ impl Command {
     }
 }
 
-/// How the process ends.
+/// The end of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Everything went well.

@@ -1,4 +1,4 @@
-//! What commands write for people and scripts.
+//! The output of commands, for people and scripts.
 //!
 //! A reader of standard output that has gone ends a command quietly, as it ends ripgrep. Every other failure to write,
 //! such as a full disk, is an error. Nothing here panics.

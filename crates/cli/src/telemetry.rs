@@ -19,7 +19,7 @@ use tidegate::config::ConfigErrors;
 use tidegate::internal::broker::LIBRARY_LOG;
 use tidegate::internal::status::wire::rfc3339;
 
-/// How long the end of the program waits until the last lines are written.
+/// The end of the program waits this long for the last lines to be written.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// The log of this process.

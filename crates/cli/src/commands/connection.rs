@@ -1,4 +1,4 @@
-//! Which broker a command talks to.
+//! The broker of a command.
 
 mod misspelt;
 
@@ -15,9 +15,9 @@ use tidegate::internal::broker::BrokerError;
 
 pub(super) use misspelt::misspelt_variables;
 
-/// How long the broker may take to answer the last close.
+/// The time limit for the broker's answer to the last close.
 pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// How long it may take until every worker is known.
+/// The time limit until every worker is known.
 pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The broker's address by default: that of a RabbitMQ as it is installed.

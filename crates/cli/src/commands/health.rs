@@ -15,10 +15,10 @@ use crate::output::{conclude, print_aside};
 /// Exits with 0 if the answer is 2xx, else with 1: made for container health checks.
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
-    /// What to ask: `/readyz` for ready to take messages, `/livez` for alive
+    /// The endpoint to ask: `/readyz` for ready to take messages, `/livez` for alive
     #[arg(value_name = "URL", default_value = "http://127.0.0.1:8079/readyz")]
     url: Url,
-    /// How long the answer may take
+    /// The time limit for the answer
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }

@@ -33,7 +33,7 @@ fn after_help() -> String {
     )
 }
 
-/// Which workers to command.
+/// The workers to command.
 #[derive(Debug, Args)]
 #[command(after_help = after_help())]
 pub(crate) struct TargetArgs {
@@ -78,7 +78,7 @@ pub(crate) struct DrainArgs {
     /// Drain at most N workers at a time. The next drain begins when one has stopped, and none begins after a failure
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     max_at_once: Option<u16>,
-    /// How long to wait for each worker
+    /// The time limit for each worker
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }

@@ -1,4 +1,4 @@
-//! How commands that are no workers take SIGINT and SIGTERM.
+//! SIGINT and SIGTERM for commands other than the worker.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};

@@ -43,7 +43,7 @@ pub(crate) struct SimulateArgs {
     /// Nodes of each worker
     #[arg(long, value_name = "N", default_value = "10", value_parser = nodes)]
     nodes: usize,
-    /// How long, from when all of them run
+    /// The duration, from when all of them run
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     duration: Duration,
     /// Mean load of a worker, from 0 (idle) to 1 (all slots taken)

@@ -21,7 +21,7 @@ use tidegate_fleet::api::{Overview, Worker};
 use tidegate_fleet::clock::Moment;
 use tidegate_fleet::{ClientMode, FleetClient};
 
-/// How long workers that have ended are shown.
+/// Workers that have ended are shown for this long.
 const ENDED_SHOWN: Duration = Duration::from_mins(10);
 
 fn after_help() -> String {
@@ -60,7 +60,7 @@ struct FleetSnapshot {
     connected: bool,
     summary: Overview,
     workers: Vec<Worker>,
-    /// How many workers that have ended are left out.
+    /// The number of ended workers that are left out.
     left_out: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Which messages the broker has confirmed. Confirms may come in any order. Pure.
+//! The messages that the broker has confirmed. Confirms may come in any order. Pure.
 
 use std::collections::BTreeSet;
 
@@ -97,7 +97,7 @@ impl Confirms {
         self.sent - self.confirmed() - self.refused()
     }
 
-    /// How many messages may end up twice in the queue when the run goes on from its prefix.
+    /// Messages that may end up twice in the queue when the run goes on from its prefix.
     #[cfg(test)]
     fn possible_repeats(&self) -> u64 {
         self.beyond() + self.unknown()

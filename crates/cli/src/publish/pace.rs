@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How far a run may fall behind and still catch up. A longer delay is not made up for, so that a broker is not flooded
-/// after it has stalled.
+/// A run that falls behind by at most this catches up. It does not make up for a longer delay: a broker that has
+/// stalled must not be flooded.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// An even pace.

@@ -1,4 +1,4 @@
-//! What to send: the destination and the properties that all messages of a run share.
+//! The destination and the properties that all messages of a run share.
 
 use bytes::Bytes;
 use ulid::Ulid;

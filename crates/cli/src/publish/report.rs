@@ -10,7 +10,7 @@ use super::{Confirms, PublishPlan};
 /// The report of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct PublishReport {
-    /// How the run ended.
+    /// The outcome of the run.
     pub outcome: PublishOutcome,
     /// The queue, if one was named.
     pub queue: Option<String>,

@@ -7,16 +7,16 @@ use tokio::time::Instant;
 use super::{Answer, Confirms, PublishOutcome, PublishPlan, PublishReport};
 use tidegate::internal::broker::{BrokerError, LinkState};
 
-/// How many messages may be under way.
+/// Messages that may be under way.
 pub(super) const WINDOW: usize = 1_000;
-/// How many bytes of bodies may be under way. The message that crosses the limit is still sent.
+/// Bytes of bodies that may be under way. The message that crosses the limit is still sent.
 pub(super) const WINDOW_BYTES: usize = 64 << 20;
-/// How long to wait without any answer, unless the broker says that it blocks publishers.
+/// The time limit without any answer, unless the broker says that it blocks publishers.
 pub(super) const STALL_LIMIT: Duration = Duration::from_mins(1);
-/// How long to wait for outstanding answers after sending has ended early.
+/// The time limit for outstanding answers after sending has ended early.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug)]
 pub(crate) struct PublishProgress<'a> {
     /// The answers so far.

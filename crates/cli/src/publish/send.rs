@@ -14,10 +14,10 @@ use tidegate::internal::broker::{
     BrokerError, Link, Message, Publisher, find_exchange, find_queue,
 };
 
-/// How often the connection is looked at.
+/// The interval of looks at the connection.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How a run is told to end early.
+/// Ends a run early.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PublishStop {
     /// Send no more, and wait for the answers under way, for at most `STOP_LIMIT`.

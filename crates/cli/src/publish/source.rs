@@ -13,7 +13,7 @@ use super::payload;
 /// The largest body in bytes: no RabbitMQ can be configured to take more (`max_message_size`, by default
 /// 16 MiB since RabbitMQ 4.0).
 pub(crate) const BODY_LIMIT: usize = 512 << 20;
-/// How much of a file is read at once.
+/// Bytes of a file that are read at once.
 const READ_AHEAD: usize = 64 << 10;
 
 /// A sequence of bodies.
@@ -35,7 +35,7 @@ struct Lines {
     length: Option<u64>,
 }
 
-/// How much there is to do.
+/// The size of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InputSize {
     /// This many messages.
@@ -134,7 +134,7 @@ impl BodySource {
         })
     }
 
-    /// How much there is to do from here on.
+    /// The size of the input that is left.
     pub(crate) fn extent(&self) -> InputSize {
         match &self.0 {
             Kind::One(body) => InputSize::Messages(u64::from(body.is_some())),

@@ -98,7 +98,7 @@ impl From<DrainOutcome> for WorkerOutcome {
 pub(crate) struct DrainSummary {
     /// The way it ended.
     pub outcome: DrainOutcome,
-    /// How long the drain took.
+    /// The duration of the drain.
     pub duration_ms: u64,
     /// Deliveries that ran when the drain began, and finished.
     pub finished: u64,
@@ -139,7 +139,7 @@ pub(crate) struct WorkerResult {
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// How the drain ended.
+    /// The outcome of the drain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainSummary>,
 }

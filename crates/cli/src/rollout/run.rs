@@ -12,21 +12,21 @@ use tidegate::internal::status::control::Command;
 use tidegate_fleet::api::WorkerState;
 use tidegate_fleet::{CommandError, FleetClient};
 
-/// How often we check whether a worker has stopped.
+/// The interval of checks for a worker that has stopped.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
-/// How often we ping a worker that drains.
+/// The interval of pings to a worker that drains.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a drain report may take after the control queue is gone.
+/// The time limit for a drain report after the control queue is gone.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
 
-/// How to command a number of workers.
+/// Options for a command to a number of workers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RolloutOptions {
     /// Whether to wait until a draining worker has stopped.
     pub wait: bool,
-    /// How long to wait for each worker.
+    /// The time limit for each worker.
     pub timeout: Duration,
-    /// How many workers at a time. After a worker that does not do as told, no other is begun.
+    /// The number of workers at a time. After a worker that does not obey, no other is begun.
     pub max_at_once: usize,
     /// Whether the command is for all live workers: then a worker that turns out to have ended is no failure.
     pub all: bool,

@@ -1,4 +1,4 @@
-//! Which workers a command line names. Pure.
+//! The workers that a command line names. Pure.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{WorkerOutcome, WorkerResult};
 use tidegate_fleet::api::Worker;
 
-/// How many candidates an error lists.
+/// Candidates that an error lists.
 const CANDIDATES: usize = 5;
 
 /// A worker to command.
@@ -25,7 +25,7 @@ pub(crate) struct Selection {
     pub targets: Vec<Target>,
     /// Arguments that name no worker, or more than one.
     pub failed: Vec<WorkerResult>,
-    /// What the operator should know: names that several workers share.
+    /// A note for the operator: names that several workers share.
     pub notes: Vec<String>,
 }
 

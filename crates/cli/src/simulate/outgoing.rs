@@ -16,14 +16,14 @@ use tidegate::internal::status::wire::APP_ID;
 
 /// Messages under way.
 const WINDOW: usize = 2_000;
-/// How long the broker may take to confirm a message.
+/// The time limit for the broker to confirm a message.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
 
 /// Publishes, and counts.
 pub(super) struct Outgoing {
     publisher: Publisher,
     under_way: FuturesUnordered<BoxFuture<'static, Result<(), BrokerError>>>,
-    /// What was sent.
+    /// The messages that were sent.
     pub(super) totals: Totals,
     /// Messages that the broker has not confirmed.
     pub(super) unconfirmed: u64,

@@ -1,4 +1,4 @@
-//! What a simulation has sent.
+//! The counts of a simulation's messages.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,11 +18,11 @@ pub(crate) struct Counted {
     pub count: u64,
     /// Bytes of their bodies.
     pub bytes: u64,
-    /// How many a second.
+    /// Messages a second.
     pub per_second: f64,
 }
 
-/// What was sent in a while.
+/// Messages of a period.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Totals {
     /// States.
@@ -51,7 +51,7 @@ impl Totals {
         self.reply.enter(bytes);
     }
 
-    /// What has been sent since `before`, with rates over `time`.
+    /// The messages since `before`, with rates over `time`.
     #[must_use]
     pub(crate) fn since(&self, before: &Self, time: Duration) -> Self {
         Self {
@@ -92,13 +92,13 @@ pub(crate) struct SimulationReport {
     pub load: f64,
     /// Control queues.
     pub control_queues: usize,
-    /// How long it took until every worker ran.
+    /// The time until every worker ran.
     pub starting_ms: u64,
-    /// How long the fleet was whole.
+    /// The time for which all workers ran.
     pub duration_ms: u64,
-    /// What was sent while it was.
+    /// Messages while all workers ran.
     pub sent: Totals,
-    /// What was sent in all, with the start and the end.
+    /// All messages, with the start and the end.
     pub sent_in_all: Totals,
     /// Workers that crashed.
     pub crashes: u64,

@@ -43,7 +43,7 @@ pub(crate) struct SimulationPlan {
     pub seed: u64,
 }
 
-/// How a simulation is told to end early.
+/// Ends a simulation early.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SimulationStop {
     /// Drain the workers, and end.

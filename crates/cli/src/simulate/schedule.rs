@@ -1,4 +1,4 @@
-//! Who is next, and what happens by chance. Pure.
+//! The schedule of workers, and events that happen by chance. Pure.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,4 +1,4 @@
-//! What is logged. Pure.
+//! The log filter. Pure.
 
 use std::str::FromStr;
 

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use tidegate::internal::metrics::log_lines_lost;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How many bytes may wait to be written.
+/// Bytes that may wait to be written.
 const QUEUE_LIMIT: usize = 4 << 20;
-/// How long the writer waits before it tries again, if standard error is in non-blocking mode and full.
+/// The wait before the writer tries again, if standard error is in non-blocking mode and full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Takes log lines. Cheap to clone.

@@ -17,7 +17,7 @@ fn after_help() -> String {
     )
 }
 
-/// What to publish, where to, and how.
+/// Arguments of `publish`.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("what").required(true).args(["body", "file", "lines", "count"]),

@@ -12,7 +12,7 @@ use super::{render, snapshot};
 use crate::output::{OutputError, print_aside};
 use tidegate_fleet::FleetClient;
 
-/// How often we check for changes.
+/// The interval of checks for changes.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// The fleet is redrawn after this many checks even if nothing has changed, because ages grow.
 const REDRAW: u32 = 4;

@@ -84,7 +84,7 @@ fn summary(snapshot: &FleetSnapshot, colours: bool) -> Vec<String> {
     lines
 }
 
-/// How many workers are in each state.
+/// The number of workers in each state.
 fn states(counts: Counts, colours: bool) -> String {
     let states = [
         (counts.running, WorkerState::Running),

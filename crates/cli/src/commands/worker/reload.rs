@@ -1,4 +1,4 @@
-//! What may change when a worker's configuration is read again.
+//! The changes that are allowed when a worker's configuration is read again.
 
 use thiserror::Error;
 

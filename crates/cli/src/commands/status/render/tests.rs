@@ -1,4 +1,4 @@
-//! What the fleet looks like in a terminal.
+//! The fleet in a terminal.
 
 use console::{measure_text_width, strip_ansi_codes};
 
