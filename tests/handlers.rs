@@ -177,20 +177,22 @@ async fn the_guides_program_in_python_answers_with_every_outcome() {
 }
 
 #[test]
-fn the_python_package_passes_its_own_tests() {
+fn python_passes_its_own_tests() {
     if !has("python3") {
         eprintln!("skipped: there is no python3 on this machine");
         return;
     }
-    let tests = Command::new("python3")
-        .args(["-m", "unittest", "discover", "-s", "tests"])
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .current_dir(repository().join("python"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&tests.stderr);
-    assert!(tests.status.success(), "{said}");
-    assert!(said.contains("OK"), "{said}");
+    for (directory, tests) in [("python", "tests"), ("scripts/lib/chaos", ".")] {
+        let tests = Command::new("python3")
+            .args(["-m", "unittest", "discover", "-s", tests])
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .current_dir(repository().join(directory))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&tests.stderr);
+        assert!(tests.status.success(), "{directory}: {said}");
+        assert!(said.contains("OK"), "{directory}: {said}");
+    }
 }
 
 #[tokio::test]
