@@ -53,8 +53,12 @@ pub use server::Server;
 pub(crate) use session::Isolation;
 pub use session::{Session, SessionState};
 pub use stream::{Stream, ensure_stream};
-pub use topology::{QueueFacts, declare_topic_exchange, ensure_queue, ensure_topic_exchange};
-pub(crate) use topology::{ensure_aside, ensure_dead_queue, ensure_delay_queue};
+pub use topology::{
+    Companion, QueueFacts, declare_topic_exchange, ensure_queue, ensure_topic_exchange,
+};
+pub(crate) use topology::{
+    ensure_aside, ensure_dead_queue, ensure_delay_queue, ensure_known_queue,
+};
 
 /// How long one synchronous AMQP method (declare, bind, consume, qos, open) may take.
 pub const RPC_LIMIT: Duration = Duration::from_secs(10);

@@ -32,9 +32,12 @@ pub use handler::{
     ChildPoolSettings, ExecSettings, HandlerSettings, HttpSettings, LogSettings, PoolChannel, Print,
 };
 pub(crate) use node::default_prefetch;
-pub use node::{Binding, DeadLetterSettings, NodeSettings, QueueType, RetrySettings, Slots};
+pub use node::{
+    Argument, Binding, DeadLetterSettings, NodeSettings, QueueType, RetrySettings, Slots,
+};
 pub use settings::{
-    DrainSettings, HeartbeatSettings, PoolSettings, Settings, StatusSettings, WorkerSettings,
+    DrainSettings, HeartbeatSettings, LogLevel, LogLevelSettings, PoolSettings, Settings,
+    StatusSettings, WorkerSettings,
 };
 
 /// Who says what handles a node's deliveries.

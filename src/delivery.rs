@@ -100,6 +100,8 @@ pub struct Properties {
     pub content_encoding: Option<String>,
     /// Headers in the order of their names.
     pub headers: BTreeMap<String, HeaderValue>,
+    /// Whether there is a table of headers although it has none. Some clients tell that from no table.
+    pub empty_headers: bool,
     /// 1 transient, 2 persistent.
     pub delivery_mode: Option<u8>,
     /// 0 to 255.

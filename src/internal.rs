@@ -4,12 +4,12 @@
 /// The broker layer.
 pub mod broker {
     pub use crate::broker::{
-        AmqpRuntime, Backoff, Batch, BrokerError, Confirm, DeliveryLimit, ExclusiveConsumer,
-        ExclusiveQueue, Feed, FeedQueue, Guard, LIBRARY_LOG, Link, LinkState, Message, Offset,
-        Publisher, PullChannel, QueueFacts, RPC_LIMIT, Server, Session, SessionState, Stream,
-        Taken, connect, declare_kept_for, declare_topic_exchange, delete_queue, delivery_limit,
-        ensure_queue, ensure_stream, ensure_topic_exchange, find_exchange, find_queue, lock,
-        queue_type,
+        AmqpRuntime, Backoff, Batch, BrokerError, Companion, Confirm, DeliveryLimit,
+        ExclusiveConsumer, ExclusiveQueue, Feed, FeedQueue, Guard, LIBRARY_LOG, Link, LinkState,
+        Message, Offset, Publisher, PullChannel, QueueFacts, RPC_LIMIT, Server, Session,
+        SessionState, Stream, Taken, connect, declare_kept_for, declare_topic_exchange,
+        delete_queue, delivery_limit, ensure_queue, ensure_stream, ensure_topic_exchange,
+        find_exchange, find_queue, lock, queue_type,
     };
 }
 

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod ages;
+mod caution;
 mod command;
 mod consumer;
 mod copier;

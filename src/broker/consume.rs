@@ -11,7 +11,7 @@ use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
     BasicQosOptions, BasicRejectOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 
 use super::link::Consuming;
 use super::{BrokerError, Link, RPC_LIMIT, bounded, convert, queue_now};
@@ -30,6 +30,8 @@ pub(crate) struct ConsumeChannel {
     consumer: Option<Consumer>,
     consuming: Weak<Consuming>,
     consumer_tag: String,
+    /// The consumer's `x-priority`; 0 is what the broker takes without one.
+    priority: i32,
     /// We have sent `basic.cancel`.
     cancelling: bool,
     generation: u64,
@@ -66,27 +68,26 @@ pub(crate) enum Intake {
 pub(crate) type Write = Pin<Box<dyn Future<Output = Result<(), BrokerError>> + Send>>;
 
 impl ConsumeChannel {
-    /// Opens a channel on `link` with `prefetch`, without consuming yet.
+    /// Opens a channel on `link`, without consuming yet.
     ///
     /// # Errors
     /// If the link is lost or does not answer.
     pub(crate) async fn open(
         link: &Link,
         queue: &Arc<str>,
-        prefetch: u16,
+        priority: i32,
         consumer_tag: String,
     ) -> Result<Self, BrokerError> {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
 
         let channel = link.channel().await?;
-        let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
-        bounded("basic.qos", RPC_LIMIT, qos).await?;
         Ok(Self {
             channel,
             queue: Arc::clone(queue),
             consumer: None,
             consuming: Arc::downgrade(&link.consuming()),
             consumer_tag,
+            priority,
             cancelling: false,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             unanswered: 0,
@@ -109,21 +110,29 @@ impl ConsumeChannel {
         self.consumer.is_some()
     }
 
-    /// Starts a consumer (`basic.consume`), to be [attached](Self::attach). The returned future does not
+    /// Starts a consumer with `prefetch` (`basic.qos`, `basic.consume`), to be [attached](Self::attach). The returned future does not
     /// borrow the channel, so that settlements can go on while it waits.
     ///
     /// # Errors
     /// [`BrokerError::Refused`] with 404 if the queue is gone, 403 if it is another's alone.
     pub(crate) fn consume(
         &self,
+        prefetch: u16,
     ) -> impl Future<Output = Result<Consumer, BrokerError>> + Send + use<> {
         let channel = self.channel.clone();
         let queue = convert::short("queue", &self.queue);
         let tag = convert::short("consumer tag", &self.consumer_tag);
         let consuming = self.consuming.upgrade();
+        let mut arguments = FieldTable::default();
+        if self.priority != 0 {
+            let priority = AMQPValue::LongInt(self.priority);
+            arguments.insert("x-priority".into(), priority);
+        }
         async move {
+            let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
+            bounded("basic.qos", RPC_LIMIT, qos).await?;
             let options = BasicConsumeOptions::default();
-            let consume = channel.basic_consume(queue?, tag?, options, FieldTable::default());
+            let consume = channel.basic_consume(queue?, tag?, options, arguments);
             let stream = bounded("basic.consume", RPC_LIMIT, consume).await?;
             Ok(Consumer {
                 stream,

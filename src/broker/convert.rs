@@ -64,6 +64,10 @@ fn properties(raw: &BasicProperties) -> Properties {
         content_type: text(raw.content_type()),
         content_encoding: text(raw.content_encoding()),
         headers: raw.headers().as_ref().map(table).unwrap_or_default(),
+        empty_headers: raw
+            .headers()
+            .as_ref()
+            .is_some_and(|headers| headers.inner().is_empty()),
         delivery_mode: *raw.delivery_mode(),
         priority: *raw.priority(),
         correlation_id: text(raw.correlation_id()),
@@ -142,7 +146,7 @@ pub(super) fn to_properties(ours: &Properties) -> Result<BasicProperties, Broker
     set!(user_id, with_user_id);
     set!(app_id, with_app_id);
     set!(cluster_id, with_cluster_id);
-    if !ours.headers.is_empty() {
+    if !ours.headers.is_empty() || ours.empty_headers {
         raw = raw.with_headers(to_table(&ours.headers)?);
     }
     if let Some(mode) = ours.delivery_mode {
@@ -236,6 +240,7 @@ mod tests {
             content_type: Some("application/json".into()),
             content_encoding: Some("utf-8".into()),
             headers,
+            empty_headers: false,
             delivery_mode: Some(2),
             priority: Some(9),
             correlation_id: Some("c".into()),
@@ -250,6 +255,19 @@ mod tests {
         };
         let raw = to_properties(&ours).expect("every value fits");
         assert_eq!(properties(&raw), ours);
+    }
+
+    #[test]
+    fn an_empty_table_of_headers_is_not_none() {
+        for empty_headers in [true, false] {
+            let ours = Properties {
+                empty_headers,
+                ..Properties::default()
+            };
+            let raw = to_properties(&ours).expect("nothing is too long");
+            assert_eq!(raw.headers().is_some(), empty_headers);
+            assert_eq!(properties(&raw), ours);
+        }
     }
 
     #[test]

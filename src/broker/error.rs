@@ -65,6 +65,14 @@ pub enum BrokerError {
         /// The queue.
         queue: String,
     },
+    /// The node's queue is of a kind that no node can work.
+    #[error("queue {queue:?} is of type {kind}; a node needs a classic or a quorum queue")]
+    Unworkable {
+        /// The queue.
+        queue: String,
+        /// Its type, in the broker's words.
+        kind: String,
+    },
     /// A message was not taken: it came back, or was negatively confirmed.
     #[error("the message was not accepted: {cause}")]
     NotAccepted {
@@ -105,6 +113,26 @@ impl BrokerError {
         }
     }
 
+    /// The broker reads nothing from the connection: it is in alarm.
+    pub(crate) fn blocked(what: &'static str, reason: &str) -> Self {
+        Self::Lost {
+            what,
+            cause: format!("the broker blocks connections that publish: {reason}"),
+        }
+    }
+
+    /// The refusal of a queue of a kind that no node can work.
+    pub(super) fn of_kind(queue: &str, kind: &str) -> Self {
+        let queue = queue.to_owned();
+        match kind {
+            "stream" => Self::Stream { queue },
+            _ => Self::Unworkable {
+                queue,
+                kind: kind.to_owned(),
+            },
+        }
+    }
+
     /// Whether the broker said something that trying again soon will not change: wrong credentials (403),
     /// no such virtual host (530, or 402 in old brokers), no such queue (404), other arguments (406).
     /// RabbitMQ closes with 320 and 541 for its own reasons; those pass.
@@ -113,6 +141,7 @@ impl BrokerError {
             self,
             Self::Missing { .. }
                 | Self::Stream { .. }
+                | Self::Unworkable { .. }
                 | Self::Refused {
                     code: 402 | 403 | 404 | 406 | 530,
                     ..

@@ -26,24 +26,32 @@ pub async fn find_queue(link: &Link, name: &str) -> Result<QueueFacts, BrokerErr
         delayed_retry: false,
         delivery_limit: false,
         kind: None,
+        differences: Vec::new(),
     })
 }
 
 /// The type of the existing queue `name`; `None` if the broker does not tell.
 ///
-/// Asks to consume with two arguments that are never valid together: an `x-priority` that is no number, and a place in
-/// a stream that there is not. The refusal (406) says which type of queue does not have them, and no consumer comes to
-/// be. A `basic.get` would tell a stream, too, but by closing the whole connection.
+/// Asks to consume from a place in a stream that there is not. The refusal (406) says which type of queue does not have that
+/// argument, and no consumer comes to be. Before 4.3 an `x-priority` that is no number goes with it, because old brokers
+/// take arguments that they do not know; from 4.3 on the broker names only that. A `basic.get` would tell a stream, too,
+/// but by closing the whole connection.
 ///
 /// # Errors
-/// [`BrokerError::Stream`]; [`BrokerError::Refused`] with 403 without permission, 404 if there is no such queue, 405
+/// [`BrokerError::Stream`], [`BrokerError::Unworkable`]; [`BrokerError::Refused`] with 403 without permission, 404 if there is no such queue, 405
 /// if another connection has it exclusively.
 pub async fn queue_type(link: &Link, name: &str) -> Result<Option<QueueType>, BrokerError> {
     let channel = link.channel().await?;
     let mut arguments = FieldTable::default();
     // RabbitMQ 3.10 reads an offset as a number and a unit. Without a digit its channel crashes, and the connection ends.
-    for (argument, value) in [("x-priority", "none"), ("x-stream-offset", "0none")] {
-        arguments.insert(argument.into(), AMQPValue::LongString(value.into()));
+    let invalid = [("x-stream-offset", "0none"), ("x-priority", "none")];
+    let count = if link.server().is_at_least(4, 3) {
+        1
+    } else {
+        2
+    };
+    for (argument, value) in &invalid[..count] {
+        arguments.insert((*argument).into(), AMQPValue::LongString((*value).into()));
     }
     let consume = channel.basic_consume(
         convert::short("queue", name)?,
@@ -54,12 +62,7 @@ pub async fn queue_type(link: &Link, name: &str) -> Result<Option<QueueType>, Br
     match bounded("basic.consume", RPC_LIMIT, consume).await {
         Err(BrokerError::Refused {
             code: 406, text, ..
-        }) if says_stream(&text) => Err(BrokerError::Stream {
-            queue: name.to_owned(),
-        }),
-        Err(BrokerError::Refused {
-            code: 406, text, ..
-        }) => Ok(told_type(&text)),
+        }) => told_type(name, &text),
         Err(error) => Err(error),
         // A broker that takes any argument: closing the channel ends the consumer and hands back what came.
         Ok(_consumer) => {
@@ -70,18 +73,19 @@ pub async fn queue_type(link: &Link, name: &str) -> Result<Option<QueueType>, Br
     }
 }
 
-/// Whether a refused `basic.consume` says that its queue is a stream.
-fn says_stream(text: &str) -> bool {
-    text.ends_with("of queue type rabbit_stream_queue") || text.contains("invalid_stream_offset")
-}
-
-/// The queue's type, from the text of a refused `basic.consume`.
-fn told_type(text: &str) -> Option<QueueType> {
-    let (_, told) = text.rsplit_once("of queue type rabbit_")?;
-    match told {
-        "quorum_queue" => Some(QueueType::Quorum),
-        "classic_queue" => Some(QueueType::Classic),
-        _ => None,
+/// Which type a refused `basic.consume` says that its queue has.
+fn told_type(queue: &str, text: &str) -> Result<Option<QueueType>, BrokerError> {
+    if text.contains("invalid_stream_offset") {
+        return Err(BrokerError::of_kind(queue, "stream"));
+    }
+    let Some((_, kind)) = text.rsplit_once(" of queue type ") else {
+        return Ok(None);
+    };
+    match kind {
+        "rabbit_quorum_queue" => Ok(Some(QueueType::Quorum)),
+        "rabbit_classic_queue" => Ok(Some(QueueType::Classic)),
+        "rabbit_stream_queue" => Err(BrokerError::of_kind(queue, "stream")),
+        other => Err(BrokerError::of_kind(queue, other)),
     }
 }
 
@@ -108,18 +112,25 @@ mod tests {
                 "PRECONDITION_FAILED - invalid arg 'x-stream-offset' for queue 'q' in vhost '/'{rest}"
             )
         };
-        let quorum = text(" of queue type rabbit_quorum_queue");
-        assert_eq!(told_type(&quorum), Some(QueueType::Quorum));
-        let classic = text(" of queue type rabbit_classic_queue");
-        assert_eq!(told_type(&classic), Some(QueueType::Classic));
-        assert_eq!(
-            told_type(&text(": \"expected integer, got longstr\"")),
-            None
-        );
-        assert!(!says_stream(&quorum) && !says_stream(&classic));
-        assert!(says_stream(&text(" of queue type rabbit_stream_queue")));
-        assert!(says_stream(&text(
-            ": {invalid_stream_offset_arg,{longstr,<<\"none\">>}}"
-        )));
+        let told = |rest: &str| told_type("q", &text(rest));
+        let quorum = told(" of queue type rabbit_quorum_queue");
+        assert_eq!(quorum, Ok(Some(QueueType::Quorum)));
+        let classic = told(" of queue type rabbit_classic_queue");
+        assert_eq!(classic, Ok(Some(QueueType::Classic)));
+        let nothing = told(": \"expected integer, got longstr\"");
+        assert_eq!(nothing, Ok(None));
+        let stream = BrokerError::Stream {
+            queue: "q".to_owned(),
+        };
+        for words in [
+            " of queue type rabbit_stream_queue",
+            ": {invalid_stream_offset_arg,{longstr,<<\"none\">>}}",
+        ] {
+            assert_eq!(told(words), Err(stream.clone()));
+        }
+        let odd = told(" of queue type rabbit_mqtt_qos0_queue").unwrap_err();
+        let text = odd.to_string();
+        assert!(text.contains("of type rabbit_mqtt_qos0_queue"), "{text}");
+        assert!(odd.is_refusal());
     }
 }

@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_rs::Runtime;
-use futures_util::StreamExt as _;
 use lapin::tcp::AsyncTcpStream;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{Connection, ConnectionProperties, Event};
+use lapin::{Connection, ConnectionProperties};
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -21,13 +20,14 @@ use super::socket::{Kit, Socket, SocketHandle, dial};
 use super::{AmqpRuntime, BrokerError, RPC_LIMIT, bounded};
 use crate::config::BrokerSettings;
 
+mod state;
+
+pub use state::LinkState;
+use state::watch_events;
+
 /// The largest frame asked for. A broker without a limit of its own (`frame_max` 0) would otherwise make
 /// the client library reserve buffers of 4 GiB.
 pub(crate) const FRAME_MAX: u32 = 131_072;
-/// `connection.close` with this code is an operator's, or a broker's that stops.
-const CONNECTION_FORCED: u16 = 320;
-/// The interval at which the connection's own state is checked beside its events.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// After so many requests in a row without an answer the connection is given up: another node of the broker may answer.
 const SILENCE_LIMIT: usize = 3;
 
@@ -53,26 +53,6 @@ struct Inner {
 /// A sign that a consumer lives on a link.
 #[derive(Debug, Default)]
 pub(super) struct Consuming;
-
-/// The state of a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinkState {
-    /// It works.
-    Up,
-    /// The broker does not read from connections that publish (memory or disk alarm); the client library
-    /// then writes nothing at all on it, not even a close.
-    Blocked {
-        /// The broker's words.
-        reason: String,
-    },
-    /// It is gone for good.
-    Lost {
-        /// The cause of its end.
-        cause: String,
-        /// Whether the broker closed it because it could not go on, and not because it was told to.
-        by_broker: bool,
-    },
-}
 
 /// The limits of a connection (`connection.tune`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,6 +236,17 @@ impl Link {
         )
     }
 
+    /// Resolves while the broker blocks publishes on the link, with its words. Cancel safe.
+    pub(crate) async fn blocked(&self) -> String {
+        let mut state = self.0.state.clone();
+        loop {
+            if let LinkState::Blocked { reason } = &*state.borrow_and_update() {
+                return reason.clone();
+            }
+            crate::wait::changed(&mut state).await;
+        }
+    }
+
     /// Resolves when [`state`](Self::state) has changed since this was called. Cancel safe.
     pub async fn changed(&self) {
         let mut state = self.0.state.clone();
@@ -311,11 +302,12 @@ impl Link {
     }
 
     /// Closes the connection in order (`connection.close`, awaiting `connection.close-ok`), for at most
-    /// `limit`.
+    /// `limit`. While the broker blocks it nothing is written, so there is no point in waiting.
     ///
     /// # Errors
-    /// The connection was lost before, or no answer came in time.
+    /// The connection was lost before or is blocked, or no answer came in time.
     pub async fn close(&self, limit: Duration) -> Result<(), BrokerError> {
+        let what = "connection.close";
         let connection = &self.0.connection;
         let close = async {
             // The client library closes a dropped channel by itself, and fails if the connection's close overtakes
@@ -327,49 +319,11 @@ impl Link {
             }
             connection.close(200, "OK".into()).await
         };
-        bounded("connection.close", limit, close).await
-    }
-}
-
-async fn watch_events(
-    events: impl futures_util::Stream<Item = Event>,
-    status: lapin::ConnectionStatus,
-    state: watch::Sender<LinkState>,
-) {
-    let mut events = std::pin::pin!(events);
-    let mut check = tokio::time::interval(CHECK_INTERVAL);
-    let mut by_broker = false;
-    let cause = loop {
         tokio::select! {
-            event = events.next() => match event {
-                Some(Event::ConnectionBlocked(reason)) => {
-                    state.send_replace(LinkState::Blocked { reason });
-                }
-                Some(Event::ConnectionUnblocked) => {
-                    state.send_replace(LinkState::Up);
-                }
-                // A channel's error is reported here too; only the connection's own state decides.
-                Some(Event::Error(error)) if !status.connected() => {
-                    by_broker = is_brokers_trouble(&error);
-                    break error.to_string();
-                }
-                Some(_) => {}
-                None => break "the client library ended".to_owned(),
-            },
-            _ = check.tick() => if !status.connected() {
-                break "the connection is closed".to_owned();
-            },
+            biased;
+            reason = self.blocked() => Err(BrokerError::blocked(what, &reason)),
+            closed = bounded(what, limit, close) => closed,
         }
-    };
-    state.send_replace(LinkState::Lost { cause, by_broker });
-}
-
-/// Whether the broker closed the connection for a reason that will come again: an error of its own, or of the
-/// protocol. Not when an operator closed it, or the broker stops (320).
-fn is_brokers_trouble(error: &lapin::Error) -> bool {
-    match error.kind() {
-        lapin::ErrorKind::ProtocolError(amqp) => amqp.get_id() != CONNECTION_FORCED,
-        _ => false,
     }
 }
 

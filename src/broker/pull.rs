@@ -194,12 +194,14 @@ pub async fn delivery_limit(link: &Link, name: &str) -> Result<DeliveryLimit, Br
 }
 
 fn told_limit(text: &str) -> DeliveryLimit {
-    match inequivalent(text) {
-        Some(("x-delivery-limit", None)) => DeliveryLimit::Default,
-        Some(("x-delivery-limit", Some(limit))) => limit
+    let limit = inequivalent(text).filter(|found| found.argument == "x-delivery-limit");
+    match limit.map(|limit| limit.current) {
+        None => DeliveryLimit::Unknown,
+        Some(None) => DeliveryLimit::Default,
+        Some(Some(limit)) => limit
+            .value
             .parse()
             .map_or(DeliveryLimit::Unknown, DeliveryLimit::Named),
-        _ => DeliveryLimit::Unknown,
     }
 }
 

@@ -1,24 +1,26 @@
-//! Queues and exchanges: declared where configuration says so, else only looked at.
+//! Queues and exchanges. We look first, and declare only what is missing.
 //!
-//! Each operation that the broker may refuse gets a channel of its own, for a refusal closes its channel.
+//! Each operation that the broker may refuse gets a channel of its own, because a refusal closes its channel.
 
 use lapin::options::ExchangeDeclareOptions;
 
-use super::declare::{bind_queue, declare_exchange, durable};
+use super::declare::{bind_queue, declare_exchange, declare_queue};
 use super::inspect::find_queue;
-use super::{BrokerError, Link, RPC_LIMIT, bounded, convert};
+use super::{BrokerError, Link, RPC_LIMIT, bounded};
 use crate::config::{NodeSettings, QueueType};
-use desired::DesiredArguments;
+use arguments::QueueArguments;
 
+mod arguments;
 mod aside;
-mod desired;
+mod refusal;
 
-pub(super) use desired::inequivalent;
+pub(super) use refusal::inequivalent;
 
+pub use aside::Companion;
 pub(crate) use aside::{ensure_aside, ensure_dead_queue, ensure_delay_queue};
 
-/// A declaration is tried this often at most. The broker names an argument to change each time.
-const DECLARE_TRIES: usize = 6;
+/// How many arguments of an existing queue are learned, one by one. RabbitMQ 4.3 knows some 25.
+const LEARNED_MAX: usize = 32;
 
 /// Facts about an existing queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,77 +37,140 @@ pub struct QueueFacts {
     pub delivery_limit: bool,
     /// Its type, if it is known.
     pub kind: Option<QueueType>,
+    /// In words, what it has otherwise than configured.
+    pub differences: Vec<String>,
 }
 
-/// Declares the node's queue and bindings, or with `declare = false` checks that the queue is there
-/// (`queue.declare` passive).
+/// Makes sure that the node's queue and its bindings are there. An existing queue is used as it is, whatever its
+/// arguments. A missing one is declared, unless `declare = false`.
 ///
-/// A quorum queue is declared without a delivery limit where the broker has one by default (RabbitMQ 4.0 and
-/// later): it would lose messages whose channel is lost too often. A queue that exists with a single active
-/// consumer, a delivery limit or a delayed retry of its own, though the settings do not say so, is
-/// recognised by the broker's refusal, and used as it is.
+/// A quorum queue is declared without a delivery limit if the broker has one by default (RabbitMQ 4.0 and later): it
+/// would lose messages whose channel is lost too often.
 ///
 /// # Errors
-/// [`BrokerError::Refused`] with 404 (no such queue or exchange), 406 (other arguments), 403 (no permission).
+/// [`BrokerError::Refused`] with 404 (no such queue or exchange), 403 (no permission), 405 (another connection's);
+/// [`BrokerError::Stream`] and [`BrokerError::Unworkable`] for a queue that no node can work.
 pub async fn ensure_queue(link: &Link, node: &NodeSettings) -> Result<QueueFacts, BrokerError> {
-    if !node.declare {
-        let found = find_queue(link, &node.queue).await?;
-        return Ok(QueueFacts {
+    let wanted = QueueArguments::wanted(node, link.server());
+    let facts = match find_queue(link, &node.queue).await {
+        Ok(found) if node.declare => learn(link, node, &wanted, found).await?,
+        Ok(found) => QueueFacts {
             single_active_consumer: node.single_active_consumer,
             delayed_retry: node.delayed_retry,
             ..found
-        });
-    }
-    let mut desired = DesiredArguments::of(node, link);
-    let mut tries = 1;
-    loop {
-        match declare(link, node, &desired).await {
-            Err(error) if is_stream(&error) => {
-                return Err(BrokerError::Stream {
-                    queue: node.queue.clone(),
-                });
-            }
-            Err(error) if tries < DECLARE_TRIES => match desired.corrected(node, &error) {
-                Some(corrected) => desired = corrected,
-                None => return Err(error),
-            },
-            declared => return declared,
+        },
+        Err(error) if error.code() == Some(404) && node.declare => {
+            declare(link, node, &wanted).await?
         }
-        tries += 1;
+        Err(error) => return Err(error),
+    };
+    bind(link, node).await?;
+    Ok(facts)
+}
+
+/// As [`ensure_queue`], for a queue that is `known` already: it is only looked for, so that nothing has to be learned
+/// again.
+///
+/// # Errors
+/// As [`ensure_queue`].
+pub(crate) async fn ensure_known_queue(
+    link: &Link,
+    node: &NodeSettings,
+    known: &QueueFacts,
+) -> Result<QueueFacts, BrokerError> {
+    match find_queue(link, &node.queue).await {
+        Ok(found) => {
+            bind(link, node).await?;
+            Ok(QueueFacts {
+                messages: found.messages,
+                consumers: found.consumers,
+                ..known.clone()
+            })
+        }
+        Err(error) if error.code() == Some(404) && node.declare => ensure_queue(link, node).await,
+        Err(error) => Err(error),
     }
 }
 
+/// Declares a missing queue.
 async fn declare(
     link: &Link,
     node: &NodeSettings,
-    desired: &DesiredArguments,
+    wanted: &QueueArguments,
 ) -> Result<QueueFacts, BrokerError> {
-    let channel = link.channel().await?;
-    let name = convert::short("queue", &node.queue)?;
-    let declare = channel.queue_declare(name, durable(), desired.arguments(node));
-    let queue = bounded("queue.declare", RPC_LIMIT, declare).await?;
-    for binding in &node.bind {
-        bind_queue(&channel, &node.queue, &binding.exchange, &binding.key).await?;
+    let delays = link.server().is_at_least(4, 3);
+    if node.delayed_retry && node.kind == QueueType::Quorum && !delays {
+        tracing::warn!(
+            queue = node.queue,
+            version = link.server().version,
+            "delayed_retry needs RabbitMQ 4.3; delay queues are used"
+        );
     }
-    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await?;
+    let declared = declare_queue(link, &node.queue, wanted.options(), wanted.table()).await;
+    match declared {
+        Ok(queue) => Ok(wanted.facts(queue.message_count(), queue.consumer_count())),
+        // Somebody else was faster.
+        Err(BrokerError::Refused {
+            code: 406, text, ..
+        }) if inequivalent(&text).is_some() => {
+            let found = find_queue(link, &node.queue).await?;
+            learn(link, node, wanted, found).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Learns what an existing queue has. No method asks for that; but the broker refuses a declaration that differs, and names
+/// the first difference. What it does not tell stays as configured.
+async fn learn(
+    link: &Link,
+    node: &NodeSettings,
+    wanted: &QueueArguments,
+    found: QueueFacts,
+) -> Result<QueueFacts, BrokerError> {
+    let mut known = wanted.clone();
+    for _ in 0..LEARNED_MAX {
+        let declared = declare_queue(link, &node.queue, known.options(), known.table()).await;
+        match declared {
+            Ok(_queue) => break,
+            Err(BrokerError::Refused {
+                code: 406, text, ..
+            }) => {
+                let Some(difference) = inequivalent(&text) else {
+                    break;
+                };
+                let current = difference.current.map(|current| current.value);
+                let is_type = difference.argument == "x-queue-type";
+                if let Some(kind) = current.filter(|_| is_type)
+                    && !["quorum", "classic"].contains(&kind)
+                {
+                    return Err(BrokerError::of_kind(&node.queue, kind));
+                }
+                if !known.correct(&difference) {
+                    break;
+                }
+            }
+            // Who may not declare may still consume.
+            Err(BrokerError::Refused { code: 403, .. }) => break,
+            Err(error) => return Err(error),
+        }
+    }
     Ok(QueueFacts {
-        messages: queue.message_count(),
-        consumers: queue.consumer_count(),
-        single_active_consumer: desired.single_active_consumer,
-        delayed_retry: desired.delayed_retry.is_some(),
-        delivery_limit: desired.has_delivery_limit(),
-        kind: Some(node.kind),
+        differences: known.differences(wanted),
+        ..known.facts(found.messages, found.consumers)
     })
 }
 
-/// Whether a declaration was refused because the queue is a stream.
-fn is_stream(error: &BrokerError) -> bool {
-    match error {
-        BrokerError::Refused { text, .. } => {
-            inequivalent(text) == Some(("x-queue-type", Some("stream")))
-        }
-        _ => false,
+/// Binds the node's queue as configured.
+async fn bind(link: &Link, node: &NodeSettings) -> Result<(), BrokerError> {
+    if !node.declare || node.bind.is_empty() {
+        return Ok(());
     }
+    let channel = link.channel().await?;
+    for binding in &node.bind {
+        bind_queue(&channel, &node.queue, &binding.exchange, &binding.key).await?;
+    }
+    bounded("channel.close", RPC_LIMIT, channel.close(200, "OK".into())).await
 }
 
 /// Declares a durable topic exchange.

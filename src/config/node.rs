@@ -1,5 +1,7 @@
 //! The settings of a node, and their defaults.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use super::handler::HandlerSettings;
@@ -22,17 +24,21 @@ use super::handler::HandlerSettings;
 pub struct NodeSettings {
     /// The queue's name; at most 255 bytes.
     pub queue: String,
-    /// Whether the queue and its bindings are declared; otherwise they are only checked.
+    /// Whether the queue and its bindings are declared if they are missing; otherwise they are only looked for.
     pub declare: bool,
-    /// The type the queue is declared with.
+    /// The type that a missing queue is declared with.
     pub kind: QueueType,
-    /// The queue's `x-max-length`, where declared with one.
+    /// The `x-max-length` that a missing queue is declared with.
     pub max_length: Option<u64>,
+    /// Other arguments that a missing queue is declared with, such as `x-max-priority`.
+    pub arguments: BTreeMap<String, Argument>,
     /// Bindings to declare.
     pub bind: Vec<Binding>,
     /// Whether the queue has a single active consumer (`x-single-active-consumer`): strict order, so the
     /// drain lets no successor start before the last delivery is settled.
     pub single_active_consumer: bool,
+    /// Its consumer's priority (`x-priority`): the broker serves a higher one first. 0 is that of other consumers.
+    pub priority: i32,
     /// The slots its deliveries run in.
     pub slots: Slots,
     /// The number of deliveries that the broker sends ahead; 1 to 65535.
@@ -71,6 +77,28 @@ impl QueueType {
         match self {
             Self::Quorum => "quorum",
             Self::Classic => "classic",
+        }
+    }
+}
+
+/// The value of an argument of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Argument {
+    /// A string.
+    Text(String),
+    /// A whole number.
+    Number(i64),
+    /// True or false.
+    Flag(bool),
+}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Number(number) => number.fmt(f),
+            Self::Flag(flag) => flag.fmt(f),
         }
     }
 }
@@ -161,8 +189,10 @@ impl NodeSettings {
             declare: true,
             kind: QueueType::default(),
             max_length: None,
+            arguments: BTreeMap::new(),
             bind: Vec::new(),
             single_active_consumer: false,
+            priority: 0,
             slots: Slots::Own(CONCURRENCY.into()),
             prefetch: default_prefetch(CONCURRENCY.into()),
             timeout: Duration::from_mins(5),

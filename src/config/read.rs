@@ -7,23 +7,26 @@ use std::time::Duration;
 use super::error::{ConfigError, ConfigErrors, Rule};
 use super::section::{Errors, Section};
 use super::settings::{
-    DrainSettings, HeartbeatSettings, PoolSettings, Settings, StatusSettings, WorkerSettings,
+    DrainSettings, HeartbeatSettings, LogLevel, LogLevelSettings, PoolSettings, Settings,
+    StatusSettings, WorkerSettings,
 };
 use super::tree::Tree;
 use super::{HandlersFrom, rules, value};
 
+mod arguments;
 mod broker;
 mod fleet;
 mod handler;
 mod node;
 mod pem;
 
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "broker",
     "worker",
     "drain",
     "heartbeat",
     "status",
+    "log",
     "pool",
     "node",
     "fleet",
@@ -42,6 +45,7 @@ pub(super) fn settings(
     let drain = drain(&root.table("drain", &["grace"]));
     let heartbeat = heartbeat(&root.table("heartbeat", &["busy", "idle"]));
     let status = status(&root.table("status", &["enabled", "exchange", "control"]));
+    let log = log(&root.table("log", &["level"]));
     let fleet = fleet::read(&root.table("fleet", &fleet::KEYS), handlers);
     // The fleet program and commands work on no queue: nodes may name what only a worker's host has.
     let without_nodes = matches!(handlers, HandlersFrom::Nobody | HandlersFrom::Command);
@@ -57,6 +61,7 @@ pub(super) fn settings(
         drain,
         heartbeat,
         status,
+        log,
         pools: pools
             .into_iter()
             .filter_map(|(name, pool)| Some((name, pool?)))
@@ -143,7 +148,22 @@ fn status(section: &Section<'_>) -> StatusSettings {
     status
 }
 
-/// The pools by name; `None` if one is there but wrong, so that nodes may still name it.
+fn log(section: &Section<'_>) -> LogLevelSettings {
+    let mut log = LogLevelSettings::default();
+    section.set(&mut log.level, "level", |tree| {
+        let word = value::text(tree).unwrap_or_default();
+        let found = LogLevel::ALL
+            .into_iter()
+            .find(|level| level.as_str() == word);
+        found.ok_or_else(|| {
+            let words = LogLevel::ALL.map(|level| format!("{:?}", level.as_str()));
+            format!("must be one of {}", words.join(", "))
+        })
+    });
+    log
+}
+
+/// The pools by name; `None` where one is there but wrong, so that nodes may still name it.
 fn pools(root: &Section<'_>) -> BTreeMap<String, Option<PoolSettings>> {
     let Some(pools) = root.field("pool") else {
         return BTreeMap::new();

@@ -42,6 +42,7 @@ pub(super) const CONCURRENCY: Bounds<usize> = Bounds::of(1, 10_000);
 /// AMQP takes 0 for no limit.
 pub(super) const PREFETCH: Bounds<u16> = Bounds::of(1, u16::MAX);
 pub(super) const ATTEMPTS: Bounds<u32> = Bounds::of(1, 1_000);
+pub(super) const PRIORITY: Bounds<i32> = Bounds::of(i32::MIN, i32::MAX);
 /// The broker takes a signed number.
 pub(super) const QUEUE_LENGTH: Bounds<u64> = Bounds::of(1, i64::MAX as u64);
 pub(super) const CHILDREN: Bounds<usize> = Bounds::of(1, 10_000);
@@ -242,6 +243,18 @@ pub(super) fn pool(name: &str, known: &[&str]) -> Result<(), Rule> {
     } else {
         Err(unknown("pool", name, known))
     }
+}
+
+/// For the name of an argument that a queue is declared with.
+pub(super) fn queue_argument(name: &str) -> Result<(), Rule> {
+    let key = match name {
+        "x-queue-type" => "type",
+        "x-max-length" => "max_length",
+        "x-single-active-consumer" => "single_active_consumer",
+        _ if name.starts_with("x-delayed-retry-") => "delayed_retry",
+        _ => return NAME.text(name).map(drop),
+    };
+    Err(format!("the node's key {key:?} says it"))
 }
 
 /// Whether the broker can delay the retries of this node.

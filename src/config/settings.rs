@@ -24,6 +24,8 @@ pub struct Settings {
     pub heartbeat: HeartbeatSettings,
     /// Where status messages go.
     pub status: StatusSettings,
+    /// What the programs log.
+    pub log: LogLevelSettings,
     /// Named pools of slots (`[pool.<name>]`), shared by nodes.
     pub pools: BTreeMap<String, PoolSettings>,
     /// The nodes, in the order of the file; at least one for a worker.
@@ -41,9 +43,60 @@ impl Settings {
             drain: DrainSettings::default(),
             heartbeat: HeartbeatSettings::default(),
             status: StatusSettings::default(),
+            log: LogLevelSettings::default(),
             pools: BTreeMap::new(),
             nodes: Vec::new(),
             fleet: FleetSettings::default(),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogLevelSettings {
+    /// What the program logs, if its command line does not say.
+    pub level: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What failed.
+    Error,
+    /// What may need somebody.
+    Warn,
+    /// What happens to the worker and its nodes; the default.
+    #[default]
+    Info,
+    /// Every delivery.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// All levels, from the least to the most.
+    pub const ALL: [Self; 6] = [
+        Self::Off,
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
         }
     }
 }

@@ -196,6 +196,9 @@ impl Check {
         if let Some(length) = node.max_length {
             self.value("max_length", length, rules::QUEUE_LENGTH.number(length));
         }
+        for name in node.arguments.keys() {
+            self.value("arguments", name, rules::queue_argument(name));
+        }
         for binding in &node.bind {
             let exchange = rules::NAME.text(&binding.exchange);
             self.value("bind.exchange", &binding.exchange, exchange);

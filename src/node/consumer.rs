@@ -123,13 +123,19 @@ impl Task {
         let Some(link) = self.link() else { return };
         self.opening = Some(match &self.channel {
             None => self.open_channel(link),
-            Some(channel) => reopen(link, Arc::clone(&self.settings), channel, self.queue_type),
+            Some(channel) => reopen(
+                link,
+                Arc::clone(&self.settings),
+                channel,
+                self.facts.clone(),
+            ),
         });
     }
 
     /// Opens a channel and consumes on it, with a consumer tag of its own.
     pub(super) fn open_channel(&mut self, link: Link) -> Opening {
         let settings = Arc::clone(&self.settings);
+        let prefetch = self.caution.prefetch(&link, self.mode, settings.prefetch);
         self.opened_channels += 1;
         let tag = match self.opened_channels {
             1 => self.worker.clone(),
@@ -140,7 +146,8 @@ impl Task {
             settings,
             Arc::clone(&self.queue),
             tag,
-            self.queue_type,
+            self.facts.clone(),
+            prefetch,
         )
     }
 
@@ -171,12 +178,18 @@ impl Task {
         };
         self.single_active_consumer |= facts.single_active_consumer;
         self.delayed_by_broker = facts.delayed_retry;
-        self.queue_type = facts.kind;
         if facts.delivery_limit && !self.consumed_before {
             warn!(
                 queue = %self.queue,
                 "the queue has a delivery limit, by default 20: the broker drops a message that was lost with its \
                  channel, or before RabbitMQ 4.3 handed back, more often"
+            );
+        }
+        if !facts.differences.is_empty() && !self.consumed_before {
+            warn!(
+                queue = %self.queue,
+                differences = facts.differences.join("; "),
+                "the queue differs from the configuration; it is used as it is"
             );
         }
         self.consumed_before = true;
@@ -194,7 +207,8 @@ impl Task {
             single_active_consumer = self.single_active_consumer,
             "consuming"
         );
-        self.state.send_replace(NodeState::Consuming);
+        self.state.send_replace(NodeState::Consuming(facts.kind));
+        self.facts = Some(facts);
     }
 
     /// A consumer could not be opened.
@@ -242,7 +256,7 @@ impl Task {
             "the broker cancelled the consumer: the queue was deleted or moved, or a delivery was unacknowledged for too long{order}"
         );
         self.hand_back_unstarted();
-        self.queue_type = None;
+        self.facts = None;
         self.cancelled_while_running = self.runs.values().map(|run| run.started).min();
         self.retiring = true;
     }

@@ -217,7 +217,7 @@ impl Copier {
         }
         match target {
             Target::Delay { step, .. } => {
-                ensure_delay_queue(&open.link, &self.node.queue, *step).await?;
+                ensure_delay_queue(&open.link, &self.node, *step).await?;
             }
             Target::Dead { .. } => ensure_dead_queue(&open.link, &name, self.node.kind).await?,
         }

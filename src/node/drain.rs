@@ -232,7 +232,9 @@ impl Task {
             return;
         };
         let limit = self.commands.borrow().within(CHANNEL_CLOSE_LIMIT);
-        let quorum = self.queue_type == Some(QueueType::Quorum) && !self.single_active_consumer;
+        // Of a queue of unknown type we expect the worse.
+        let classic = self.queue_type() == Some(QueueType::Classic);
+        let quorum = !classic && !self.single_active_consumer;
         let passed_on = if quorum && channel.may_be_kept_back() {
             channel.pass_on(limit).await
         } else {

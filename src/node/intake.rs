@@ -35,6 +35,7 @@ impl Task {
                         let what = "taking a delivery";
                         return self.lose(&BrokerError::Lost { what, cause });
                     }
+                    self.caution.delivered();
                     self.accept(tag, delivery);
                     next = next_intake(self.channel.as_mut()).now_or_never();
                 }

@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::broker::{
-    BrokerError, ConsumeChannel, Consumer, Link, QueueFacts, ensure_aside, ensure_queue, queue_type,
+    BrokerError, ConsumeChannel, Consumer, Link, QueueFacts, ensure_aside, ensure_known_queue,
+    ensure_queue, queue_type,
 };
-use crate::config::{NodeSettings, QueueType};
+use crate::config::NodeSettings;
 
 /// A consumer about to be; dropping it closes what it opened.
 pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Box<Opened>, BrokerError>> + Send>>;
@@ -25,35 +26,39 @@ pub(crate) enum Opened {
     Consumer(Consumer, QueueFacts),
 }
 
-/// Makes sure of the queue, and of what stands beside it. `kind` is the queue's type if it is known already: to ask for
-/// it leaves a line in the broker's log.
+/// Makes sure of the queue, and of what stands beside it. What is `known` of the queue is not asked again: each question
+/// leaves a line in the broker's log.
 async fn ensure(
     link: &Link,
     settings: &NodeSettings,
-    kind: Option<QueueType>,
+    known: Option<QueueFacts>,
 ) -> Result<QueueFacts, BrokerError> {
-    let mut facts = ensure_queue(link, settings).await?;
-    facts.kind = match facts.kind.or(kind) {
-        None => queue_type(link, &settings.queue).await?,
-        known => known,
+    let mut facts = match &known {
+        Some(known) => ensure_known_queue(link, settings, known).await?,
+        None => ensure_queue(link, settings).await?,
     };
-    ensure_aside(link, settings, facts.delayed_retry).await?;
+    if facts.kind.is_none() {
+        facts.kind = queue_type(link, &settings.queue).await?;
+    }
+    let kind = facts.kind.unwrap_or(settings.kind);
+    ensure_aside(link, settings, kind, facts.delayed_retry).await?;
     Ok(facts)
 }
 
-/// Makes sure that the queue is there, opens a channel and consumes.
+/// Makes sure that the queue is there, opens a channel and consumes with `prefetch`.
 pub(crate) fn open(
     link: Link,
     settings: Arc<NodeSettings>,
     queue: Arc<str>,
     consumer_tag: String,
-    kind: Option<QueueType>,
+    known: Option<QueueFacts>,
+    prefetch: u16,
 ) -> Opening {
     Box::pin(async move {
-        let facts = ensure(&link, &settings, kind).await?;
-        let prefetch = settings.prefetch;
-        let channel = ConsumeChannel::open(&link, &queue, prefetch, consumer_tag).await?;
-        let consumer = channel.consume().await?;
+        let facts = ensure(&link, &settings, known).await?;
+        let priority = settings.priority;
+        let channel = ConsumeChannel::open(&link, &queue, priority, consumer_tag).await?;
+        let consumer = channel.consume(prefetch).await?;
         Ok(Box::new(Opened::Channel(channel, consumer, facts)))
     })
 }
@@ -64,11 +69,11 @@ pub(crate) fn reopen(
     link: Link,
     settings: Arc<NodeSettings>,
     channel: &ConsumeChannel,
-    kind: Option<QueueType>,
+    known: Option<QueueFacts>,
 ) -> Opening {
-    let consume = channel.consume();
+    let consume = channel.consume(settings.prefetch);
     Box::pin(async move {
-        let facts = ensure(&link, &settings, kind).await?;
+        let facts = ensure(&link, &settings, known).await?;
         Ok(Box::new(Opened::Consumer(consume.await?, facts)))
     })
 }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::caution::Caution;
 use super::command::Command;
 use super::copier::Copier;
 use super::copying::{Copied, Copying};
@@ -20,7 +21,9 @@ use super::opening::{Opened, Opening};
 use super::run::{Run, RunEvent};
 use super::slots::{Slot, SlotPool};
 use super::{NodeDrain, NodeParts, NodeState};
-use crate::broker::{Backoff, BrokerError, ConsumeChannel, Intake, Link, SessionState, Write};
+use crate::broker::{
+    Backoff, BrokerError, ConsumeChannel, Intake, Link, QueueFacts, SessionState, Write,
+};
 use crate::config::{NodeSettings, QueueType};
 use crate::handler::AnyHandler;
 use crate::lifecycle::{DrainSignal, DrainTrigger};
@@ -71,10 +74,11 @@ pub(super) struct Task {
     pub(super) opening: Option<Opening>,
     pub(super) reopen_at: Option<Instant>,
     pub(super) backoff: Backoff,
+    pub(super) caution: Caution,
     pub(super) consumed_before: bool,
     pub(super) single_active_consumer: bool,
-    /// The queue's type, once it is known.
-    pub(super) queue_type: Option<QueueType>,
+    /// What is known of the queue.
+    pub(super) facts: Option<QueueFacts>,
     /// Whether the queue delays and counts what is rejected.
     pub(super) delayed_by_broker: bool,
 
@@ -134,7 +138,7 @@ impl Task {
         Self {
             queue: settings.queue.as_str().into(),
             single_active_consumer: settings.single_active_consumer,
-            queue_type: None,
+            facts: None,
             delayed_by_broker: settings.delayed_retry,
             book: Book::new(2 * usize::from(settings.prefetch) + REMEMBERED),
             copier: Copier::new(Arc::clone(&settings), parts.publish),
@@ -157,6 +161,7 @@ impl Task {
             opening: None,
             reopen_at: None,
             backoff: Backoff::default(),
+            caution: Caution::default(),
             consumed_before: false,
             line: Arc::new(Line::new(commands)),
             runs: HashMap::new(),
@@ -201,6 +206,7 @@ impl Task {
                     () = self.turn() => {}
                 }
                 self.retire_channel().await;
+                self.end_caution().await;
                 if command == Command::Pause {
                     self.hand_over().await;
                 }
@@ -215,7 +221,7 @@ impl Task {
         }
         // If there is no consumer, the next turn seeks one.
         let state = if self.is_consuming() {
-            NodeState::Consuming
+            NodeState::Consuming(self.queue_type())
         } else {
             NodeState::Opening
         };
@@ -244,6 +250,11 @@ impl Task {
             self.stop_intake();
             self.close().await;
         }
+    }
+
+    /// The queue's type, if it is known.
+    pub(super) fn queue_type(&self) -> Option<QueueType> {
+        self.facts.as_ref().and_then(|facts| facts.kind)
     }
 
     /// Whether a consumer is there.

@@ -153,6 +153,9 @@ fn displace(properties: &mut Properties, purpose: Purpose) -> BTreeMap<String, H
         let mode = properties.delivery_mode.unwrap_or(0);
         note("delivery_mode", HeaderValue::I64(mode.into()));
     }
+    if std::mem::take(&mut properties.empty_headers) {
+        note("headers", HeaderValue::Table(BTreeMap::new()));
+    }
     let (displaced, kept) = std::mem::take(&mut properties.headers)
         .into_iter()
         .partition::<BTreeMap<_, _>, _>(|(name, _)| {
@@ -286,5 +289,29 @@ mod tests {
         let mut restored = made(&sent, &dead()).properties;
         restore(&mut restored, false);
         assert_eq!(restored, sent.properties);
+    }
+
+    #[test]
+    fn a_table_of_headers_that_is_empty_stays_one_and_none_stays_none() {
+        for empty_headers in [true, false] {
+            let mut sent = delivery();
+            sent.properties.headers.clear();
+            sent.properties.empty_headers = empty_headers;
+            for (target, waited) in [
+                (dead(), false),
+                (
+                    Target::Delay {
+                        step: Duration::from_secs(1),
+                        not_before: None,
+                    },
+                    true,
+                ),
+            ] {
+                let mut copied = made(&sent, &target).properties;
+                assert!(!copied.empty_headers, "it has headers of its own");
+                restore(&mut copied, waited);
+                assert_eq!(copied, sent.properties);
+            }
+        }
     }
 }

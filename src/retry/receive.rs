@@ -119,6 +119,7 @@ pub fn restore(properties: &mut Properties, waited: bool) {
     }
     if let Some(HeaderValue::Table(displaced)) = original.get("headers") {
         properties.headers.extend(displaced.clone());
+        properties.empty_headers = properties.headers.is_empty();
     }
 }
 

@@ -211,7 +211,7 @@ impl Supervisor {
             let states = self.nodes.iter().map(|node| &node.state);
             states.filter(|state| wanted(&state.borrow())).count()
         };
-        let consumers = count(|state| *state == NodeState::Consuming);
+        let consumers = count(|state| matches!(state, NodeState::Consuming(_)));
         let refused = count(|state| matches!(state, NodeState::Refused(_)));
         let able = self.nodes.len() - refused;
         if *self.phase.borrow() == Phase::Starting && consumers == able && consumers > 0 {
@@ -301,8 +301,11 @@ impl Supervisor {
     fn describe(&mut self) {
         let phase = *self.phase.borrow();
         for node in &mut self.nodes {
+            if let NodeState::Consuming(Some(kind)) = &*node.state.borrow() {
+                node.info.kind = Some(kind.as_str());
+            }
             node.info.phase = match (&*node.state.borrow(), phase) {
-                (NodeState::Consuming, _) => Phase::Running,
+                (NodeState::Consuming(_), _) => Phase::Running,
                 (NodeState::Opening, Phase::Starting) | (NodeState::Refused(_), _) => {
                     Phase::Starting
                 }

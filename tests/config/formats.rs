@@ -155,7 +155,7 @@ fn text_that_is_not_of_its_format_is_one_error_with_its_place_and_without_its_wo
 fn a_key_that_looks_like_a_path_is_an_unknown_key() {
     let place = Place::new();
     let known =
-        "unknown key; known here: broker, worker, drain, heartbeat, status, pool, node, fleet";
+        "unknown key; known here: broker, worker, drain, heartbeat, status, log, pool, node, fleet";
     let rows = [
         ("a.toml", "\"node[99999999999]\" = 3"),
         ("b.yaml", "\"node[99999999999]\": 3"),

@@ -1,6 +1,6 @@
 //! Rules between keys: queues, pools, handlers, certificates.
 
-use tidegate::config::{HandlersFrom, Slots, load};
+use tidegate::config::{Argument, HandlersFrom, Slots, load};
 
 use super::{Place, errors, node, toml, with};
 
@@ -137,4 +137,56 @@ fn dead_letters_go_to_a_queue_of_their_own_unless_it_is_said_where() {
         errors(with("type = \"classic\"\ndelayed_retry = true")),
         ["node[0].delayed_retry = true: needs type = \"quorum\": classic queues delay nothing"]
     );
+}
+
+#[test]
+fn a_queue_s_arguments_are_strings_numbers_and_flags() {
+    let text =
+        node("arguments = { x-max-priority = 10, x-overflow = \"drop-head\", x-odd = true }");
+    let settings = toml(&text, &[]).unwrap();
+    let arguments: Vec<_> = settings.nodes[0].arguments.iter().collect();
+    let expected = [
+        ("x-max-priority", Argument::Number(10)),
+        ("x-odd", Argument::Flag(true)),
+        ("x-overflow", Argument::Text("drop-head".to_owned())),
+    ];
+    let arguments: Vec<_> = arguments
+        .into_iter()
+        .map(|(name, value)| (name.as_str(), value.clone()))
+        .collect();
+    assert_eq!(arguments, expected);
+    let json = (
+        "TIDEGATE__NODE__0__ARGUMENTS",
+        "{\"x-max-priority\": 3, \"x-odd\": false}",
+    );
+    let settings = toml(&node(""), &[json]).unwrap();
+    assert_eq!(settings.nodes[0].arguments.len(), 2);
+}
+
+#[test]
+fn an_argument_that_a_key_says_or_that_has_no_plain_value_is_refused() {
+    let text = node("arguments = { x-queue-type = \"classic\", x-ttl = 1.5, x-list = [] }");
+    let found = errors(toml(&text, &[]));
+    let value = "must be a string, a whole number of 64 bits, or true or false";
+    assert_eq!(found.len(), 3, "{found:?}");
+    let says = |key: &str, rule: &str| {
+        found
+            .iter()
+            .any(|error| error.contains(key) && error.contains(rule))
+    };
+    let key = "the node's key \"type\" says it";
+    assert!(says("node[0].arguments.x-queue-type", key), "{found:?}");
+    assert!(says("node[0].arguments.x-ttl", value), "{found:?}");
+    assert!(says("node[0].arguments.x-list", value), "{found:?}");
+    let text = node("declare = false\narguments = { x-odd = 1 }");
+    let found = errors(toml(&text, &[]));
+    assert!(found[0].contains("needs declare = true"), "{found:?}");
+}
+
+#[test]
+fn a_consumer_s_priority_may_be_below_that_of_others() {
+    let settings = toml(&node("priority = -5"), &[]).unwrap();
+    assert_eq!(settings.nodes[0].priority, -5);
+    let found = errors(toml(&node("priority = 3000000000"), &[]));
+    assert!(found[0].contains("must be a whole number"), "{found:?}");
 }

@@ -77,7 +77,7 @@ fn a_wrong_value_of_the_worker_is_named_with_its_bounds() {
         ("borker.x = 1", "borker: unknown key; did you mean \"broker\"?".to_owned()),
         (
             "threads = 1",
-            "threads: unknown key; known here: broker, worker, drain, heartbeat, status, pool, node, fleet".into(),
+            "threads: unknown key; known here: broker, worker, drain, heartbeat, status, log, pool, node, fleet".into(),
         ),
         ("broker.password-file = \"x\"", "broker.password-file: unknown key; did you mean \"password_file\"?".into()),
         ("broker.heartbeat = 20", "broker.heartbeat = 20: needs a unit: a string such as \"25s\"".into()),

@@ -60,6 +60,7 @@ fn the_sample_s_comments_show_the_defaults() {
         "key ",
         "name ",
         "max_length",
+        "arguments ",
         "bind ",
         "pool ",
         "handler = { http",
@@ -114,6 +115,7 @@ fn every_key_of_the_sample_is_known() {
         let settings = toml(&text(&but), &[]).unwrap();
         assert_eq!(settings.nodes[0].slots, Slots::Pool("shared".into()));
         assert_eq!(settings.nodes[0].bind.len(), 1);
+        assert_eq!(settings.nodes[0].arguments.len(), 2);
         assert!(settings.broker.identity.is_some());
     }
 }
@@ -129,6 +131,7 @@ fn the_sample_has_every_key_that_is_known() {
         drain.zzzzzzzzzzzz = 1\n\
         heartbeat.zzzzzzzzzzzz = 1\n\
         status.zzzzzzzzzzzz = 1\n\
+        log.zzzzzzzzzzzz = 1\n\
         pool.x.zzzzzzzzzzzz = 1\n\
         [[node]]\n\
         zzzzzzzzzzzz = 1\n\
@@ -160,5 +163,5 @@ fn the_sample_has_every_key_that_is_known() {
             );
         }
     }
-    assert_eq!(tables, 15);
+    assert_eq!(tables, 16);
 }

@@ -118,7 +118,7 @@ async fn a_check_tells_what_is_there_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_differs_or_is_missing_is_an_error() {
+async fn a_queue_that_is_missing_is_an_error_and_one_that_differs_a_warning() {
     let vhost = Vhost::new().await;
     vhost.declare("classic", "classic").await;
     let nodes = node("classic", "") + &node("missing", "declare = false");
@@ -126,12 +126,11 @@ async fn a_queue_that_differs_or_is_missing_is_an_error() {
     let report = check(vhost.url(), &nodes).await;
 
     assert_eq!(report.code, Some(1), "{}", report.output);
-    let (level, message) = report.about("classic");
-    assert_eq!(level, "error");
-    assert!(
-        message.contains("406") && message.contains("x-queue-type"),
-        "{message}"
-    );
+    let differs = "x-queue-type is \"classic\", not \"quorum\"";
+    let about = report.about("arguments of classic");
+    assert_eq!(about, ("warning", differs));
+    let used = "there and used as it is: 0 messages ready, 0 consumers";
+    assert_eq!(report.about("classic"), ("ok", used));
     let (level, message) = report.about("missing");
     assert_eq!(level, "error");
     assert!(message.contains("declare = false"), "{message}");

@@ -10,7 +10,7 @@ use crate::harness::gate::Gate;
 use crate::harness::proxy::{Event, Proxy, Side};
 use crate::harness::user::User;
 use crate::harness::vhost::Vhost;
-use crate::harness::wait::eventually;
+use crate::harness::wait::{eventually, expect_that};
 use crate::harness::worker::{Worker, WorkerConfig};
 
 /// A host that accepts connections and never says a word.
@@ -135,6 +135,18 @@ fn consumes(event: &Event, queue: &str) -> bool {
     }
 }
 
+/// The prefetch of each consumer on `connection`, in their order.
+fn prefetches(proxy: &Proxy, connection: u32) -> Vec<u16> {
+    let of_it = |event: &Event| event.connection == connection;
+    let log = proxy.log();
+    let events = log.all(of_it);
+    let prefetch = events.iter().filter_map(|event| match event.method() {
+        Some(AMQPClass::Basic(basic::AMQPMethod::Qos(qos))) => Some(qos.prefetch_count),
+        _ => None,
+    });
+    prefetch.collect()
+}
+
 /// What RabbitMQ does if it cannot convert a message for AMQP 0-9-1: it closes the connection that it would deliver
 /// the message on.
 async fn close_whoever_consumes(proxy: &Proxy, queue: &str) {
@@ -182,8 +194,15 @@ async fn a_queue_that_the_broker_cannot_deliver_disturbs_no_other() {
         .await;
         let consumed = |event: &Event| event.connection == own && consumes(event, "good");
         proxy.seen("a consumer on it", consumed).await;
+        // One by one at first, so that no message beside a bad one is charged.
+        assert_eq!(prefetches(&proxy, own), [1]);
         vhost.publish("good", 50).await;
         gate.finished(50).await;
+        eventually("it prefetches again", async || {
+            let prefetches = prefetches(&proxy, own);
+            expect_that(prefetches == [1, 16], || format!("{prefetches:?}"))
+        })
+        .await;
         own
     };
     let own = tokio::select! {

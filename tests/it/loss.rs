@@ -1,7 +1,7 @@
 //! The connection, the channel or the queue is lost: in each phase, and above all in a drain.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::broker::DedicatedBroker;
 use crate::harness::gate::Gate;
@@ -323,4 +323,26 @@ async fn a_memory_alarm_does_not_delay_a_drain() {
     );
     broker.set_memory_alarm(false).await;
     assert_eq!(vhost.take_all("orders").await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_in_a_memory_alarm_ends_at_once() {
+    let broker = DedicatedBroker::start().await;
+    let vhost = broker.vhost().await;
+    vhost.declare("orders", "classic").await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let mut worker = Worker::ready(&config).await;
+    worker.logged("listening for commands").await;
+    broker.set_memory_alarm(true).await;
+    let begun = Instant::now();
+    worker.terminate();
+    let ended = worker.ended().await;
+    let took = begun.elapsed();
+    assert_eq!(ended.code, Some(0));
+    let report = ended.report.expect("a drain ends with a report");
+    assert_eq!(report.0["published"], false);
+    // Each wait for the broker that blocks would take half a second or more.
+    assert!(took < stretched(Duration::from_millis(500)), "{took:?}");
+    broker.set_memory_alarm(false).await;
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::harness::gate::Gate;
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that, within};
-use crate::harness::worker::{Worker, WorkerConfig};
+use crate::harness::worker::{LogLine, Worker, WorkerConfig};
 
 fn settings(vhost: &Vhost) -> Settings {
     let broker = BrokerSettings::from_url(vhost.url().as_str()).unwrap();
@@ -164,11 +164,37 @@ async fn a_hangup_changes_slots_and_nodes_without_loss_or_repetition() {
         "each message ran once"
     );
 
+    // The log's level changes, and nothing else.
+    let logging = |level: &str| config(2).tables(&format!("[log]\nlevel = \"{level}\"\n"));
+    let debug = |worker: &Worker| {
+        let log = worker.log().log();
+        log.iter().filter(|line| line.level() == "DEBUG").count()
+    };
+    assert_eq!(debug(&worker), 0);
+    // The node that is not in the file any more goes, and its neighbour works on.
+    vhost.until_consumers("bills", 1).await;
+    worker.rewrite(&logging("debug"));
+    worker.signal(Signal::SIGHUP);
+    worker.logged("the configuration was read again").await;
+    eventually("details are logged", async || {
+        vhost.publish("orders", 1).await;
+        expect_that(debug(&worker) > 0, || "none".to_owned())
+    })
+    .await;
+    vhost.until_consumers("bills", 0).await;
+    worker.rewrite(&logging("shout"));
+    worker.signal(Signal::SIGHUP);
+    let line = worker.logged("the configuration stays as it is").await;
+    assert!(format!("{line:?}").contains("log.level"), "{line:?}");
+
     // What is fixed stays, and is named.
     worker.rewrite(&config(2).name("another"));
     worker.signal(Signal::SIGHUP);
-    let line = worker.logged("the configuration stays as it is").await;
-    assert!(format!("{line:?}").contains("[worker]"), "{line:?}");
+    let stays = |line: &LogLine| {
+        let kept = line.message() == "the configuration stays as it is";
+        kept && line.text("error").contains("[worker]")
+    };
+    worker.logged_where("what is fixed", stays).await;
     worker.drained().await;
 }
 

@@ -37,37 +37,54 @@ fn lines(directory: &TempDir, name: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// How many children are killed: `TIDEGATE_TEST_KILLS`.
+fn kills() -> usize {
+    let kills = std::env::var("TIDEGATE_TEST_KILLS");
+    kills.map_or(8, |text| text.parse().expect("a number of kills"))
+}
+
+/// About what four children do in a second.
+const BETWEEN_KILLS: usize = 300;
+
+/// The children that live now.
+fn alive(directory: &TempDir) -> Vec<Pid> {
+    let pids = lines(directory, "pids").into_iter();
+    let pids = pids.map(|pid| Pid::from_raw(pid.parse().unwrap()));
+    pids.filter(|pid| kill(*pid, None).is_ok()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn children_that_are_killed_lose_nothing_and_repeat_at_most_their_own_delivery() {
-    const MESSAGES: usize = 1_000;
+    let kills = kills();
+    let messages = (kills + 1) * BETWEEN_KILLS;
     let vhost = Vhost::new().await;
     let directory = TempDir::new().unwrap();
     let mut worker = Worker::ready(&config(&vhost, &directory)).await;
-    vhost.publish("orders", MESSAGES).await;
-    let mut kills = 0;
-    for step in 1..=5 {
+    vhost.publish("orders", messages).await;
+    for number in 1..=kills {
         eventually("the work goes on", async || {
             let done = lines(&directory, "done").len();
-            expect_that(done >= step * MESSAGES / 10, || format!("{done}"))
+            expect_that(done >= number * BETWEEN_KILLS, || format!("{done}"))
         })
         .await;
-        let victim = lines(&directory, "pids").pop().unwrap();
+        // Each child in turn, and with it what it works on.
+        let alive = alive(&directory);
+        let victim = alive[number % alive.len()];
         // It may have ended by now, which harms nobody.
-        let _ = kill(Pid::from_raw(victim.parse().unwrap()), Signal::SIGKILL);
-        kills += 1;
+        let _ = kill(victim, Signal::SIGKILL);
     }
     eventually("every message is done", async || {
         let mut done = lines(&directory, "done");
         done.sort();
         done.dedup();
-        expect_that(done.len() == MESSAGES, || format!("{}", done.len()))
+        expect_that(done.len() == messages, || format!("{}", done.len()))
     })
     .await;
     worker.terminate();
     let ended = worker.ended().await;
     assert_eq!(ended.code, Some(0), "{}", worker.log().text());
     let runs = lines(&directory, "done").len();
-    assert!(runs <= MESSAGES + kills, "{runs} runs, {kills} kills");
+    assert!(runs <= messages + kills, "{runs} runs, {kills} kills");
     vhost.until_ready("orders", 0).await;
     for pid in lines(&directory, "pids") {
         let pid = Pid::from_raw(pid.parse().unwrap());

@@ -1,5 +1,6 @@
 //! What the broker refuses: a clear message, the right exit code, never a hot loop, never a secret.
 
+use lapin::types::AMQPValue;
 use url::Url;
 
 use crate::harness::gate::Gate;
@@ -69,16 +70,15 @@ async fn a_missing_queue_that_is_not_to_be_declared_ends_the_worker_with_its_nam
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_with_other_arguments_ends_the_worker_with_the_difference() {
+async fn a_stream_ends_the_worker_with_its_name() {
     let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
-    let node = "type = \"quorum\"\nhandler = { log = {} }";
-    let config = WorkerConfig::new(vhost.url()).node("orders", node);
-    refused(
-        &config,
-        &["queue \"orders\"", "406", "x-queue-type", "classic"],
-    )
-    .await;
+    let stream = ("x-queue-type", AMQPValue::LongString("stream".into()));
+    vhost.declare_with("events", [stream]).await;
+    for declare in [true, false] {
+        let node = format!("declare = {declare}\nhandler = {{ log = {{}} }}");
+        let config = WorkerConfig::new(vhost.url()).node("events", &node);
+        refused(&config, &["queue \"events\" is a stream"]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,12 +9,13 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::{OutputError, note, print};
-use crate::telemetry::{Log, LogFilter};
+use crate::telemetry::{LevelControl, Log, LogFilter};
 use tidegate::config::{ConfigErrors, HandlersFrom, Settings};
 
 mod check;
 mod connection;
 pub(crate) mod dead;
+mod declare;
 mod fleet;
 mod health;
 pub(crate) mod publish;
@@ -73,6 +74,8 @@ enum Command {
     Fleet(ConfigArgs),
     /// Check the configuration, the shutdown budget, the broker and the queues; starts nothing
     Check(check::CheckArgs),
+    /// Create the queues and exchanges that a worker needs, so that the worker itself needs no right to
+    Declare(declare::DeclareArgs),
     /// Send messages to a queue, each confirmed by the broker
     Publish(publish::PublishArgs),
     /// Look at dead letters, replay them, drop them
@@ -167,15 +170,15 @@ fn refused(message: &clap::Error) -> Exit {
 
 fn run(cli: Cli) -> Exit {
     let filter = cli.log.log.filter(|filter| !filter.is_empty());
-    let filter = filter.unwrap_or_else(|| cli.command.default_log());
-    let log = match Log::start(&filter, cli.log.log_format) {
+    let default = cli.command.default_log();
+    let log = match Log::start(filter, default, cli.log.log_format) {
         Ok(log) => log,
         Err(error) => {
             note(error);
             return Exit::Failure;
         }
     };
-    let exit = run_logged(cli.command).unwrap_or_else(|error| {
+    let exit = run_logged(cli.command, log.level()).unwrap_or_else(|error| {
         // Whoever does not read any more asks for no more.
         let output = error.downcast_ref::<OutputError>();
         if output.is_some_and(OutputError::is_closed) {
@@ -192,15 +195,15 @@ fn run(cli: Cli) -> Exit {
     exit
 }
 
-fn run_logged(command: Command) -> anyhow::Result<Exit> {
+fn run_logged(command: Command, level: LevelControl) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let exit = runtime.block_on(async {
         match command {
-            Command::Worker(args) => worker::run_worker(args).await,
-            Command::Fleet(args) => fleet::run(args).await,
+            Command::Worker(args) => worker::run_worker(args, level).await,
+            Command::Fleet(args) => fleet::run(args, &level).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Dead(command) => dead::run(command).await,
             Command::Status(args) => status::run(args).await,
@@ -210,6 +213,7 @@ fn run_logged(command: Command) -> anyhow::Result<Exit> {
             Command::Simulate(args) => simulate::run(args).await,
             Command::Health(args) => health::run(&args).await,
             Command::Check(args) => check::run(args).await,
+            Command::Declare(args) => declare::run(args).await,
             Command::Schema(args) => schema::run(&args),
             Command::Completions { shell } => completions(shell),
         }

@@ -3,6 +3,7 @@
 mod check;
 mod commands;
 mod dead;
+mod declare;
 mod output;
 mod publish;
 mod rollout;

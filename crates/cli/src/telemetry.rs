@@ -4,7 +4,9 @@ mod filter;
 mod panics;
 mod queue;
 
+use std::fmt;
 use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,7 +17,7 @@ pub(crate) use filter::LogFilter;
 use queue::LogQueue;
 
 use crate::commands::LogFormat;
-use tidegate::config::ConfigErrors;
+use tidegate::config::{ConfigErrors, LogLevel};
 use tidegate::internal::broker::LIBRARY_LOG;
 use tidegate::internal::status::wire::rfc3339;
 
@@ -27,22 +29,68 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) struct Log {
     queue: LogQueue,
     format: LogFormat,
+    level: LevelControl,
+}
+
+/// Changes what is logged while the process runs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct LevelControl {
+    replace: Arc<dyn Fn(EnvFilter) + Send + Sync>,
+    /// Whether the command line says what to log: that comes before the configuration.
+    fixed: bool,
+}
+
+impl LevelControl {
+    /// From now on logs what the configuration says, unless the command line says something.
+    pub(crate) fn set(&self, level: LogLevel) {
+        if !self.fixed {
+            (self.replace)(filter(&LogFilter::level(level.as_str())));
+        }
+    }
+}
+
+impl fmt::Debug for LevelControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LevelControl")
+            .field("fixed", &self.fixed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The filter without what the client library logs.
+fn filter(filter: &LogFilter) -> EnvFilter {
+    filter
+        .directives()
+        .add_directive(LIBRARY_LOG.parse().expect("the directive is well formed"))
 }
 
 impl Log {
-    /// Starts logging for the whole process, panics included.
+    /// Starts logging for the whole process, panics included: what the command line says, if it does, else `default`
+    /// until the configuration says something.
     ///
     /// # Errors
     /// If no thread can be started, or logging has been started before.
-    pub(crate) fn start(filter: &LogFilter, format: LogFormat) -> Result<Self, TelemetryError> {
-        let filter = filter
-            .directives()
-            .add_directive(LIBRARY_LOG.parse().expect("the directive is well formed"));
+    pub(crate) fn start(
+        said: Option<LogFilter>,
+        default: LogFilter,
+        format: LogFormat,
+    ) -> Result<Self, TelemetryError> {
+        let fixed = said.is_some();
+        let filter = filter(&said.unwrap_or(default));
         let queue = LogQueue::start(queue::standard_error(), notice(format))
             .map_err(TelemetryError::Thread)?;
-        subscribe(filter, format, queue.clone())?;
+        let replace = subscribe(filter, format, queue.clone())?;
         panics::log_them();
-        Ok(Self { queue, format })
+        Ok(Self {
+            queue,
+            format,
+            level: LevelControl { replace, fixed },
+        })
+    }
+
+    /// What changes the level.
+    pub(crate) fn level(&self) -> LevelControl {
+        self.level.clone()
     }
 
     /// Says in the log what ended the program: whatever the filter, so that no failure is silent.
@@ -59,21 +107,32 @@ impl Log {
     }
 }
 
-fn subscribe(filter: EnvFilter, format: LogFormat, queue: LogQueue) -> Result<(), TryInitError> {
+fn subscribe(
+    filter: EnvFilter,
+    format: LogFormat,
+    queue: LogQueue,
+) -> Result<Arc<dyn Fn(EnvFilter) + Send + Sync>, TryInitError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue)
         .with_ansi(format == LogFormat::Text && io::stderr().is_terminal())
         .log_internal_errors(false)
         .with_target(false);
+    // An error says that nothing is logged any more: the process is at its end.
     match format {
-        LogFormat::Text => builder.finish().try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .finish()
-            .try_init(),
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.finish().try_init()?;
+            Ok(Arc::new(move |filter| drop(handle.reload(filter))))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true);
+            let builder = builder.with_current_span(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.finish().try_init()?;
+            Ok(Arc::new(move |filter| drop(handle.reload(filter))))
+        }
     }
 }
 

@@ -73,7 +73,8 @@ impl Isolation {
             };
             warn!(
                 queue,
-                "the broker closed the shared connection {CLOSURES} times in a row; this node gets one of its own"
+                "the broker closed the shared connection {CLOSURES} times in a row; this node gets one of its own. If one message \
+                 is the cause, a policy with a delivery limit sets it aside"
             );
             let name = format!("{} {queue}", self.worker);
             let settings = Arc::clone(&self.settings);

@@ -11,15 +11,17 @@ use super::super::section::{Field, Section};
 use super::super::settings::PoolSettings;
 use super::super::tree::Tree;
 use super::super::{rules, value};
-use super::{handler, ordered};
+use super::{arguments, handler, ordered};
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "queue",
     "declare",
     "type",
     "max_length",
+    "arguments",
     "bind",
     "single_active_consumer",
+    "priority",
     "concurrency",
     "pool",
     "prefetch",
@@ -75,10 +77,11 @@ fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<
     }
     section.set(&mut node.kind, "type", queue_type);
     node.max_length = section.read("max_length", value::integer(rules::QUEUE_LENGTH));
+    node.arguments = arguments::read(section);
     let bindings = section.list("bind");
     node.bind = bindings.iter().filter_map(binding).collect();
     if !declare {
-        for key in ["type", "max_length", "bind"] {
+        for key in ["type", "max_length", "arguments", "bind"] {
             if section.has(key) {
                 section.refuse(key, "needs declare = true: nothing is declared here");
             }
@@ -86,6 +89,11 @@ fn node(section: &Section<'_>, pools: &Pools, handlers: HandlersFrom) -> Option<
     }
     let exclusive = "single_active_consumer";
     section.set(&mut node.single_active_consumer, exclusive, value::boolean);
+    section.set(
+        &mut node.priority,
+        "priority",
+        value::integer(rules::PRIORITY),
+    );
     slots(section, pools, &mut node);
     section.set(
         &mut node.prefetch,

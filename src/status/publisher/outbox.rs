@@ -108,16 +108,22 @@ impl Outbox {
         self.backoff.reset();
     }
 
-    /// Closes the channel, within `limit`.
+    /// Closes the channel, within `limit`; at once if the broker blocks the connection.
     pub(super) async fn close(self, limit: Duration) {
-        if let Some((_, publisher)) = &self.channel
-            && let Err(error) = publisher.close(limit).await
-        {
+        let Some((_, publisher)) = &self.channel else {
+            return;
+        };
+        let closed = tokio::select! {
+            biased;
+            blocked = blocked(self.link(), "channel.close") => Err(blocked),
+            closed = publisher.close(limit) => closed,
+        };
+        if let Err(error) = closed {
             debug!(%error, "the status channel did not close cleanly");
         }
     }
 
-    fn link(&self) -> Option<Link> {
+    pub(super) fn link(&self) -> Option<Link> {
         self.session.borrow().link().cloned()
     }
 }
@@ -131,6 +137,14 @@ async fn open(link: Link, exchange: String) -> Result<(u64, Publisher), BrokerEr
 async fn blocked_or_unblocked(link: Option<Link>) {
     match link {
         Some(link) => link.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves while the broker blocks the connection of `link`, as the error of `what`. Cancel safe.
+pub(super) async fn blocked(link: Option<Link>, what: &'static str) -> BrokerError {
+    match link {
+        Some(link) => BrokerError::blocked(what, &link.blocked().await),
         None => std::future::pending().await,
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::figures::{self, Figures};
-use super::outbox::{CONFIRM_LIMIT, Outbox, Sending, send};
+use super::outbox::{self, CONFIRM_LIMIT, Outbox, Sending, send};
 use super::states::{StateContent, States};
 use super::{Request, Snapshot, StatusParts};
 use crate::broker::{BrokerError, Message, Publisher};
@@ -281,30 +281,38 @@ impl Task {
     /// Publishes the report as soon as there is a channel. It waits for one while there is a connection, and for
     /// `patience` while there is none.
     async fn report(&mut self, report: DrainReport, patience: Duration) -> Result<(), BrokerError> {
+        let what = "publishing the drain report";
         let given_up = Instant::now() + patience;
         let publisher = loop {
             if let Some((_, publisher)) = self.outbox.ready() {
                 break publisher;
             }
             let limit = (!self.outbox.is_connected()).then_some(given_up);
-            tokio::select! {
+            let failed = tokio::select! {
                 biased;
-                () = self.outbox.changed() => {}
-                () = wait::reached(limit) => {
-                    self.parts.metrics.status_message(Kind::Drain.as_str(), false);
-                    return Err(BrokerError::Lost {
-                        what: "publishing the drain report",
-                        cause: "there is no connection that the broker reads from".to_owned(),
-                    });
-                }
-            }
+                // Nobody knows how long an alarm lasts, and the worker is not to wait for its end.
+                blocked = outbox::blocked(self.outbox.link(), what) => blocked,
+                () = self.outbox.changed() => continue,
+                () = wait::reached(limit) => BrokerError::Lost {
+                    what,
+                    cause: "there is no connection that the broker reads from".to_owned(),
+                },
+            };
+            self.parts
+                .metrics
+                .status_message(Kind::Drain.as_str(), false);
+            return Err(failed);
         };
         let drain = Drain {
             head: self.head(Duration::ZERO),
             report,
         };
         let message = self.message(Kind::Drain, &drain, None);
-        let reported = send(publisher, message).await;
+        let reported = tokio::select! {
+            biased;
+            reported = send(publisher, message) => reported,
+            blocked = outbox::blocked(self.outbox.link(), what) => Err(blocked),
+        };
         self.arrived(Kind::Drain, &reported);
         reported
     }

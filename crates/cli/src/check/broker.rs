@@ -1,10 +1,11 @@
 //! What the broker says: whether it can be reached, and whether the queues are as the nodes need them.
 //!
 //! Nothing is created and nothing is consumed. An existing queue or exchange is declared again as it should be. That
-//! changes nothing, and the broker refuses it if the two differ.
+//! changes nothing, and if the two differ the broker says how.
 
 use super::nodes::single_active_consumer;
 use super::{Finding, Section};
+use crate::declare::refusal;
 use tidegate::config::{NodeSettings, Settings};
 use tidegate::internal::broker::{
     AmqpRuntime, BrokerError, Link, QueueFacts, RPC_LIMIT, connect, declare_topic_exchange,
@@ -179,7 +180,7 @@ async fn there(
     mut facts: QueueFacts,
     findings: &mut Vec<Finding>,
 ) -> Result<Finding, BrokerError> {
-    let mut declared = "";
+    let mut used = "";
     if node.declare {
         // Without its bindings: those would be new.
         let mut unbound = node.clone();
@@ -187,14 +188,20 @@ async fn there(
         match ensure_queue(link, &unbound).await {
             Ok(ensured) => facts = ensured,
             Err(error) => {
-                let message = match error {
-                    BrokerError::Stream { .. } => error.to_string(),
-                    _ => format!("there, but not as configured: {}", refusal(error)?),
-                };
+                let message = refusal(error)?;
                 return Ok(Finding::error(Section::Queues, &node.queue, message));
             }
         }
-        declared = " as configured";
+        used = if facts.differences.is_empty() {
+            " as configured"
+        } else {
+            " and used as it is"
+        };
+    }
+    if !facts.differences.is_empty() {
+        let subject = format!("arguments of {}", node.queue);
+        let message = facts.differences.join("; ");
+        findings.push(Finding::warning(Section::Queues, subject, message));
     }
     if facts.single_active_consumer && !node.single_active_consumer {
         findings.push(single_active_consumer(
@@ -212,13 +219,13 @@ async fn there(
     }
     if let Err(error) = queue_type(link, &node.queue).await {
         let message = match error {
-            BrokerError::Stream { .. } => error.to_string(),
+            BrokerError::Stream { .. } | BrokerError::Unworkable { .. } => error.to_string(),
             _ => format!("there, but not to consume from: {}", refusal(error)?),
         };
         return Ok(Finding::error(Section::Queues, &node.queue, message));
     }
     let message = format!(
-        "there{declared}: {} ready, {}",
+        "there{used}: {} ready, {}",
         count(facts.messages, "message"),
         count(facts.consumers, "consumer")
     );
@@ -251,19 +258,6 @@ async fn bindings(
         findings.push(finding);
     }
     Ok(())
-}
-
-/// The text of a refusal after which the connection still works.
-///
-/// # Errors
-/// Every other error.
-fn refusal(error: BrokerError) -> Result<String, BrokerError> {
-    match error {
-        BrokerError::Refused { .. }
-        | BrokerError::NotAccepted { .. }
-        | BrokerError::Stream { .. } => Ok(error.to_string()),
-        _ => Err(error),
-    }
 }
 
 fn count(count: u32, what: &str) -> String {

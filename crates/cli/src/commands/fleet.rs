@@ -5,13 +5,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use super::{ConfigArgs, Exit};
+use crate::telemetry::LevelControl;
 use tidegate::config::HandlersFrom;
 
 /// Runs the fleet program until SIGTERM or SIGINT. It keeps nothing, so that there is nothing to finish.
-pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: ConfigArgs, level: &LevelControl) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let settings = super::load_for(&args, HandlersFrom::Nobody)?;
+    level.set(settings.log.level);
     let mut fleet = tidegate_fleet::start(settings).await?;
     let name = tokio::select! {
         error = fleet.failed() => return Err(error.into()),

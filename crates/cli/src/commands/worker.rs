@@ -10,6 +10,7 @@ use serde_json::Value;
 use tracing::{debug, info, warn};
 
 use super::{ConfigArgs, Exit, variables};
+use crate::telemetry::LevelControl;
 use tidegate::config::{Settings, load_apart, read_sections};
 use tidegate::internal::process::{raise_descriptor_limit, reap_orphans};
 use tidegate::internal::worker::{Signals, run};
@@ -27,7 +28,7 @@ pub(crate) struct WorkerArgs {
 }
 
 /// Runs the worker. The first signal drains it, a second one aborts the drain; SIGHUP makes it read its file again.
-pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<Exit> {
+pub(super) async fn run_worker(args: WorkerArgs, level: LevelControl) -> anyhow::Result<Exit> {
     // Before anything else, so that a signal during the start is not lost.
     let signals = Signals::listen().context("cannot listen for signals")?;
     match raise_descriptor_limit() {
@@ -35,15 +36,20 @@ pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<Exit> {
         Err(error) => warn!(%error, "the limit of open descriptors cannot be raised"),
     }
     tokio::select! {
-        exit = run_either(args, signals) => exit,
+        exit = run_either(args, signals, &level) => exit,
         // As process 1 of a container it never ends, and elsewhere it does nothing.
         () = reap_orphans() => anyhow::bail!("the reaper of orphans has ended"),
     }
 }
 
 /// Runs OpenCTI's worker if the file or the environment is about one, else a worker of the file's nodes.
-async fn run_either(args: WorkerArgs, mut signals: Signals) -> anyhow::Result<Exit> {
+async fn run_either(
+    args: WorkerArgs,
+    mut signals: Signals,
+    level: &LevelControl,
+) -> anyhow::Result<Exit> {
     if let Some((own, opencti)) = opencti(args.config.as_deref())? {
+        level.set(own.log.level);
         let report = tidegate_opencti::run(signals, own, opencti).await?;
         return Ok(report.map_or(Exit::Clean, |report| exit(&report)));
     }
@@ -52,14 +58,15 @@ async fn run_either(args: WorkerArgs, mut signals: Signals) -> anyhow::Result<Ex
         .context("name a configuration file with -c, or set OPENCTI_URL and OPENCTI_TOKEN")?;
     let args = ConfigArgs { config };
     let mut settings = super::load(&args)?;
+    level.set(settings.log.level);
     signals.reload_at_hangup();
     let builder = Worker::from_settings(settings.clone());
-    let report = run(builder, signals, || reload(&args, &mut settings)).await?;
+    let report = run(builder, signals, || reload(&args, &mut settings, level)).await?;
     Ok(exit(&report))
 }
 
 /// Reads the configuration again, and gives the nodes to host from now on; nothing if it cannot be used.
-fn reload(args: &ConfigArgs, settings: &mut Settings) -> Option<Vec<Node>> {
+fn reload(args: &ConfigArgs, settings: &mut Settings, level: &LevelControl) -> Option<Vec<Node>> {
     let read = super::load(args).map_err(anyhow::Error::from);
     let read = read.and_then(|new| {
         let nodes = reload::nodes(settings, &new)?;
@@ -69,6 +76,7 @@ fn reload(args: &ConfigArgs, settings: &mut Settings) -> Option<Vec<Node>> {
     match read {
         Ok(nodes) => {
             info!("the configuration was read again");
+            level.set(settings.log.level);
             Some(nodes)
         }
         Err(error) => {

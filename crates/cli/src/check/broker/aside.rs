@@ -1,7 +1,8 @@
 //! What stands beside a node's queue: its dead letters, and the delay queues of its retries.
 
 use super::super::{Finding, Section};
-use super::{count, refusal};
+use super::count;
+use crate::declare::refusal;
 use tidegate::config::NodeSettings;
 use tidegate::internal::broker::{BrokerError, Link, find_exchange, find_queue};
 use tidegate::internal::retry;

@@ -25,7 +25,7 @@ pub(super) enum ReloadError {
     },
 }
 
-/// The nodes to host from now on. Nodes may come, go and change; everything else must be as it was.
+/// The nodes to host from now on. Nodes may come, go and change, and the log's level may; everything else must be as it was.
 ///
 /// # Errors
 /// When something else changed, or a handler cannot be made. Then nothing changes.
@@ -61,7 +61,7 @@ pub(super) fn nodes(old: &Settings, new: &Settings) -> Result<Vec<Node>, ReloadE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate::config::{BrokerSettings, NodeSettings, Slots};
+    use tidegate::config::{BrokerSettings, LogLevel, NodeSettings, Slots};
 
     fn settings(url: &str) -> Settings {
         let broker = BrokerSettings::from_url(url).expect("the URL is well formed");
@@ -71,10 +71,11 @@ mod tests {
     }
 
     #[test]
-    fn nodes_may_change_and_nothing_else() {
+    fn nodes_and_the_log_may_change_and_nothing_else() {
         let old = settings("amqp://localhost");
         let mut new = old.clone();
         new.nodes[0].slots = Slots::Own(20);
+        new.log.level = LogLevel::Debug;
         new.nodes.push(NodeSettings::new("bills"));
         let nodes = nodes(&old, &new).expect("nodes may change");
         let queues: Vec<_> = nodes.iter().map(Node::queue).collect();
