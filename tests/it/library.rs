@@ -128,11 +128,7 @@ async fn a_handler_that_blocks_its_thread_is_handed_back_at_the_deadline() {
             Outcome::Done
         }
     };
-    let mut settings = settings(
-        &vhost,
-        vec![node("orders", 2, 2)],
-        Duration::from_millis(500),
-    );
+    let mut settings = settings(&vhost, vec![node("orders", 2, 2)], Duration::from_secs(1));
     settings.worker.http = Some(([127, 0, 0, 1], 0).into());
     let starting = async move {
         Worker::from_settings(settings)
