@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::AmqpRuntime;
 use crate::lifecycle::{Tasks, WatchedTask};
-use crate::metrics::{Metrics, exposition};
+use crate::metrics::{Metrics, MoreMetrics, exposition};
 use crate::server::{self, ServerLimits};
+use crate::status::Remarks;
 
 /// Probes and scrapes are few and short.
 const LIMITS: ServerLimits = ServerLimits {
@@ -33,6 +34,10 @@ pub(crate) struct Health {
     pub tasks: Tasks,
     /// What is counted.
     pub metrics: Metrics,
+    /// What the program counts.
+    pub more: Option<MoreMetrics>,
+    /// What the program says of the worker as a whole follows in the text of `/readyz`.
+    pub remarks: watch::Receiver<Remarks>,
 }
 
 /// Serves on `listener` until the handle is dropped.
@@ -58,14 +63,21 @@ async fn livez(State(health): State<Health>) -> (StatusCode, String) {
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
+    let remark = health.remarks.borrow().worker.clone();
+    let remark = remark.map_or_else(String::new, |remark| format!("{remark}\n"));
     match health.readiness.borrow().clone() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        Ok(()) => (StatusCode::OK, format!("ready\n{remark}")),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n{remark}")),
     }
 }
 
 async fn metrics(State(health): State<Health>, headers: HeaderMap) -> impl IntoResponse {
     let accept = headers.get(header::ACCEPT).map(http::HeaderValue::as_bytes);
-    let (content_type, text) = exposition(health.metrics.encode(), accept);
+    let text = health.metrics.encode();
+    let text = match &health.more {
+        Some(more) => more.after(&text),
+        None => text,
+    };
+    let (content_type, text) = exposition(text, accept);
     ([(header::CONTENT_TYPE, content_type)], text)
 }

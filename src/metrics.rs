@@ -1,6 +1,7 @@
 //! The worker's metrics, in Prometheus' terms: base units, `tidegate_` prefix.
 
 mod exposition;
+mod more;
 mod runs;
 mod settling;
 
@@ -16,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
 pub use exposition::exposition;
+pub(crate) use more::MoreMetrics;
 pub(crate) use runs::Runs;
 pub(crate) use settling::Settling;
 

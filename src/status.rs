@@ -8,7 +8,9 @@ pub mod delta;
 pub mod envelope;
 pub mod heartbeat;
 mod publisher;
+mod remarks;
 pub(crate) mod savings;
 pub mod wire;
 
 pub(crate) use publisher::{NodeInfo, Snapshot, Status, StatusHandle, StatusParts};
+pub use remarks::{NodeRemark, Remarks};

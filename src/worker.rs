@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use crate::status::wire::{DrainOutcome, DrainReport, DrainSteps};
+pub use crate::status::{NodeRemark, Remarks};
 pub use builder::{Node, NodeSource, WorkerBuilder};
 #[doc(hidden)]
 pub use builder::{run, run_started};

@@ -4,6 +4,7 @@ mod dial;
 mod kit;
 mod race;
 mod tls;
+mod unverified;
 
 use std::io;
 use std::pin::Pin;

@@ -43,6 +43,9 @@ pub struct BrokerSettings {
     pub password_file: Option<PathBuf>,
     /// PEM file of the authorities that may sign the broker's certificate, beside the system's.
     pub ca: Option<PathBuf>,
+    /// Whether the broker's certificate and its host name are verified. No file can turn that off; a program can, if
+    /// what it replaces does not verify them.
+    pub verify: bool,
     /// PEM files of the client's certificate chain and its private key.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// The time limit of one attempt to connect.
@@ -137,6 +140,7 @@ impl BrokerSettings {
             url_file: None,
             password_file: None,
             ca: None,
+            verify: true,
             identity: None,
             connect_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(20),

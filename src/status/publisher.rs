@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
+use super::Remarks;
 use super::wire::DrainReport;
 use crate::broker::{AmqpRuntime, BrokerError, SessionState};
 use crate::config::{HeartbeatSettings, StatusSettings};
@@ -87,6 +88,8 @@ pub(crate) struct StatusParts {
     pub session: watch::Receiver<SessionState>,
     /// What the worker is now.
     pub snapshot: watch::Receiver<Snapshot>,
+    /// What the program adds.
+    pub remarks: watch::Receiver<Remarks>,
     /// What is counted.
     pub metrics: Metrics,
 }

@@ -96,6 +96,9 @@ pub struct State {
     /// command that began a drain or a pause (`command: deploy 42`, or `command` where it gave no reason).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What holds the worker up, in the words of its program: a platform that does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The worker's nodes.
     pub nodes: Vec<StateNode>,
 }
@@ -105,6 +108,12 @@ pub struct State {
 pub struct StateNode {
     /// The queue's name.
     pub queue: String,
+    /// A name for people, if the program gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What waits in this node and why, in the words of its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The queue's type, `quorum` or `classic`, where the worker declares it; else absent.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
@@ -304,8 +313,11 @@ mod tests {
             version: "0.1.0".into(),
             started_at: "2026-11-23T09:00:00.000Z".into(),
             reason: Some("SIGTERM".into()),
+            note: None,
             nodes: vec![StateNode {
                 queue: "orders".into(),
+                title: None,
+                note: None,
                 kind: Some("quorum".into()),
                 handler: "http".into(),
                 slots: 8,

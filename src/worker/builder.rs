@@ -10,6 +10,8 @@ use super::signals::{SignalAction, Signals};
 use super::{DrainReport, RunningWorker, WorkerError, start};
 use crate::config::{BrokerSettings, NodeSettings, QueueType, RetrySettings, Settings, Slots};
 use crate::handler::{AnyHandler, IntoHandler};
+use crate::metrics::MoreMetrics;
+use crate::status::Remarks;
 use crate::status::wire::DrainOutcome;
 
 /// Puts a worker together: from a URL and nodes, or from settings that a file holds.
@@ -36,6 +38,15 @@ pub struct WorkerBuilder {
     nodes: Vec<Node>,
     handlers: HashMap<String, AnyHandler>,
     source: Option<watch::Receiver<Vec<Node>>>,
+    additions: Additions,
+}
+
+/// What a program adds to what its worker says of itself.
+#[derive(Debug)]
+pub(super) struct Additions {
+    pub(super) remarks: watch::Receiver<Remarks>,
+    pub(super) metrics: Option<MoreMetrics>,
+    pub(super) listener: Option<std::net::TcpListener>,
 }
 
 /// Says which nodes a worker is to host now, whenever that changes: discovery, a configuration that is read again.
@@ -203,6 +214,11 @@ impl WorkerBuilder {
             nodes: Vec::new(),
             handlers: HashMap::new(),
             source: None,
+            additions: Additions {
+                remarks: watch::Sender::default().subscribe(),
+                metrics: None,
+                listener: None,
+            },
         }
     }
 
@@ -219,6 +235,29 @@ impl WorkerBuilder {
     #[must_use]
     pub fn nodes_from(mut self, source: impl NodeSource) -> Self {
         self.source = Some(source.wanted());
+        self
+    }
+
+    /// Adds remarks to state messages and to the text of `/readyz`.
+    #[must_use]
+    pub fn remarks(mut self, remarks: watch::Receiver<Remarks>) -> Self {
+        self.additions.remarks = remarks;
+        self
+    }
+
+    /// Serves the endpoints on `listener`, which is bound already, instead of binding the address in the settings. A
+    /// program that has served it before the worker started leaves no gap in which nobody answers.
+    #[must_use]
+    pub fn listener(mut self, listener: std::net::TcpListener) -> Self {
+        self.additions.listener = Some(listener);
+        self
+    }
+
+    /// Serves metrics of the program after the worker's own, under `/metrics`. `encode` is called for each request and
+    /// returns the text format of `OpenMetrics`; no name may begin as the worker's own do.
+    #[must_use]
+    pub fn more_metrics(mut self, encode: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.additions.metrics = Some(MoreMetrics::new(encode));
         self
     }
 
@@ -257,7 +296,7 @@ impl WorkerBuilder {
                 node.handler = Some(handler.clone());
             }
         }
-        start::start(settings, fixed, self.source).await
+        start::start(settings, fixed, self.source, self.additions).await
     }
 
     /// Runs the worker until a signal or a command has drained it, and returns the code to exit with: 0 if nothing was

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 use ulid::Ulid;
 
+use super::builder::Additions;
 use super::control::{Control, ControlParts};
 use super::host::{Host, Hosted, Pools, handler_of};
 use super::supervise::Supervisor;
@@ -36,19 +37,22 @@ pub(super) async fn start(
     mut settings: Settings,
     fixed: Vec<Node>,
     source: Option<watch::Receiver<Vec<Node>>>,
+    mut additions: Additions,
 ) -> Result<RunningWorker, WorkerError> {
     settings.nodes = fixed.iter().map(|node| node.settings.clone()).collect();
     settings.validate()?;
     if fixed.is_empty() && source.is_none() {
         return Err(WorkerError::NoNode);
     }
-    let prepared = prepare(&settings, fixed).await?;
+    let prepared = prepare(&settings, fixed, additions.listener.take()).await?;
     let listener = prepared.listener.as_ref();
     let address = listener.and_then(|listener| listener.local_addr().ok());
     let amqp = Arc::clone(&prepared.amqp);
     let id = format!("{}-{}", settings.worker.name, Ulid::new());
     let (commands, receiver) = mpsc::channel(COMMANDS);
-    let supervisor = supervisor(settings, prepared, source, &id, &commands, receiver)?;
+    let supervisor = supervisor(
+        settings, prepared, source, additions, &id, &commands, receiver,
+    )?;
     if let Some(address) = address {
         info!(%address, "http server is listening");
     }
@@ -65,7 +69,11 @@ pub(super) async fn start(
 }
 
 /// Does what can fail without a broker: makes handlers, starts the AMQP thread, binds the HTTP port.
-async fn prepare(settings: &Settings, fixed: Vec<Node>) -> Result<Prepared, WorkerError> {
+async fn prepare(
+    settings: &Settings,
+    fixed: Vec<Node>,
+    bound: Option<std::net::TcpListener>,
+) -> Result<Prepared, WorkerError> {
     let pools = Pools::new(&settings.pools);
     let mut nodes = Vec::with_capacity(fixed.len());
     for node in fixed {
@@ -75,7 +83,7 @@ async fn prepare(settings: &Settings, fixed: Vec<Node>) -> Result<Prepared, Work
     }
     let amqp = Arc::new(AmqpRuntime::start().map_err(WorkerError::Runtime)?);
     let listener = match settings.worker.http {
-        Some(address) => Some(listen(address, &amqp).await?),
+        Some(address) => Some(listen(address, bound, &amqp).await?),
         None => None,
     };
     Ok(Prepared {
@@ -91,6 +99,7 @@ fn supervisor(
     settings: Settings,
     prepared: Prepared,
     source: Option<watch::Receiver<Vec<Node>>>,
+    additions: Additions,
     id: &str,
     commands: &mpsc::Sender<Request>,
     receiver: mpsc::Receiver<Request>,
@@ -121,6 +130,7 @@ fn supervisor(
         heartbeat: settings.heartbeat,
         session: publish.state(),
         snapshot: snapshot.subscribe(),
+        remarks: additions.remarks.clone(),
         metrics: metrics.clone(),
     };
     let phase = watch::Sender::new(Phase::Starting);
@@ -129,7 +139,7 @@ fn supervisor(
     #[cfg(feature = "endpoints")]
     let server = prepared
         .listener
-        .map(|listener| serve(listener, &readiness, &metrics, &amqp));
+        .map(|listener| serve(listener, &readiness, &metrics, additions, &amqp));
     Ok(Supervisor {
         amqp,
         grace: settings.drain.grace,
@@ -157,12 +167,15 @@ fn serve(
     listener: TcpListener,
     readiness: &watch::Sender<Result<(), String>>,
     metrics: &Metrics,
+    additions: Additions,
     amqp: &AmqpRuntime,
 ) -> WatchedTask<()> {
     let health = http::Health {
         readiness: readiness.subscribe(),
         tasks: amqp.tasks().clone(),
         metrics: metrics.clone(),
+        more: additions.metrics,
+        remarks: additions.remarks,
     };
     http::serve(listener, health, amqp)
 }
@@ -203,8 +216,18 @@ fn start_status(
 }
 
 /// Listens on the thread that will serve.
-async fn listen(address: SocketAddr, amqp: &AmqpRuntime) -> Result<TcpListener, WorkerError> {
-    let listening = amqp.handle().spawn(TcpListener::bind(address));
+async fn listen(
+    address: SocketAddr,
+    bound: Option<std::net::TcpListener>,
+    amqp: &AmqpRuntime,
+) -> Result<TcpListener, WorkerError> {
+    let listening = amqp.handle().spawn(async move {
+        let Some(bound) = bound else {
+            return TcpListener::bind(address).await;
+        };
+        bound.set_nonblocking(true)?;
+        TcpListener::from_std(bound)
+    });
     let listening = listening
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)));

@@ -33,7 +33,10 @@ fn state(text: &str, number: usize) -> State {
         version: text.to_owned(),
         started_at: "2026-11-23T10:00:00.000Z".to_owned(),
         reason: Some(text.to_owned()),
+        note: None,
         nodes: vec![StateNode {
+            title: None,
+            note: None,
             queue: text.to_owned(),
             kind: Some(text.to_owned()),
             handler: text.to_owned(),

@@ -7,6 +7,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+use super::unverified::Unverified;
 use crate::broker::BrokerError;
 use crate::config::BrokerSettings;
 
@@ -30,10 +31,17 @@ pub(super) async fn config(settings: &BrokerSettings) -> Result<Arc<ClientConfig
 
 fn build(settings: &BrokerSettings) -> Result<Arc<ClientConfig>, BrokerError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .expect("the provider has the default versions")
-        .with_root_certificates(roots(settings.ca.as_deref())?);
+        .expect("the provider has the default versions");
+    let builder = if settings.verify {
+        builder.with_root_certificates(roots(settings.ca.as_deref())?)
+    } else {
+        let anybody = Arc::new(Unverified(provider));
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(anybody)
+    };
     let config = match &settings.identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{NodeInfo, Snapshot};
 use crate::lifecycle::Phase;
+use crate::status::Remarks;
 use crate::status::wire::StateNode;
 
 /// A change is told after this time, together with everything that changes until then.
@@ -20,22 +21,27 @@ const LONG_START: Duration = Duration::from_secs(30);
 pub(super) struct StateContent {
     pub phase: Phase,
     pub reason: Option<String>,
+    pub note: Option<String>,
     pub deadline: Option<Instant>,
     pub nodes: Vec<StateNode>,
 }
 
 impl StateContent {
     /// The content of a state message for `snapshot`, from a worker that started so long ago.
-    pub(super) fn of(snapshot: &Snapshot, since_start: Duration) -> Self {
+    pub(super) fn of(snapshot: &Snapshot, remarks: &Remarks, since_start: Duration) -> Self {
         let phase = snapshot.phase;
         let long_start = since_start >= LONG_START;
         let nodes = snapshot.nodes.iter();
         Self {
             phase,
             reason: snapshot.reason.clone(),
+            note: remarks.worker.clone(),
             deadline: snapshot.deadline,
             nodes: nodes
-                .map(|node| state_node(node, node_phase(phase, node.phase, long_start)))
+                .map(|node| {
+                    let phase = node_phase(phase, node.phase, long_start);
+                    state_node(node, remarks, phase)
+                })
                 .collect(),
         }
     }
@@ -53,9 +59,12 @@ fn node_phase(worker: Phase, node: Phase, long_start: bool) -> Phase {
     }
 }
 
-fn state_node(node: &NodeInfo, phase: Phase) -> StateNode {
+fn state_node(node: &NodeInfo, remarks: &Remarks, phase: Phase) -> StateNode {
+    let remark = remarks.nodes.get(&node.queue).cloned().unwrap_or_default();
     StateNode {
         queue: node.queue.clone(),
+        title: remark.title,
+        note: remark.note,
         kind: node.kind.map(str::to_owned),
         handler: node.handler.to_owned(),
         slots: node.slots as u64,
@@ -111,6 +120,7 @@ impl States {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use crate::status::NodeRemark;
 
     const NODES: usize = 100;
 
@@ -152,7 +162,7 @@ mod tests {
         /// Shows `snapshot`, and then lets `passed` go by.
         fn show(&mut self, snapshot: &Snapshot, now: Instant, passed: Duration) {
             for at in [now, now + passed] {
-                let current = StateContent::of(snapshot, at - self.begin);
+                let current = StateContent::of(snapshot, &Remarks::default(), at - self.begin);
                 if self.states.due(&current, at).is_some_and(|due| due <= at) {
                     self.states.sending();
                     self.phases.push(current.phase);
@@ -241,12 +251,37 @@ mod tests {
     }
 
     #[test]
+    fn what_the_program_adds_is_told_with_the_node_it_is_about() {
+        let metrics = Metrics::new();
+        let mut snapshot = snapshot(&metrics, 2);
+        snapshot.phase = Phase::Running;
+        let remark = NodeRemark {
+            title: Some("Orders".into()),
+            note: Some("1 waits".into()),
+        };
+        let remarks = Remarks {
+            worker: Some("no platform".into()),
+            nodes: [("q1".to_owned(), remark)].into(),
+        };
+        let told = StateContent::of(&snapshot, &remarks, Duration::ZERO);
+        assert_eq!(told.note.as_deref(), Some("no platform"));
+        let said = |node: &StateNode| (node.title.clone(), node.note.clone());
+        assert_eq!(said(&told.nodes[0]), (None, None));
+        let expected = (Some("Orders".to_owned()), Some("1 waits".to_owned()));
+        assert_eq!(said(&told.nodes[1]), expected);
+        assert_ne!(
+            told,
+            StateContent::of(&snapshot, &Remarks::default(), Duration::ZERO)
+        );
+    }
+
+    #[test]
     fn a_long_start_tells_which_nodes_consume() {
         let metrics = Metrics::new();
         let mut snapshot = snapshot(&metrics, 2);
         snapshot.nodes[0].phase = Phase::Running;
         let phases = |since_start| {
-            let told = StateContent::of(&snapshot, since_start);
+            let told = StateContent::of(&snapshot, &Remarks::default(), since_start);
             let phases = told.nodes.iter().map(|node| node.phase);
             phases.collect::<Vec<_>>()
         };

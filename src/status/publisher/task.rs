@@ -52,6 +52,7 @@ enum TaskEvent {
     Snapshot(bool),
     State(Result<(), BrokerError>),
     Beat(Result<(), BrokerError>),
+    Remarks,
     Outbox,
     Time,
 }
@@ -87,6 +88,7 @@ impl Task {
                 biased;
                 request = self.requests.recv() => TaskEvent::Request(request),
                 changed = self.parts.snapshot.changed() => TaskEvent::Snapshot(changed.is_ok()),
+                () = wait::changed(&mut self.parts.remarks) => TaskEvent::Remarks,
                 sent = arrival(&mut self.state) => TaskEvent::State(sent),
                 sent = arrival(&mut self.beat) => TaskEvent::Beat(sent),
                 () = self.outbox.changed() => TaskEvent::Outbox,
@@ -116,7 +118,10 @@ impl Task {
                 TaskEvent::Request(None) | TaskEvent::Snapshot(false) => return,
                 TaskEvent::State(sent) => self.state_sent(&sent),
                 TaskEvent::Beat(sent) => self.beat_sent(&sent),
-                TaskEvent::Snapshot(true) | TaskEvent::Outbox | TaskEvent::Time => {}
+                TaskEvent::Snapshot(true)
+                | TaskEvent::Remarks
+                | TaskEvent::Outbox
+                | TaskEvent::Time => {}
             }
         }
     }
@@ -150,7 +155,8 @@ impl Task {
             self.beat_asked = false;
         }
         let sample = beating.then(|| self.figures.next_sample());
-        let told = StateContent::of(&snapshot, now - self.started);
+        let remarks = self.parts.remarks.borrow_and_update().clone();
+        let told = StateContent::of(&snapshot, &remarks, now - self.started);
         let state_due = self.states.due(&told, now);
         let Some((generation, publisher)) = self.outbox.ready() else {
             return sample;
@@ -211,6 +217,7 @@ impl Task {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at.clone(),
             reason: told.reason.clone(),
+            note: told.note.clone(),
             nodes: told.nodes.clone(),
         };
         let message = self.message(Kind::State, &state, None);

@@ -142,6 +142,7 @@ mod tests {
             state,
             since: Moment::from_ms(0),
             reason: None,
+            note: None,
             host: None,
             pid: None,
             version: None,

@@ -306,6 +306,8 @@ impl SimulatedWorker {
         let lease = deadline.map_or(promise.lease, |deadline| deadline + CLOSING_LIMIT);
         let nodes = self.nodes.iter().map(|node| StateNode {
             queue: node.queue.clone(),
+            title: None,
+            note: None,
             kind: Some("quorum".to_owned()),
             handler: "http".to_owned(),
             slots: SLOTS,
@@ -322,6 +324,7 @@ impl SimulatedWorker {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at.clone(),
             reason: self.reason.clone(),
+            note: None,
             nodes,
         };
         self.heartbeat.sent(promise);

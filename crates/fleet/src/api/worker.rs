@@ -96,6 +96,9 @@ pub struct Worker {
     /// Why, where there is a reason: the signal or command that began a drain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
+    /// What holds it up, in the words of its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Arc<str>>,
     /// The host's name; null until the worker has said it.
     pub host: Option<Arc<str>>,
     /// The process's id; null until the worker has said it.
@@ -149,6 +152,12 @@ pub struct Lease {
 pub struct Node {
     /// The queue's name.
     pub queue: Arc<str>,
+    /// A name for people, if the worker gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<Arc<str>>,
+    /// What waits in it and why, in the words of its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Arc<str>>,
     /// The queue's type, where the worker declares it.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Arc<str>>,

@@ -92,7 +92,7 @@ function draw() {
   setText(facts.slots, stopped ? "–" : lost ? `${count(worker.inFlight)} of ${count(worker.slots)} at its last beat` : `${count(worker.inFlight)} of ${count(worker.slots)}`);
   setText(facts.rate, stopped || lost || worker.rate === null ? "–" : `${rate(worker.rate)} per second`);
   setText(facts.oldest, stopped || !worker.oldest ? "–" : lost ? `${duration(worker.oldest)} at its last beat` : duration(worker.oldest));
-  setText(head.had, lost ? hadRunning(worker) : "");
+  setText(head.had, lost ? hadRunning(worker) : (worker.note ?? ""));
   clock();
   if (parts.nodes.worker !== worker) {
     parts.nodes.worker = worker;
@@ -106,7 +106,7 @@ function draw() {
 function hadRunning(worker) {
   const busy = worker.nodes.filter((node) => node.in_flight);
   if (!busy.length) return "It had nothing running at its last beat.";
-  const shown = busy.slice(0, 5).map((node) => `${count(node.in_flight)} of ${node.queue}`);
+  const shown = busy.slice(0, 5).map((node) => `${count(node.in_flight)} of ${node.title ?? node.queue}`);
   const rest = busy.length > 5 ? ` and of ${plural(busy.length - 5, "more queue")}` : "";
   return `It had ${plural(worker.inFlight, "delivery", "deliveries")} running at its last beat: ${shown.join(", ")}${rest}.`;
 }

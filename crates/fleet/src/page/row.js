@@ -9,15 +9,20 @@ import { hindrance } from "./words.js";
 const NODES = 40;
 const ENDED = new Set(["stopped", "lost"]);
 
+// Whether a node has a second line: the queue beneath its name, or what waits in it.
+const hasMore = (node) => node.title !== null || node.note !== null;
+
 export const workerLink = (id) => `#/workers/${encodeURIComponent(id)}`;
 
 const NODE_COLUMNS = ["Queue", "Handler", "Slots", "Rate", "Oldest", "Done", "Retried", "Dead", "Handed back", "Interrupted"];
 
 // Height of an opened row beyond a closed one's.
 export function openHeight(worker, narrow) {
-  const lines = Math.min(worker.nodes.length, NODES);
+  const shown = worker.nodes.slice(0, NODES);
   const more = worker.nodes.length > NODES ? 28 : 0;
-  return narrow ? 16 + lines * 50 + more : 46 + lines * 28 + more;
+  const line = narrow ? 50 : 28;
+  const lines = shown.reduce((sum, node) => sum + line + (hasMore(node) ? 18 : 0), 0);
+  return (narrow ? 16 : 46) + lines + more;
 }
 
 export function make(act) {
@@ -75,9 +80,10 @@ export function patch(row, worker, { open, selected }) {
   setText(row.link, worker.name);
   setAttribute(row.link, "title", worker.id);
   setText(row.where, where(worker));
-  setText(row.queues, worker.nodes.map((node) => node.queue).join(", ") || "no nodes");
+  setText(row.queues, worker.nodes.map((node) => node.title ?? node.queue).join(", ") || "no nodes");
   setAttribute(row.queues, "title", worker.nodes.length ? row.queues.textContent : null);
-  setText(row.more, plural(worker.nodes.length, "node"));
+  setText(row.more, worker.note ?? plural(worker.nodes.length, "node"));
+  setAttribute(row.more, "title", worker.note);
   const ended = ENDED.has(worker.state);
   setHidden(row.meter.parentElement, ended);
   row.meter.style.inlineSize = `${worker.slots && !ended ? Math.min(100, (100 * worker.inFlight) / worker.slots) : 0}%`;
@@ -151,13 +157,19 @@ export function lease(worker) {
   return { text: span(left), share, low: share < 0.15 };
 }
 
+function second(node) {
+  if (!hasMore(node)) return null;
+  const queue = node.title === null ? null : node.queue;
+  return el("small", { class: "beneath" }, [node.note, queue].filter(Boolean).join(" · "));
+}
+
 export function nodeTable(worker, limit = Infinity) {
   const ended = ENDED.has(worker.state);
   const cells = (node) => {
     const { slots, in_flight: busy } = node;
     const kind = [node.handler, node.type].filter(Boolean).map(visible).join(", ");
     return [
-      el("th", { scope: "row", class: "queue", title: node.queue, text: node.queue }),
+      el("th", { scope: "row", class: "queue", title: [node.title, node.queue, node.note].filter(Boolean).join("\n") }, node.title ?? node.queue, second(node)),
       el("td", { class: "handler", text: kind }),
       ...[
         ["slots", worker.state === "stopped" ? "–" : `${count(busy)} / ${count(slots)}`],
@@ -172,7 +184,7 @@ export function nodeTable(worker, limit = Infinity) {
     ];
   };
   const head = el("thead", {}, el("tr", {}, ...NODE_COLUMNS.map((name, index) => el("th", { scope: "col", class: index > 1 ? "n" : "", text: name }))));
-  const body = el("tbody", {}, ...worker.nodes.slice(0, limit).map((node) => el("tr", {}, ...cells(node))));
+  const body = el("tbody", {}, ...worker.nodes.slice(0, limit).map((node) => el("tr", { class: hasMore(node) ? "two" : "" }, ...cells(node))));
   return el("table", { class: "node-table", "aria-label": `Nodes of ${worker.name}` }, head, body);
 }
 

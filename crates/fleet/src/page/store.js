@@ -44,7 +44,7 @@ const number = (value) => (typeof value === "number" && Number.isFinite(value) ?
 
 // A worker as the API sends it, with the sums that sorting and drawing need.
 export function worker(raw) {
-  const nodes = (Array.isArray(raw.nodes) ? raw.nodes : []).map((node) => ({ ...node, queue: visible(node.queue) }));
+  const nodes = (Array.isArray(raw.nodes) ? raw.nodes : []).map((node) => ({ ...node, queue: visible(node.queue), title: node.title ? visible(node.title) : null, note: node.note ? visible(node.note) : null }));
   const sum = (key) => nodes.reduce((total, node) => total + number(node[key]), 0);
   const rated = nodes.some((node) => typeof node.rate === "number");
   const leased = raw.lease && typeof raw.lease.left_ms === "number";
@@ -56,6 +56,8 @@ export function worker(raw) {
     host: raw.host ? visible(raw.host) : null,
     version: raw.version ? visible(raw.version) : null,
     reason: raw.reason ? visible(raw.reason) : null,
+    // What holds it up.
+    note: raw.note ? visible(raw.note) : null,
     state: STATES.includes(raw.state) ? raw.state : "silent",
     nodes,
     slots: sum("slots"),
@@ -72,7 +74,7 @@ export function worker(raw) {
     leaseEnd: leased ? performance.now() + raw.lease.left_ms : null,
     // Sorts web-9 before web-10; collation would be too slow for thousands.
     order: String(raw.name).toLowerCase().replace(/\d+/g, (digits) => digits.padStart(12, "0")),
-    text: `${raw.name} ${raw.id} ${raw.host ?? ""} ${nodes.map((node) => node.queue).join(" ")}`.toLowerCase(),
+    text: `${raw.name} ${raw.id} ${raw.host ?? ""} ${nodes.map((node) => `${node.title ?? ""} ${node.queue}`).join(" ")}`.toLowerCase(),
   };
 }
 
@@ -95,6 +97,9 @@ function summarise(raw) {
   touch("summary");
 }
 
+// Lines that the nodes of a worker take.
+const lines = (worker) => worker?.nodes.reduce((sum, node) => sum + (node.title || node.note ? 2 : 1), 0);
+
 const apply = {
   snapshot(data) {
     summarise(data.summary);
@@ -108,7 +113,8 @@ const apply = {
     const before = store.workers.get(next.id);
     store.workers.set(next.id, next);
     touch("workers");
-    if (before?.state !== next.state) touch("moved");
+    // An open row has another height then.
+    if (before?.state !== next.state || lines(before) !== lines(next)) touch("moved");
   },
   gone({ id }) {
     if (store.workers.delete(String(id))) touch("workers", "moved");

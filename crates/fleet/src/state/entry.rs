@@ -85,6 +85,7 @@ pub(super) struct Facts {
     seq: u64,
     pub phase: Phase,
     pub reason: Option<Arc<str>>,
+    pub note: Option<Arc<str>>,
     deadline_ms: Option<u64>,
     at: Stamp,
     pub host: Arc<str>,

@@ -36,6 +36,7 @@ pub(super) fn state(worker: &str, seq: u64, phase: Phase) -> Message {
         version: "0.1.0".into(),
         started_at: at(0).to_string(),
         reason: (phase == Phase::Draining).then(|| "SIGTERM".into()),
+        note: None,
         nodes: vec![state_node("a", phase), state_node("b", phase)],
     })
 }
@@ -43,6 +44,8 @@ pub(super) fn state(worker: &str, seq: u64, phase: Phase) -> Message {
 fn state_node(queue: &str, phase: Phase) -> StateNode {
     StateNode {
         queue: queue.into(),
+        title: None,
+        note: None,
         kind: Some("quorum".into()),
         handler: "http".into(),
         slots: 8,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::clock::Moment;
-use super::text::{NAME_LIMIT, Texts};
+use super::text::{NAME_LIMIT, REASON_LIMIT, Texts};
 use tidegate::internal::status::wire::{BeatNode, StateNode};
 use tidegate::lifecycle::Phase;
 
@@ -29,6 +29,8 @@ pub(super) struct Node {
 /// What a state says of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Role {
+    pub title: Option<Arc<str>>,
+    pub note: Option<Arc<str>>,
     pub kind: Option<Arc<str>>,
     pub handler: Arc<str>,
     pub slots: u32,
@@ -129,11 +131,14 @@ impl Node {
 
 impl Role {
     pub(super) fn of(node: &StateNode, texts: &mut Texts) -> Self {
+        let mut kept = |text: &Option<String>, limit| {
+            let text = text.as_deref();
+            text.map(|text| texts.keep(text, limit))
+        };
         Self {
-            kind: node
-                .kind
-                .as_deref()
-                .map(|kind| texts.keep(kind, NAME_LIMIT)),
+            title: kept(&node.title, NAME_LIMIT),
+            note: kept(&node.note, REASON_LIMIT),
+            kind: kept(&node.kind, NAME_LIMIT),
             handler: texts.keep(&node.handler, NAME_LIMIT),
             slots: clamped(node.slots),
             prefetch: node.prefetch,

@@ -165,6 +165,9 @@ fn worker(id: &Arc<str>, entry: &Entry, now: Moment) -> Worker {
         state,
         since: entry.since(),
         reason: reason.or_else(|| facts.and_then(|facts| facts.reason.clone())),
+        note: facts
+            .and_then(|facts| facts.note.clone())
+            .filter(|_| state.is_live()),
         host: facts.map(|facts| Arc::clone(&facts.host)),
         pid: facts.map(|facts| facts.pid),
         version: facts.map(|facts| Arc::clone(&facts.version)),
@@ -202,6 +205,8 @@ fn shown_node(entry: &Entry, node: &node::Node, state: WorkerState) -> Node {
     let rated = pulse.is_some_and(|pulse| pulse.rated) && !ended;
     Node {
         queue: Arc::clone(&node.queue),
+        title: role.and_then(|role| role.title.clone()),
+        note: role.and_then(|role| role.note.clone()).filter(|_| !ended),
         kind: role.and_then(|role| role.kind.clone()),
         handler: role.map_or_else(Arc::default, |role| Arc::clone(&role.handler)),
         slots: role.map_or(0, |role| role.slots.into()),

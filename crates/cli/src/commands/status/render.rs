@@ -209,7 +209,13 @@ fn row(worker: &Worker, now: Moment, wide: bool, colours: bool) -> Vec<String> {
                 drain.reason, drain.duration_ms, drain.interrupted
             )
         });
-        let reason = reason.or_else(|| worker.reason.as_deref().map(str::to_owned));
+        let reason = reason.or_else(|| {
+            worker
+                .note
+                .as_deref()
+                .or(worker.reason.as_deref())
+                .map(str::to_owned)
+        });
         cells.push(plain(&reason.unwrap_or_default()));
     }
     cells.push(plain(&worker.id));

@@ -91,6 +91,10 @@ impl Entry {
             seq,
             phase: state.phase,
             reason,
+            note: state
+                .note
+                .as_deref()
+                .map(|note| texts.keep(note, REASON_LIMIT)),
             deadline_ms: state.deadline_ms,
             at,
             host: texts.keep(&state.host, NAME_LIMIT),

@@ -9,6 +9,8 @@ use tidegate_fleet::api::{Figures, Node, Overview};
 fn worker(name: &str, state: WorkerState) -> Worker {
     let node = Node {
         queue: "orders".into(),
+        title: None,
+        note: None,
         kind: None,
         handler: "http".into(),
         slots: 8,
@@ -29,6 +31,7 @@ fn worker(name: &str, state: WorkerState) -> Worker {
         state,
         since: Moment::from_ms(0),
         reason: None,
+        note: None,
         host: None,
         pid: None,
         version: None,
