@@ -7,6 +7,7 @@ pub(crate) mod broker;
 pub(crate) mod budget;
 pub(crate) mod descriptors;
 pub(crate) mod nodes;
+pub(crate) mod opencti;
 pub(crate) mod platform;
 pub(crate) mod render;
 #[cfg(test)]
@@ -78,6 +79,10 @@ pub(crate) enum Section {
     Configuration,
     /// The time a drain needs, against the time it is given.
     ShutdownBudget,
+    /// Python and its library, for OpenCTI's worker.
+    Python,
+    /// The platform that names the queues, for OpenCTI's worker.
+    Platform,
     /// The connection and what it may do.
     Broker,
     /// The nodes' queues.

@@ -18,6 +18,7 @@ pub(crate) mod dead;
 mod declare;
 mod fleet;
 mod health;
+mod opencti;
 pub(crate) mod publish;
 pub(crate) mod rollout;
 pub(crate) mod schema;

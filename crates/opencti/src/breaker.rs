@@ -116,6 +116,20 @@ impl Breaker {
         }
     }
 
+    /// Why nothing new is started, if the breaker is open. It stays the same while the cause does.
+    pub fn remark(&self) -> Option<String> {
+        match self {
+            Self::Closed { .. } => None,
+            Self::Open {
+                cause: Cause::Unauthorized,
+                ..
+            } => Some("nothing is started: the platform refuses the token".to_owned()),
+            Self::Open { .. } => {
+                Some("nothing is started: the platform does not answer".to_owned())
+            }
+        }
+    }
+
     /// The state in words, if the breaker is open.
     pub fn describe(&self, now: Instant) -> Option<String> {
         match self {
@@ -156,6 +170,8 @@ mod tests {
         assert_eq!(breaker.failed(Cause::Unreachable, "503", now, 0.5), None);
         let later = now + Duration::from_secs(9);
         assert!(breaker.describe(later).unwrap().contains("for 9 s"));
+        let remark = breaker.remark().unwrap();
+        assert_eq!(remark, "nothing is started: the platform does not answer");
         assert_eq!(
             breaker.succeeded(later),
             Some(Change::Closed(Duration::from_secs(9)))

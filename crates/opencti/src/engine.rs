@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidegate::internal::broker::Message;
 use tokio::time::Instant;
 
+use crate::dead_works::DeadWorks;
 use crate::gate::Gate;
 use crate::graphql::{ClientError, GraphQl};
+use crate::holds::Holds;
 use crate::http_client;
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
@@ -31,6 +33,12 @@ pub struct Engine {
     pub(crate) callbacks: reqwest::Client,
     /// The token for callbacks, and since when.
     pub(crate) jwt: Mutex<Option<(secrecy::SecretString, Instant)>>,
+    /// What waits in place.
+    pub(crate) holds: Holds,
+    /// Works that the platform has ended.
+    pub(crate) dead_works: DeadWorks,
+    /// The versions of the platform and of pycti, once both are known.
+    pub(crate) versions: Mutex<Option<(String, String)>>,
 }
 
 /// Why an engine cannot be made.
@@ -63,6 +71,9 @@ impl Engine {
             publisher: Publisher::new(),
             callbacks,
             jwt: Mutex::default(),
+            holds: Holds::default(),
+            dead_works: DeadWorks::default(),
+            versions: Mutex::default(),
             metrics,
             settings,
         }))
@@ -73,6 +84,15 @@ impl Engine {
         let jwt = self.jwt.lock().unwrap_or_else(PoisonError::into_inner);
         let (jwt, since) = jwt.as_ref()?;
         (since.elapsed() < crate::listen::JWT_AGE).then(|| jwt.clone())
+    }
+
+    /// Both versions in words, for an error that says that they do not fit.
+    pub(crate) fn versions_in_words(&self) -> String {
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*versions {
+            Some((platform, pycti)) => format!("the platform is {platform}, pycti is {pycti}"),
+            None => "the versions of the platform and of pycti are not known yet".to_owned(),
+        }
     }
 
     /// Keeps a token for callbacks; `None` forgets the one that is kept.

@@ -75,6 +75,16 @@ impl Gate {
         drop(open.wait_for(|open| !*open).await);
     }
 
+    /// Observes whether nothing new is started.
+    pub(crate) fn opens(&self) -> watch::Receiver<bool> {
+        self.open.subscribe()
+    }
+
+    /// The state for status messages: without what changes all the time.
+    pub fn remark(&self) -> Option<String> {
+        self.breaker().remark()
+    }
+
     /// The state in words, if nothing new is started.
     pub fn describe(&self) -> Option<String> {
         self.breaker().describe(Instant::now())

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use crate::discovery::{Role, WantedNode};
 use crate::engine::Engine;
 use crate::gate::excerpt;
+use crate::holds::HoldTicket;
 use crate::identity;
 use crate::schedule::{Action, Rejection, Runs};
 use crate::signs::{Cause, Sign, cause};
@@ -36,6 +37,7 @@ impl OpenCtiHandler {
 impl Handler for OpenCtiHandler {
     async fn handle(&self, delivery: Arc<Delivery>, context: Context) -> Outcome {
         let job = Job {
+            ticket: self.engine.holds.ticket(),
             engine: Arc::clone(&self.engine),
             node: Arc::clone(&self.node),
             delivery,
@@ -81,6 +83,7 @@ pub(crate) struct Job {
     pub(crate) node: Arc<WantedNode>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) context: Context,
+    pub(crate) ticket: HoldTicket,
 }
 
 /// How a delivery ends early.
@@ -102,6 +105,7 @@ impl Job {
     /// Waits in place without a slot.
     pub(crate) async fn hold(&self, delay: Duration, cause: Cause) -> Result<(), End> {
         let _held = self.engine.metrics.held(cause);
+        self.ticket.waits(&self.node.queue, cause);
         match self.context.hold(delay).await {
             HoldEnd::Elapsed => Ok(()),
             _ => Err(End::HandBack),
@@ -144,7 +148,11 @@ impl Job {
                 Ok(None)
             }
             Action::Skip => Ok(Some(Given::Skipped)),
-            Action::Reject(rejection) => {
+            Action::Reject(mut rejection) => {
+                if sign.name.as_deref() == Some("GRAPHQL_VALIDATION_FAILED") {
+                    let versions = engine.versions_in_words();
+                    rejection.error = format!("{} ({versions})", rejection.error);
+                }
                 engine.metrics.rejected(cause);
                 warn!(
                     queue,

@@ -18,6 +18,7 @@ pub(crate) fn platform(settings: &Settings) -> Result<ClientBuilder, ClientError
         Verify::No if settings.ca_certificates.is_none() => {
             builder.tls_danger_accept_invalid_certs(true)
         }
+        Verify::System if settings.ca_certificates.is_none() => with_bundle(builder, settings)?,
         Verify::No | Verify::System => builder,
         Verify::Ca(path) => {
             let pem = Pem::File(path.clone());
@@ -34,7 +35,20 @@ pub(crate) fn callback(settings: &Settings) -> Result<ClientBuilder, ClientError
         "WORKER_LISTEN_API_HTTPS_PROXY",
     );
     let builder = base(&callback.proxies, keys)?;
-    Ok(builder.tls_danger_accept_invalid_certs(!callback.verify))
+    if callback.verify {
+        with_bundle(builder, settings)
+    } else {
+        Ok(builder.tls_danger_accept_invalid_certs(true))
+    }
+}
+
+/// Takes the authorities of `REQUESTS_CA_BUNDLE` for the system's, as Python's `requests` does.
+fn with_bundle(builder: ClientBuilder, settings: &Settings) -> Result<ClientBuilder, ClientError> {
+    let Some(bundle) = &settings.ca_bundle else {
+        return Ok(builder);
+    };
+    let pem = Pem::File(bundle.clone());
+    Ok(builder.tls_certs_only(certificates("REQUESTS_CA_BUNDLE", &pem)?))
 }
 
 /// The error of a client that cannot be made.

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::handler::{End, Job};
 use crate::python::retry_after;
-use crate::schedule::backoff;
+use crate::schedule::{asked_or_backoff, backoff};
 use crate::signs::{Cause, cause};
 
 /// How long a token for callbacks is used.
@@ -113,8 +113,8 @@ impl Job {
                     if failures == 1 {
                         warn!(why = sign.text, "no token for callbacks; trying again");
                     }
-                    self.hold(backoff(failures, rand::random()), cause(&sign))
-                        .await?;
+                    let delay = asked_or_backoff(&sign, failures, rand::random());
+                    self.hold(delay, cause(&sign)).await?;
                 }
             }
         }

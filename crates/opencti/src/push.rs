@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tidegate::internal::broker::Message as Outgoing;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::accounting::Account;
 use crate::bundle::Bundle;
@@ -101,10 +101,18 @@ impl Job {
         loop {
             let running = self.engine.metrics.running();
             let python = &self.engine.python;
-            let split = python.split(&bundle.json, bundle_id, version, parts).await;
+            let limit = self.engine.settings.python.item_timeout;
+            let split = python.split(&bundle.json, bundle_id, version, parts);
+            let split = timeout(limit, split).await.unwrap_or_else(|_elapsed| {
+                let text = format!("the split took longer than {limit:?}");
+                Err(PythonError::Died(text))
+            });
             drop(running);
             match split {
-                Ok(split) => return Ok(Ok(split)),
+                Ok(split) => {
+                    self.ticket.goes_on();
+                    return Ok(Ok(split));
+                }
                 Err(error) => {
                     if let Some(given) = self.failed(&mut runs, &error.into_sign()).await? {
                         return Ok(Err(given));
@@ -192,11 +200,13 @@ impl Job {
                 account.imported();
             }
             Some(Given::Skipped) => {
-                debug!(
-                    queue = self.node.queue,
-                    work = account.work(),
-                    "the work is not alive: skipped"
-                );
+                let work = account.work().unwrap_or_default();
+                if self.engine.dead_works.is_first(work) {
+                    info!(
+                        queue = self.node.queue,
+                        work, "the platform has ended this work: its objects are skipped"
+                    );
+                }
             }
             Some(Given::Rejected(rejection)) => {
                 account.rejected(&rejection, element.json.get());
@@ -237,6 +247,7 @@ impl Job {
             match imported {
                 Ok(()) => {
                     engine.gate.answered();
+                    self.ticket.goes_on();
                     return Ok(None);
                 }
                 Err(error) => {

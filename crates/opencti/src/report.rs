@@ -17,7 +17,7 @@ use crate::handler::{End, Job};
 use crate::message::{Message, Origin};
 use crate::push::unworked;
 use crate::python::Headers;
-use crate::schedule::backoff;
+use crate::schedule::asked_or_backoff;
 use crate::signs::{Cause, Sign, cause};
 
 /// The longest wait before a report is tried again during a drain.
@@ -87,8 +87,8 @@ impl Job {
                     "a report failed; it is tried again"
                 );
             }
-            self.wait_to_report(backoff(failures, rand::random()), cause(&sign))
-                .await?;
+            let delay = asked_or_backoff(&sign, failures, rand::random());
+            self.wait_to_report(delay, cause(&sign)).await?;
         }
         Ok(())
     }

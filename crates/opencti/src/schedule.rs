@@ -91,8 +91,7 @@ impl Runs {
         let failed = *failed;
         match cause {
             Cause::Unreachable | Cause::Unauthorized | Cause::NoChild => {
-                let asked = sign.retry_after.unwrap_or_default().min(RETRY_AFTER_LIMIT);
-                Action::Hold(backoff(failed, random).max(asked))
+                Action::Hold(asked_or_backoff(sign, failed, random))
             }
             Cause::Platform if failed < PLATFORM_RUNS => Action::Hold(backoff(failed, random)),
             Cause::ChildDied if failed < CHILD_RUNS => Action::Hold(backoff(failed, random)),
@@ -147,6 +146,12 @@ pub fn backoff(failed: u32, random: f64) -> Duration {
     let (first, longest) = OUTAGE;
     let doubled = first.saturating_mul(1 << failed.saturating_sub(1).min(16));
     doubled.min(longest).mul_f64(0.5 + 0.5 * random)
+}
+
+/// The same, or as long as the platform asks to wait, if that is longer.
+pub fn asked_or_backoff(sign: &Sign, failed: u32, random: f64) -> Duration {
+    let asked = sign.retry_after.unwrap_or_default().min(RETRY_AFTER_LIMIT);
+    backoff(failed, random).max(asked)
 }
 
 fn missing_reference(retry: u32, delays: MissingReferenceDelays, random: f64) -> Duration {

@@ -12,6 +12,7 @@ use crate::discovery::Selection;
 use crate::schedule::MissingReferenceDelays;
 
 mod error;
+mod mq;
 mod reader;
 mod source;
 #[cfg(test)]
@@ -37,6 +38,8 @@ pub struct Settings {
     pub requests_timeout: Duration,
     /// Authorities in addition to the system's, inline or as a path.
     pub ca_certificates: Option<Pem>,
+    /// Authorities in the place of the system's (`REQUESTS_CA_BUNDLE`).
+    pub ca_bundle: Option<PathBuf>,
     /// Proxies for requests to the platform.
     pub proxies: Proxies,
     /// Imports at once of ordinary connectors.
@@ -133,10 +136,8 @@ pub struct BrokerTls {
     pub ca: Option<Pem>,
     /// The client's certificate.
     pub cert: Option<Pem>,
-    /// The client's key.
+    /// The client's key, without its passphrase.
     pub key: Option<Pem>,
-    /// The key's passphrase.
-    pub passphrase: Option<SecretString>,
     /// Whether a certificate that cannot be verified is refused.
     pub reject_unauthorized: bool,
 }
@@ -177,6 +178,7 @@ impl Settings {
             custom_headers: read.custom_headers("OPENCTI_CUSTOM_HEADERS"),
             requests_timeout: read.seconds("OPENCTI_REQUESTS_TIMEOUT", 300),
             ca_certificates: read.pem("HTTPS_CA_CERTIFICATES"),
+            ca_bundle: read.file("REQUESTS_CA_BUNDLE"),
             proxies: Proxies {
                 http: read.text("HTTP_PROXY"),
                 https: read.text("HTTPS_PROXY"),
@@ -199,7 +201,7 @@ impl Settings {
                 initial: read.float(initial, 0.5, 0.0),
                 factor: read.float("OPENCTI_MISSING_REF_RETRY_FACTOR", 2.0, 1.0),
             },
-            broker_tls: broker_tls(&mut read),
+            broker_tls: mq::broker_tls(&mut read),
             telemetry,
             log_level: read.word("WORKER_LOG_LEVEL", &reader::LOG_LEVELS, "info"),
             json_logging: read.flag("OPENCTI_JSON_LOGGING", true),
@@ -254,35 +256,6 @@ fn telemetry(read: &mut Reader<'_>) -> Option<SocketAddr> {
     });
     let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     enabled.then(|| SocketAddr::new(address, u16::try_from(port).unwrap_or(14_270)))
-}
-
-fn broker_tls(read: &mut Reader<'_>) -> BrokerTls {
-    let tls = BrokerTls {
-        ca: read.pem("MQ_USE_SSL_CA"),
-        cert: read.pem("MQ_USE_SSL_CERT"),
-        key: read.pem("MQ_USE_SSL_KEY"),
-        passphrase: read.text("MQ_USE_SSL_PASSPHRASE").map(Into::into),
-        reject_unauthorized: read.flag("MQ_USE_SSL_REJECT_UNAUTHORIZED", false),
-    };
-    if tls.passphrase.is_some() {
-        let rule = "is not supported: MQ_USE_SSL_KEY has to be a key without a passphrase";
-        read.refuse("MQ_USE_SSL_PASSPHRASE", None, rule);
-    }
-    if tls.cert.is_some() != tls.key.is_some() {
-        let (missing, rule) = if tls.cert.is_some() {
-            (
-                "MQ_USE_SSL_KEY",
-                "must be set together with MQ_USE_SSL_CERT",
-            )
-        } else {
-            (
-                "MQ_USE_SSL_CERT",
-                "must be set together with MQ_USE_SSL_KEY",
-            )
-        };
-        read.refuse(missing, None, rule);
-    }
-    tls
 }
 
 fn python(read: &mut Reader<'_>) -> PythonSettings {

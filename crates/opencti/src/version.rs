@@ -1,6 +1,6 @@
 //! Whether pycti has the version of the platform.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -15,6 +15,11 @@ pub(crate) async fn watch(engine: Arc<Engine>) -> String {
     loop {
         let (platform, pycti) = versions(&engine).await;
         let equal = platform == pycti;
+        let known = Some((platform.clone(), pycti.clone()));
+        *engine
+            .versions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = known;
         engine.metrics.set_version_mismatch(!equal);
         if !equal && engine.settings.python.require_version {
             return format!(

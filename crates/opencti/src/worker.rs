@@ -1,36 +1,34 @@
 //! Runs a worker whose queues come from the platform.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::Worker;
-use tidegate::config::{BrokerSettings, Settings as WorkerSettings};
-use tidegate::handler::AnyHandler;
+use tidegate::config::Settings as WorkerSettings;
 use tidegate::internal::worker::{SignalAction, Signals, run_started};
-use tidegate::worker::{DrainReport, Node, WorkerError};
+use tidegate::worker::{DrainReport, Node, Remarks, WorkerError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
-use crate::broker_group::{Broker, BrokerKey};
+use crate::broker_tls::{BrokerSettingsError, broker_settings};
 use crate::discovery::WantedNode;
 use crate::endpoints;
 use crate::engine::{Engine, EngineError};
-use crate::handler::OpenCtiHandler;
-use crate::node::{node_settings, pools};
+use crate::hosted::{Hosted, main_broker};
+use crate::node::pools;
 use crate::schedule::backoff;
-use crate::settings::{BrokerTls, Pem, Settings};
+use crate::settings::Settings;
 use crate::source::{Discovery, Wanted};
 use crate::version;
 
 /// How long Python may take to end. It does nothing any more.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// How often what waits is looked at for the remarks.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the worker ended, or did not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,9 +44,12 @@ pub enum WorkerFailure {
         /// Why.
         cause: std::io::Error,
     },
-    /// TLS files could not be prepared.
-    #[error("MQ_USE_SSL_*: {0}")]
-    Tls(std::io::Error),
+    /// The endpoints cannot be served.
+    #[error("worker.http: {0}")]
+    Endpoints(std::io::Error),
+    /// The broker's address or its TLS cannot be used.
+    #[error(transparent)]
+    Broker(#[from] BrokerSettingsError),
     /// The worker failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -69,20 +70,20 @@ pub async fn run(
     let telemetry = settings.telemetry;
     let engine = Engine::new(settings)?;
     let listen = |address| move |cause| WorkerFailure::Listen { address, cause };
-    let _telemetry = match telemetry {
-        Some(address) => {
-            let serving = endpoints::serve_metrics(address, Arc::clone(&engine)).await;
-            Some(serving.map_err(listen(address))?)
-        }
-        None => None,
-    };
-    let waiting = match own.worker.http {
-        Some(address) => {
-            let serving = endpoints::serve_waiting(address, Arc::clone(&engine)).await;
-            Some(serving.map_err(listen(address))?)
-        }
-        None => None,
-    };
+    let _telemetry = telemetry
+        .map(|address| {
+            let serving = endpoints::bind(address)
+                .and_then(|listener| endpoints::serve_metrics(listener, Arc::clone(&engine)));
+            serving.map_err(listen(address))
+        })
+        .transpose()?;
+    let bound = own.worker.http.map(|address| {
+        let bound = endpoints::bind(address);
+        bound.map_err(listen(address))
+    });
+    let bound = bound.transpose()?;
+    let waiting = bound.as_ref().map(|bound| waiting(bound, &engine));
+    let waiting = waiting.transpose()?;
     let discovery = Discovery::new(Arc::clone(&engine));
     let mut wanted = discovery.wanted();
     let mut tasks = JoinSet::new();
@@ -102,9 +103,30 @@ pub async fn run(
         return Ok(None);
     };
     drop(waiting);
-    let report = work(&engine, own, wanted, first, &mut signals, &mut tasks).await;
+    let report = work(
+        &engine,
+        (own, bound),
+        wanted,
+        first,
+        &mut signals,
+        &mut tasks,
+    )
+    .await;
     close(&engine, &mut tasks).await;
     report.map(Some)
+}
+
+/// Answers on `bound` until there is a worker that does.
+fn waiting(
+    bound: &std::net::TcpListener,
+    engine: &Arc<Engine>,
+) -> Result<AbortOnDropHandle<()>, WorkerFailure> {
+    let serve = || {
+        let address = bound.local_addr()?;
+        info!(%address, "http server is listening");
+        endpoints::serve_waiting(bound.try_clone()?, Arc::clone(engine))
+    };
+    serve().map_err(WorkerFailure::Endpoints)
 }
 
 /// Ends the tasks, then Python: a task may be waiting for a Python that is still starting.
@@ -148,46 +170,34 @@ fn reason(ended: Option<Result<String, tokio::task::JoinError>>) -> String {
 
 async fn work(
     engine: &Arc<Engine>,
-    own: WorkerSettings,
-    mut wanted: watch::Receiver<Wanted>,
+    (own, bound): (WorkerSettings, Option<std::net::TcpListener>),
+    wanted: watch::Receiver<Wanted>,
     first: BTreeMap<String, WantedNode>,
     signals: &mut Signals,
     tasks: &mut JoinSet<String>,
 ) -> Result<DrainReport, WorkerFailure> {
-    let Some(broker) = first.values().map(|node| node.broker.clone()).next() else {
+    let Some(main) = main_broker(&first) else {
         return Err(WorkerFailure::Ended("there is no queue to consume".into()));
     };
-    let key = broker.key.clone();
     let mut settings = own;
-    settings.broker = broker_settings(&broker, &engine.settings.broker_tls)?;
+    settings.broker = broker_settings(&main.broker, &engine.settings.broker_tls)?;
     settings.pools = pools(&engine.settings);
     settings.nodes.clear();
-    let mut hosted = Hosted::new(Arc::clone(engine), key);
-    let (sender, source) = watch::channel(Vec::new());
-    let worker = Worker::from_settings(settings)
+    let hosted = Hosted::new(Arc::clone(engine), main.broker.key.clone());
+    let (nodes, source) = watch::channel(Vec::new());
+    let (remarks, remarked) = watch::channel(Remarks::default());
+    let counted = engine.metrics.clone();
+    let mut worker = Worker::from_settings(settings)
         .nodes_from(source)
-        .start()
-        .await?;
+        .remarks(remarked)
+        .more_metrics(move || counted.encode_own());
+    if let Some(bound) = bound {
+        worker = worker.listener(bound);
+    }
+    let worker = worker.start().await?;
     engine.publisher.connect(worker.publish_session());
     let handle = worker.handle();
-    let publisher = engine.publisher.clone();
-    tasks.spawn(async move {
-        // No queue is consumed before there is one for what cannot be imported.
-        let mut failures = 0;
-        while let Err(error) = publisher.declare_dead_queue().await {
-            failures += 1;
-            warn!(%error, "the queue of dead letters cannot be declared; trying again");
-            tokio::time::sleep(backoff(failures, rand::random())).await;
-        }
-        sender.send_replace(hosted.nodes(&first));
-        while wanted.changed().await.is_ok() {
-            let found = wanted.borrow_and_update().clone();
-            if let Some(found) = found {
-                sender.send_replace(hosted.nodes(&found));
-            }
-        }
-        "discovery ended".to_owned()
-    });
+    tasks.spawn(host(Arc::clone(engine), wanted, hosted, nodes, remarks));
     let mut running = std::pin::pin!(run_started(worker, signals));
     let mut ended = None;
     let report = loop {
@@ -208,76 +218,51 @@ async fn work(
     }
 }
 
-/// What is hosted now. A queue keeps its handler until something about it changes.
-struct Hosted {
+/// Has the worker host what discovery finds, and keeps the remarks on it. Resolves with the reason when it cannot go
+/// on.
+async fn host(
     engine: Arc<Engine>,
-    /// The worker has one broker; what is on another one is left out.
-    broker: BrokerKey,
-    handlers: BTreeMap<String, (WantedNode, AnyHandler)>,
-}
-
-impl Hosted {
-    fn new(engine: Arc<Engine>, broker: BrokerKey) -> Self {
-        Self {
-            engine,
-            broker,
-            handlers: BTreeMap::new(),
+    mut wanted: watch::Receiver<Wanted>,
+    mut hosted: Hosted,
+    nodes: watch::Sender<Vec<Node>>,
+    remarks: watch::Sender<Remarks>,
+) -> String {
+    // No queue is consumed before there is one for what cannot be imported.
+    let mut failures = 0;
+    while let Err(error) = engine.publisher.declare_dead_queue().await {
+        failures += 1;
+        if failures == 1 {
+            warn!(%error, "the queue of dead letters cannot be declared; trying again");
         }
+        tokio::time::sleep(backoff(failures, rand::random())).await;
     }
-
-    /// The nodes of `wanted`.
-    fn nodes(&mut self, wanted: &BTreeMap<String, WantedNode>) -> Vec<Node> {
-        let mut before = std::mem::take(&mut self.handlers);
-        let mut nodes = Vec::with_capacity(wanted.len());
-        for (queue, node) in wanted {
-            if node.broker.key != self.broker {
-                let host = &node.broker.key.host;
-                warn!(
-                    queue,
-                    host,
-                    "a queue on another broker is left out; restart the worker if the broker moved"
-                );
-                continue;
+    wanted.mark_changed();
+    let mut breaker = engine.gate.opens();
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    return "discovery ended".to_owned();
+                }
+                let found = wanted.borrow_and_update().clone();
+                let Some(found) = found else { continue };
+                match hosted.nodes(&found) {
+                    Ok(found) => drop(nodes.send_replace(found)),
+                    Err(why) => return why,
+                }
             }
-            let known = before.remove(queue).filter(|(known, _)| known == node);
-            let (known, handler) = known.unwrap_or_else(|| {
-                let handler = OpenCtiHandler::new(Arc::clone(&self.engine), node.clone());
-                (node.clone(), AnyHandler::new("opencti", handler))
-            });
-            let settings = node_settings(node, &self.engine.settings);
-            nodes.push(Node::from_settings(settings).any_handler(handler.clone()));
-            self.handlers.insert(queue.clone(), (known, handler));
+            // The sender lives as long as the engine.
+            _ = breaker.changed() => {}
+            _ = look.tick() => {}
         }
-        nodes
-    }
-}
-
-fn broker_settings(broker: &Broker, tls: &BrokerTls) -> Result<BrokerSettings, WorkerFailure> {
-    let mut settings = BrokerSettings::from_url(broker.url().as_str())
-        .map_err(|error| WorkerFailure::Worker(WorkerError::Url(error)))?;
-    if broker.key.tls {
-        let path = |pem: &Pem| file(pem).map_err(WorkerFailure::Tls);
-        settings.ca = tls.ca.as_ref().map(path).transpose()?;
-        if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
-            settings.identity = Some((path(cert)?, path(key)?));
-        }
-    }
-    Ok(settings)
-}
-
-/// The path of PEM text. Inline text goes to a file in memory: the file system may be read-only.
-fn file(pem: &Pem) -> std::io::Result<PathBuf> {
-    match pem {
-        Pem::File(path) => Ok(path.clone()),
-        Pem::Inline(text) => {
-            let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
-            let descriptor = nix::sys::memfd::memfd_create("pem", flags)?;
-            let mut file = File::from(descriptor);
-            file.write_all(text.as_bytes())?;
-            let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-            // It has to stay for as long as the worker connects.
-            std::mem::forget(file);
-            Ok(path)
-        }
+        let now = engine.gate.remark();
+        let now = engine.holds.remarks(&hosted.hosted(), now, Instant::now());
+        remarks.send_if_modified(|told| {
+            let changed = *told != now;
+            *told = now;
+            changed
+        });
     }
 }

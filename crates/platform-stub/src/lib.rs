@@ -72,6 +72,7 @@ struct State {
     connectors: Value,
     works: BTreeMap<String, Work>,
     version: String,
+    callbacks: Vec<Value>,
 }
 
 /// The stand-in; it ends with its runtime.
@@ -92,6 +93,7 @@ impl Platform {
             connectors: json!([]),
             works: BTreeMap::new(),
             version: "7.261026.0".into(),
+            callbacks: Vec::new(),
         }));
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
@@ -101,6 +103,7 @@ impl Platform {
             .expect("the stand-in knows what is asked of it");
         let router = Router::new()
             .route("/graphql", post(graphql))
+            .route("/callback", post(callback))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(Arc::clone(&state));
         tokio::spawn(async move {
@@ -114,6 +117,20 @@ impl Platform {
     /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The URL of a connector's callback, which takes everything.
+    pub fn callback_url(&self) -> String {
+        format!("http://{}/callback", self.address)
+    }
+
+    /// What the callback was given so far.
+    pub fn callbacks(&self) -> Vec<Value> {
+        self.state
+            .lock()
+            .expect("the stand-in knows what is asked of it")
+            .callbacks
+            .clone()
     }
 
     /// From now on `rule` decides which requests fail, and how.
@@ -220,6 +237,15 @@ impl Platform {
         }
         imports
     }
+}
+
+async fn callback(Shared(state): Shared<Arc<Mutex<State>>>, body: Bytes) -> StatusCode {
+    let body = serde_json::from_slice(&body).expect("the stand-in knows what is asked of it");
+    let mut state = state
+        .lock()
+        .expect("the stand-in knows what is asked of it");
+    state.callbacks.push(body);
+    StatusCode::ACCEPTED
 }
 
 async fn graphql(

@@ -99,6 +99,8 @@ const fn heading(section: Section) -> &'static str {
     match section {
         Section::Configuration => "configuration",
         Section::ShutdownBudget => "shutdown budget",
+        Section::Python => "python",
+        Section::Platform => "platform",
         Section::Broker => "broker",
         Section::Queues => "queues",
     }

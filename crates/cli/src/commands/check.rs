@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::opencti::opencti_settings;
+use super::worker::WorkerArgs;
 use super::{ConfigArgs, Exit};
 use crate::check::broker::broker_findings;
 use crate::check::platform::{self, Allowed, Hook, Limit, Platform};
-use crate::check::{Finding, Level, Section, budget, descriptors, nodes, render};
-use crate::output::{conclude, print_aside};
+use crate::check::{Finding, Level, Section, budget, descriptors, nodes, opencti, render};
+use crate::output::{conclude, print_aside, usage_error};
 use tidegate::config::{ConfigErrors, Settings};
 use tidegate::internal::process::raise_descriptor_limit;
+use tidegate_opencti::settings::{SettingErrors, Settings as OpenCti};
 
 /// What to check, and against what.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
-    config: ConfigArgs,
+    config: WorkerArgs,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -40,29 +43,21 @@ pub(super) struct CheckArgs {
 /// # Errors
 /// If standard output cannot be written to.
 pub(super) async fn run(args: CheckArgs) -> anyhow::Result<Exit> {
-    let mut findings = Vec::new();
-    let mut exit = Exit::Clean;
-    match super::load(&args.config) {
-        Ok(settings) => {
-            findings.push(valid(&args.config.config, &settings));
-            findings.extend(nodes::findings(&settings));
-            // As the worker does when it starts. If the system refuses that, the limit is unknown.
-            if let Ok(limit) = raise_descriptor_limit() {
-                findings.extend(descriptors::findings(&settings, limit.now));
-            }
-            findings.extend(shutdown_budget(&args, settings.drain.grace));
-            if !args.offline {
-                findings.extend(broker_findings(&settings).await);
-            }
-            if findings.iter().any(|finding| finding.level == Level::Error) {
-                exit = Exit::Failure;
-            }
+    let config = args.config.config.clone();
+    let origin = config.as_ref().map_or_else(
+        || "the environment".to_owned(),
+        |file| file.display().to_string(),
+    );
+    let (findings, exit) = match (opencti_settings(config.as_deref()), config) {
+        (Ok(Some((own, opencti))), _) => of_opencti(&args, &own, &opencti, origin).await,
+        (Ok(None), Some(config)) => of_nodes(&args, ConfigArgs { config }).await,
+        (Ok(None), None) => {
+            return Ok(usage_error(
+                "expected --config FILE, or OPENCTI_URL and OPENCTI_TOKEN in the environment",
+            ));
         }
-        Err(errors) => {
-            findings.extend(invalid(&args.config.config, &errors));
-            exit = Exit::Config;
-        }
-    }
+        (Err(error), _) => (refused(&origin, error)?, Exit::Config),
+    };
     let output = if args.json {
         render::json(&findings) + "\n"
     } else {
@@ -71,17 +66,80 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     Ok(conclude(print_aside(output).await, exit)?)
 }
 
-fn valid(file: &Path, settings: &Settings) -> Finding {
+/// A worker whose nodes are configured.
+async fn of_nodes(args: &CheckArgs, config: ConfigArgs) -> (Vec<Finding>, Exit) {
+    let origin = config.config.display().to_string();
+    let settings = match super::load(&config) {
+        Ok(settings) => settings,
+        Err(errors) => return (invalid(&origin, &errors), Exit::Config),
+    };
+    let mut findings = vec![valid(origin, &settings)];
+    findings.extend(nodes::findings(&settings));
+    // As the worker does when it starts. If the system refuses that, the limit is unknown.
+    if let Ok(limit) = raise_descriptor_limit() {
+        findings.extend(descriptors::findings(&settings, limit.now));
+    }
+    findings.extend(shutdown_budget(args, settings.drain.grace));
+    if !args.offline {
+        findings.extend(broker_findings(&settings).await);
+    }
+    let exit = exit(&findings);
+    (findings, exit)
+}
+
+/// OpenCTI's worker, whose nodes are discovered.
+async fn of_opencti(
+    args: &CheckArgs,
+    own: &Settings,
+    opencti: &OpenCti,
+    origin: String,
+) -> (Vec<Finding>, Exit) {
+    let message = "valid: OpenCTI's worker, whose queues the platform names";
+    let mut findings = vec![Finding::ok(Section::Configuration, origin, message)];
+    findings.extend(shutdown_budget(args, own.drain.grace));
+    if !args.offline {
+        findings.extend(opencti::opencti_findings(own, opencti).await);
+    }
+    let exit = exit(&findings);
+    (findings, exit)
+}
+
+fn exit(findings: &[Finding]) -> Exit {
+    if findings.iter().any(|finding| finding.level == Level::Error) {
+        Exit::Failure
+    } else {
+        Exit::Clean
+    }
+}
+
+/// Why a configuration is refused.
+///
+/// # Errors
+/// What is no fault of the configuration.
+fn refused(origin: &str, error: anyhow::Error) -> anyhow::Result<Vec<Finding>> {
+    if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
+        return Ok(invalid(origin, errors));
+    }
+    let errors = error.downcast::<SettingErrors>()?;
+    let findings = errors.0.into_iter().map(|error| {
+        let value = error.value.map(|value| format!("{value:?} "));
+        let message = format!("{}{}", value.unwrap_or_default(), error.rule);
+        Finding::error(Section::Configuration, error.key, message)
+    });
+    Ok(findings.collect())
+}
+
+fn valid(origin: String, settings: &Settings) -> Finding {
     let nodes = match settings.nodes.len() {
         1 => "1 node".to_owned(),
         count => format!("{count} nodes"),
     };
     let message = format!("valid: {nodes}");
-    Finding::ok(Section::Configuration, file.display().to_string(), message)
+    Finding::ok(Section::Configuration, origin, message)
 }
 
 /// One finding for each error, its key as the subject.
-fn invalid(file: &Path, errors: &ConfigErrors) -> Vec<Finding> {
+fn invalid(origin: &str, errors: &ConfigErrors) -> Vec<Finding> {
     errors
         .errors()
         .iter()
@@ -89,7 +147,7 @@ fn invalid(file: &Path, errors: &ConfigErrors) -> Vec<Finding> {
             let key = error.key();
             let text = error.to_string();
             let (subject, message) = if key.is_empty() {
-                (file.display().to_string(), text)
+                (origin.to_owned(), text)
             } else {
                 let message = text.strip_prefix(key).unwrap_or(&text);
                 let message = message.trim_start_matches([':', ' ']).to_owned();

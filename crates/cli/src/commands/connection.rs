@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::opencti::opencti_settings;
 use super::{ConfigArgs, Exit};
 use crate::output::usage_error;
 use tidegate::config::{BrokerSettings, HandlersFrom, Settings};
@@ -71,6 +72,24 @@ impl BrokerArgs {
     /// As there.
     pub(super) fn settings_with_nodes(&self) -> anyhow::Result<Result<Settings, UsageError>> {
         self.settings_for(HandlersFrom::Program)
+    }
+
+    /// The broker that OpenCTI's platform names, if the file or the environment is about OpenCTI's worker and nothing
+    /// else names a broker.
+    ///
+    /// # Errors
+    /// A setting is wrong, or the platform names no broker.
+    pub(super) async fn of_platform(&self) -> anyhow::Result<Option<BrokerSettings>> {
+        if self.url.is_some() || std::env::var_os(URL_VARIABLE).is_some() {
+            return Ok(None);
+        }
+        let Some((_, opencti)) = opencti_settings(self.config.as_deref())? else {
+            return Ok(None);
+        };
+        let broker = tidegate_opencti::broker_of(&opencti).await;
+        let broker =
+            broker.map_err(|why| anyhow::anyhow!("the platform names no broker: {why}"))?;
+        Ok(Some(broker))
     }
 
     /// Whether there is a configuration file.

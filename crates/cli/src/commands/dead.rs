@@ -49,7 +49,7 @@ async fn run_until(command: DeadCommand, stop: CancellationToken) -> anyhow::Res
         DeadCommand::Replay(args) => &args.pick,
         DeadCommand::Drop(args) => &args.pick,
     };
-    let (broker, queues) = match pick.broker_and_queues()? {
+    let (broker, queues) = match pick.broker_and_queues().await? {
         Ok(found) => found,
         Err(usage) => return Ok(usage.report()),
     };

@@ -13,6 +13,8 @@ pub(crate) struct Filter {
     pub reasons: BTreeSet<String>,
     /// Message ids; empty for any, and for letters without one.
     pub ids: BTreeSet<String>,
+    /// OpenCTI connectors by id or name, in any case; empty for any.
+    pub connectors: Vec<String>,
     /// The earliest time of death. A letter that does not say when it died is not picked.
     pub since: Option<Timestamp>,
 }
@@ -23,7 +25,15 @@ impl Filter {
         let any_of = |wanted: &BTreeSet<String>, found: Option<&str>| {
             wanted.is_empty() || found.is_some_and(|found| wanted.contains(found))
         };
+        let (id, name) = letter.connector();
+        let is_connector = |wanted: &String| {
+            let named = [id, name].into_iter().flatten();
+            named
+                .into_iter()
+                .any(|known| known.eq_ignore_ascii_case(wanted))
+        };
         any_of(&self.reasons, letter.reason())
+            && (self.connectors.is_empty() || self.connectors.iter().any(is_connector))
             && any_of(&self.ids, letter.id())
             && self
                 .since
@@ -36,6 +46,7 @@ mod tests {
     use super::super::letter::testing::letter;
     use super::*;
     use tidegate::delivery::header;
+    use tidegate_opencti::dead_letter::{CONNECTOR, CONNECTOR_NAME};
 
     fn set(words: &[&str]) -> BTreeSet<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
@@ -50,6 +61,7 @@ mod tests {
             reasons: set(reasons),
             ids: set(ids),
             since,
+            ..Filter::default()
         };
         assert!(Filter::default().picks(&letter));
         assert!(with(&["crash", "handler"], &["m-1"], Some(at)).picks(&letter));
@@ -57,6 +69,22 @@ mod tests {
         assert!(!with(&["handler"], &["m-2"], Some(at)).picks(&letter));
         let later = at.checked_add(std::time::Duration::from_millis(1)).unwrap();
         assert!(!with(&["handler"], &["m-1"], Some(later)).picks(&letter));
+    }
+
+    #[test]
+    fn a_connector_is_picked_by_its_id_or_its_name() {
+        let letter = letter(&[
+            (CONNECTOR, "c-1".into()),
+            (CONNECTOR_NAME, "Mandiant".into()),
+        ]);
+        let with = |words: &[&str]| Filter {
+            connectors: words.iter().map(|&word| word.to_owned()).collect(),
+            ..Filter::default()
+        };
+        for words in [&["c-1"][..], &["mandiant"], &["other", "C-1"]] {
+            assert!(with(words).picks(&letter), "{words:?}");
+        }
+        assert!(!with(&["other"]).picks(&letter));
     }
 
     #[test]
@@ -70,6 +98,10 @@ mod tests {
             },
             Filter {
                 ids: set(&[""]),
+                ..Filter::default()
+            },
+            Filter {
+                connectors: vec![String::new()],
                 ..Filter::default()
             },
             Filter {

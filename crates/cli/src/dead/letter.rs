@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use tidegate::delivery::{Delivery, HeaderValue, header};
+use tidegate_opencti::dead_letter::{CONNECTOR, CONNECTOR_NAME};
 
 /// The header in which RabbitMQ records how a message was dead-lettered, the latest first.
 const DEATHS: &str = "x-death";
@@ -126,6 +127,11 @@ impl Letter {
     /// The worker that gave it up.
     pub(crate) fn worker(&self) -> Option<&str> {
         self.text(header::WORKER)
+    }
+
+    /// The OpenCTI connector that it came from: its id and its name, as far as it says.
+    pub(crate) fn connector(&self) -> (Option<&str>, Option<&str>) {
+        (self.text(CONNECTOR), self.text(CONNECTOR_NAME))
     }
 
     /// When it died, as far as it says.

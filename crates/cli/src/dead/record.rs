@@ -31,6 +31,12 @@ pub(crate) struct Record {
     /// The worker that gave it up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
+    /// The id of the OpenCTI connector that it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connector: Option<String>,
+    /// That connector's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connector_name: Option<String>,
     /// When it died: RFC 3339 in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
@@ -80,6 +86,8 @@ impl Record {
             error: text(letter.error()),
             attempts: letter.attempts(),
             worker: text(letter.worker()),
+            connector: text(letter.connector().0),
+            connector_name: text(letter.connector().1),
             at: letter.at().map(rfc3339),
             exchange,
             routing_key,

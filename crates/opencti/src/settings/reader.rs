@@ -49,6 +49,11 @@ impl<'a> Reader<'a> {
         });
     }
 
+    /// Whether `key` is set, be it to something wrong.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.sources.find(key).is_some()
+    }
+
     fn found(&mut self, key: &str) -> Option<(Found, String)> {
         let found = self.sources.find(key)?;
         let text = match &found.value {

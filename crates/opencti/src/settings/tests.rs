@@ -92,6 +92,7 @@ fn all_errors_come_at_once_and_name_variable_value_and_rule() {
             "OPENCTI_CUSTOM_HEADERS: must be pairs name:value, separated by semicolons",
             r#"OPENCTI_EXECUTION_POOL_SIZE = "0": must be a whole number from 1 to 1000"#,
             r#"OPENCTI_MISSING_REF_RETRY_FACTOR = "0.5": must be a number from 1 to 3600"#,
+            "MQ_USE_SSL_CERT: must hold at least one certificate in PEM",
             "MQ_USE_SSL_KEY: must be set together with MQ_USE_SSL_CERT",
             r#"WORKER_LOG_LEVEL = "loud": must be one of debug, info, warn, warning, error, critical"#,
             r#"OPENCTI_JSON_LOGGING = "on": must be yes, true or True, or no, false or False"#,

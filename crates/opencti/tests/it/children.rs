@@ -196,6 +196,34 @@ async fn a_bundle_is_split_in_the_order_of_its_dependencies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn long_chains_of_references_are_split_from_their_end() {
+    let Some(program) = setup::interpreter() else {
+        return;
+    };
+    let platform = Platform::start().await;
+    let python = setup::python(&platform, &program, &[]);
+    for length in [1_200, 5_000] {
+        let objects: Vec<_> = (0..length)
+            .map(|number| {
+                let mut object = identity(number);
+                if number + 1 < length {
+                    object["created_by_ref"] = identity(number + 1)["id"].clone();
+                }
+                object
+            })
+            .collect();
+        let bundle = serde_json::json!({"type": "bundle", "id": "bundle--1", "objects": objects});
+        let bundle = Bundle::read(&bundle.to_string().into()).unwrap();
+        let split = python.split(&bundle.json, "bundle--1", None, true).await;
+        let split = split.unwrap();
+        assert_eq!(split.elements.len(), length as usize);
+        let first: serde_json::Value = serde_json::from_str(split.elements[0].json.get()).unwrap();
+        assert_eq!(first["objects"][0]["id"], identity(length - 1)["id"]);
+    }
+    python.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_abandoned_request_kills_its_child_and_the_next_one_works() {
     let Some(program) = setup::interpreter() else {
         return;

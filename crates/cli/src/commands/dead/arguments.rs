@@ -15,6 +15,9 @@ const LIST_LIMIT: u64 = 1_000;
 /// How many letters `show` shows by default.
 const SHOW_LIMIT: u64 = 20;
 
+/// What the letters of OpenCTI's worker are kept under.
+const OPENCTI: &str = "tidegate.opencti";
+
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadCommand {
@@ -51,6 +54,10 @@ pub(super) struct PickArgs {
     /// RabbitMQ's (rejected, expired, maxlen, `delivery_limit`); may be given several times
     #[arg(long, value_name = "REASON")]
     reason: Vec<String>,
+    /// Only letters of this OpenCTI connector, by its id or its name; may be given several times. Without a QUEUE the
+    /// letters are those of OpenCTI's worker, and without a broker it is the one that the platform names
+    #[arg(long, value_name = "ID|NAME")]
+    connector: Vec<String>,
     /// Only letters that died since then: 2h, or 2026-11-23T10:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = since)]
     since: Option<Timestamp>,
@@ -125,6 +132,7 @@ impl PickArgs {
         Filter {
             reasons: set(&self.reason),
             ids: set(&self.id),
+            connectors: self.connector.clone(),
             since: self.since,
         }
     }
@@ -148,10 +156,18 @@ impl PickArgs {
     ///
     /// # Errors
     /// The outer error is a wrong configuration, the inner one a wrong command line.
-    pub(super) fn broker_and_queues(
+    pub(super) async fn broker_and_queues(
         &self,
     ) -> anyhow::Result<Result<(BrokerSettings, Vec<String>), UsageError>> {
         let mut queues: Vec<String> = [&self.queues[..], &self.more_queues].concat();
+        if queues.iter().all(|queue| queue == OPENCTI)
+            && let Some(broker) = self.broker.of_platform().await?
+        {
+            return Ok(Ok((broker, vec![OPENCTI.to_owned()])));
+        }
+        if queues.is_empty() && !self.connector.is_empty() {
+            queues.push(OPENCTI.to_owned());
+        }
         if queues.is_empty() && !self.broker.has_config() {
             let expected =
                 "expected a QUEUE, or --config FILE to take every queue of a configuration";

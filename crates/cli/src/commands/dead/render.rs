@@ -50,7 +50,7 @@ impl List {
             or_dash(letter.reason()),
             or_dash(attempts.as_deref()),
             or_dash(error.as_deref()),
-            plain(&letter.queue),
+            plain(letter.connector().1.unwrap_or(&letter.queue)),
         ]);
     }
 
@@ -105,12 +105,15 @@ fn head(text: &mut String, letter: &Letter, record: &Record, colours: bool) {
     line(text, &title);
     let attempts = record.attempts.map(|attempts| attempts.to_string());
     let origin = letter.origin().to_string();
+    let (id, name) = letter.connector();
+    let connector = name.or(id);
     for (name, value) in [
         ("reason", record.reason.as_deref()),
         ("error", record.error.as_deref()),
         ("died", record.at.as_deref()),
         ("runs", attempts.as_deref()),
         ("worker", record.worker.as_deref()),
+        ("connector", connector),
         ("replay to", Some(origin.as_str())),
     ] {
         if let Some(value) = value {
