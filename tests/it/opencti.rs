@@ -3,13 +3,16 @@
 //! Without a Python that has pycti these tests are skipped, and say so: `scripts/pycti` makes one.
 
 mod bench;
+mod command;
+mod outage;
+mod signs;
+mod stops;
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidegate_platform_stub::Failure;
 
-use crate::harness::wait::{eventually, eventually_within, expect_that};
 use bench::{Bench, identity, messages};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,51 +59,6 @@ async fn two_variables_are_enough_to_import_split_and_set_aside() {
         "{:?}",
         begun.elapsed()
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn restarts_under_load_import_each_object_once() {
-    let Some(bench) = Bench::new(&["a", "b", "c"]).await else {
-        return;
-    };
-    bench.platform.set_latency(Duration::from_millis(150));
-    for (number, queue) in ["a", "b", "c"].into_iter().enumerate() {
-        let first = 100 * u32::try_from(number).unwrap();
-        let work = format!("work-{queue}");
-        bench.platform.declare(&work, 40);
-        bench
-            .send(
-                queue,
-                &messages(first..first + 40, &json!({"work_id": work})),
-            )
-            .await;
-    }
-    for round in 1..=5 {
-        let mut worker = bench.worker(&[]);
-        let wanted = round * 18;
-        eventually(format_args!("{wanted} objects are imported"), async || {
-            let found = bench.imports().len();
-            expect_that(found >= wanted, || found.to_string())
-        })
-        .await;
-        worker.terminate();
-        assert_eq!(
-            worker.ended().await.code,
-            Some(0),
-            "{}",
-            worker.log().text()
-        );
-    }
-    let mut worker = bench.worker(&[]);
-    bench.until_works_complete(3).await;
-    let imports = bench.imports();
-    assert_eq!(imports.len(), 120);
-    assert!(imports.iter().all(|times| *times == 1), "{imports:?}");
-    for work in bench.platform.works().values() {
-        assert_eq!((work.processed, work.errors.len()), (40, 0));
-    }
-    worker.terminate();
-    assert_eq!(worker.ended().await.code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,6 +151,13 @@ async fn without_a_platform_it_is_live_and_not_ready_and_ends_at_once() {
     bench.url = "http://127.0.0.1:9".into();
     let mut worker = bench.worker(&[]);
     worker.logged("asking the platform for its queues").await;
+    assert_eq!(worker.get("/livez").await.unwrap().0, 200);
+    assert_eq!(worker.get("/readyz").await.unwrap().0, 503);
+    let (_, metrics) = worker.get("/metrics").await.unwrap();
+    assert!(
+        metrics.contains("\ntidegate_opencti_breaker_open 0\n"),
+        "{metrics}"
+    );
     let begun = Instant::now();
     worker.terminate();
     assert_eq!(
@@ -223,49 +188,6 @@ async fn connectors_come_and_go() {
         .send("b", &messages(1..2, &json!({"work_id": "work"})))
         .await;
     bench.until_works_complete(1).await;
-    worker.terminate();
-    assert_eq!(worker.ended().await.code, Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_worker_loses_nothing() {
-    let Some(bench) = Bench::new(&["a", "b"]).await else {
-        return;
-    };
-    bench.platform.set_latency(Duration::from_millis(100));
-    for (queue, first) in [("a", 0), ("b", 100)] {
-        let work = format!("work-{queue}");
-        bench.platform.declare(&work, 20);
-        bench
-            .send(
-                queue,
-                &messages(first..first + 20, &json!({"work_id": work})),
-            )
-            .await;
-    }
-    for round in 1..=3 {
-        let mut worker = bench.worker(&[]);
-        eventually("more objects are imported", async || {
-            let found = bench.imports().len();
-            expect_that(found >= round * 8, || found.to_string())
-        })
-        .await;
-        worker.kill().await;
-    }
-    let mut worker = bench.worker(&[]);
-    eventually_within(
-        Duration::from_secs(60),
-        "all objects are imported",
-        async || {
-            let found = bench.imports().len();
-            expect_that(found == 40, || found.to_string())
-        },
-    )
-    .await;
-    bench.vhost.until_ready("push_a", 0).await;
-    // At most what was in flight in each of three kills, one for each queue.
-    let repeats: usize = bench.imports().iter().map(|times| times - 1).sum();
-    assert!(repeats <= 6, "{repeats}");
     worker.terminate();
     assert_eq!(worker.ended().await.code, Some(0));
 }

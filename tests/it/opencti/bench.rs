@@ -1,5 +1,6 @@
 //! What the tests of OpenCTI's worker stand on.
 
+use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use lapin::{BasicProperties, ExchangeKind};
 use serde_json::{Value, json};
 use tidegate_platform_stub::Platform;
 use tokio::process::Command;
+use url::Url;
 
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, eventually_within, expect_that, limit, within};
@@ -18,11 +20,15 @@ use crate::harness::worker::Worker;
 
 /// Where parts of a split bundle are published.
 const EXCHANGE: &str = "amqp.worker.exchange";
+/// Where messages for connectors are published.
+pub(crate) const CONNECTOR_EXCHANGE: &str = "amqp.connector.exchange";
 
 /// A platform, a broker with the queues of its connectors, and a Python with pycti.
 pub(crate) struct Bench {
     pub platform: Platform,
     pub vhost: Vhost,
+    /// The broker, as the platform names it.
+    pub broker: Url,
     /// The platform's URL, as the worker is told.
     pub url: String,
     python: PathBuf,
@@ -45,20 +51,12 @@ impl Bench {
         }
         let platform = Platform::start().await;
         let vhost = Vhost::new().await;
-        let options = ExchangeDeclareOptions {
-            durable: true,
-            ..ExchangeDeclareOptions::default()
-        };
-        let channel = vhost.channel().await;
-        let declared = channel.exchange_declare(
-            EXCHANGE.into(),
-            ExchangeKind::Direct,
-            options,
-            FieldTable::default(),
-        );
-        within("exchange.declare", declared).await.unwrap();
+        for exchange in [EXCHANGE, CONNECTOR_EXCHANGE] {
+            declare_exchange(&vhost, exchange, ExchangeKind::Direct).await;
+        }
         let bench = Self {
             url: platform.url(),
+            broker: vhost.url().clone(),
             platform,
             vhost,
             python,
@@ -80,17 +78,46 @@ impl Bench {
 
     /// Lets the platform list these connectors, and `more`.
     pub(crate) fn connectors(&self, connectors: &[&str], more: Option<Value>) {
-        let url = self.vhost.url();
-        let listed = connectors.iter().map(|id| {
-            json!({"id": id, "name": format!("Connector {id}"), "connector_priority_group": "DEFAULT",
-                "config": {"connection": {"host": url.host_str(), "vhost": self.vhost.name(), "use_ssl": false,
-                    "port": url.port().unwrap_or(5672), "user": user(url.username()),
-                    "pass": url.password().unwrap_or("guest")},
-                "listen": format!("listen_{id}"), "listen_exchange": "amqp.connector.exchange",
-                "listen_callback_uri": null, "push": format!("push_{id}"), "push_exchange": EXCHANGE,
-                "push_routing": format!("push_routing_{id}"), "dead_letter_routing": null}})
-        });
+        let listed = connectors.iter().map(|id| self.listed(id));
         self.platform.set_connectors(listed.chain(more).collect());
+    }
+
+    /// A connector as the platform lists it.
+    pub(crate) fn listed(&self, id: &str) -> Value {
+        let url = &self.broker;
+        json!({"id": id, "name": format!("Connector {id}"), "connector_priority_group": "DEFAULT",
+            "config": {"connection": {"host": url.host_str(), "vhost": self.vhost.name(), "use_ssl": false,
+                "port": url.port().unwrap_or(5672), "user": user(url.username()),
+                "pass": url.password().unwrap_or("guest")},
+            "listen": format!("listen_{id}"), "listen_exchange": CONNECTOR_EXCHANGE,
+            "listen_callback_uri": null, "push": format!("push_{id}"), "push_exchange": EXCHANGE,
+            "push_routing": format!("push_routing_{id}"), "dead_letter_routing": null}})
+    }
+
+    /// The variables that an operator sets, and where this test's Python is.
+    pub(crate) fn variables(&self) -> [(&'static str, OsString); 3] {
+        [
+            ("OPENCTI_URL", self.url.clone().into()),
+            ("OPENCTI_TOKEN", "token".into()),
+            ("TIDEGATE__OPENCTI__PYTHON", self.python.clone().into()),
+        ]
+    }
+
+    /// Runs another command of the program with those variables, and gives its exit code and standard output.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command
+            .args(arguments)
+            .envs(self.variables())
+            .kill_on_drop(true);
+        let output = within(format_args!("tidegate {arguments:?}"), command.output())
+            .await
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        if text.is_empty() {
+            eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        (output.status.code(), text)
     }
 
     /// Starts a worker as an operator would: with nothing but variables.
@@ -98,9 +125,7 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
             .args(["--log-format", "json", "worker"])
-            .env("OPENCTI_URL", &self.url)
-            .env("OPENCTI_TOKEN", "token")
-            .env("TIDEGATE__OPENCTI__PYTHON", &self.python)
+            .envs(self.variables())
             .env("TIDEGATE__WORKER__HTTP", "127.0.0.1:0")
             .envs(more.iter().copied());
         Worker::run(command)
@@ -114,6 +139,16 @@ impl Bench {
 
     /// Publishes messages on a connector's queue as pycti does, without a message id.
     pub(crate) async fn send(&self, connector: &str, messages: &[Value]) {
+        let key = format!("push_routing_{connector}");
+        self.publish(EXCHANGE, &key, messages).await;
+    }
+
+    /// Publishes messages for a connector on its listen queue.
+    pub(crate) async fn send_to(&self, queue: &str, messages: &[Value]) {
+        self.publish(CONNECTOR_EXCHANGE, queue, messages).await;
+    }
+
+    async fn publish(&self, exchange: &str, key: &str, messages: &[Value]) {
         let channel = self.vhost.channel().await;
         for message in messages {
             let properties = BasicProperties::default()
@@ -121,8 +156,8 @@ impl Bench {
                 .with_content_encoding("utf-8".into());
             let body = message.to_string();
             let published = channel.basic_publish(
-                EXCHANGE.into(),
-                format!("push_routing_{connector}").as_str().into(),
+                exchange.into(),
+                key.into(),
                 BasicPublishOptions::default(),
                 body.as_bytes(),
                 properties,
@@ -143,6 +178,27 @@ impl Bench {
             })
         })
         .await;
+    }
+
+    /// Waits until `count` objects are imported in all.
+    pub(crate) async fn until_imported(&self, count: usize) {
+        eventually_within(
+            limit() * 2,
+            format_args!("{count} objects are imported"),
+            async || {
+                let found = self.imports().len();
+                expect_that(found >= count, || found.to_string())
+            },
+        )
+        .await;
+    }
+
+    /// Expects that each work was told of exactly what it expects, and of no error.
+    pub(crate) fn expect_exact_reports(&self) {
+        for (name, work) in self.platform.works() {
+            let told = (work.processed, work.errors.len());
+            assert_eq!(told, (work.expected, 0), "{name}");
+        }
     }
 
     /// How often each object was imported.
@@ -168,12 +224,33 @@ impl Bench {
     }
 }
 
+pub(crate) async fn declare_exchange(vhost: &Vhost, name: &str, kind: ExchangeKind) {
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let channel = vhost.channel().await;
+    let declared = channel.exchange_declare(name.into(), kind, options, FieldTable::default());
+    within("exchange.declare", declared).await.unwrap();
+}
+
+/// A number that a variable gives: a longer form of a test.
+pub(crate) fn times(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
+}
+
 fn user(name: &str) -> &str {
     if name.is_empty() { "guest" } else { name }
 }
 
 pub(crate) fn encoded(content: &str) -> String {
     STANDARD.encode(content)
+}
+
+/// The JSON in a message's content.
+pub(crate) fn decoded(content: &str) -> Value {
+    let bytes = STANDARD.decode(content).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
 }
 
 /// An object to import.
