@@ -6,6 +6,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -206,6 +207,8 @@ def main() -> int:
         for one in picked:
             print("%-24s %s" % (one.name, one.act.__doc__))
         return 0
+    # An end by a signal cleans up, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not os.access(chosen.bin, os.X_OK):
         sys.exit("chaos: there is no program %s: cargo build --release -p tidegate-cli" % chosen.bin)
     chosen.bin = str(Path(chosen.bin).absolute())
