@@ -7,25 +7,13 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable};
 
 use crate::harness::gate::Gate;
 use crate::harness::proxy::{Direction, Event, Proxy};
-use crate::harness::vhost::{Taken, Vhost};
+use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that};
 use crate::harness::worker::{Worker, WorkerConfig};
 
 const KINDS: [&str; 2] = ["classic", "quorum"];
 const SHORT: &str =
     "concurrency = 2\nprefetch = 4\nretry = { max_attempts = 3, min = \"50ms\", max = \"100ms\" }";
-
-/// The attempts of the requests for message `id`, in the order they came.
-fn attempts(gate: &Gate, id: &str) -> Vec<u32> {
-    let requests = gate.requests();
-    let of_id = requests.iter().filter(|request| request.id == id);
-    of_id.map(|request| request.attempt).collect()
-}
-
-async fn dead(vhost: &Vhost, count: u32) -> Vec<Taken> {
-    vhost.until_ready("orders.dead", count).await;
-    vhost.take_all("orders.dead").await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_comes_back_counted_and_as_it_was() {
@@ -43,7 +31,7 @@ async fn a_retry_comes_back_counted_and_as_it_was() {
         let messages = [(properties, b"body".to_vec())];
         vhost.publish_messages("orders", messages).await;
         gate.finished(3).await;
-        assert_eq!(attempts(&gate, "a"), [1, 2, 3]);
+        assert_eq!(gate.attempts("a"), [1, 2, 3]);
         for request in gate.requests() {
             assert_eq!(request.body, b"body");
             let headers = &request.headers;
@@ -76,11 +64,11 @@ async fn after_the_last_run_a_message_is_dead_and_says_why() {
         vhost
             .publish_all("orders", ["failing", "refused"].map(str::to_owned))
             .await;
-        let mut dead = dead(&vhost, 3).await;
+        let mut dead = vhost.take_once_ready("orders.dead", 3).await;
         dead.sort_by(|one, other| one.id.cmp(&other.id));
-        assert_eq!(attempts(&gate, "failing"), [1, 2, 3]);
-        assert_eq!(attempts(&gate, "refused"), [1]);
-        assert!(attempts(&gate, "large").is_empty());
+        assert_eq!(gate.attempts("failing"), [1, 2, 3]);
+        assert_eq!(gate.attempts("refused"), [1]);
+        assert!(gate.attempts("large").is_empty());
         let expected = [
             ("failing", "handler", "3", "run 3 of 3 failed: "),
             ("large", "too_large", "0", "the body has 1025 bytes"),
@@ -127,7 +115,7 @@ async fn what_the_broker_would_act_on_does_not_take_a_dead_letter_elsewhere() {
     vhost
         .publish_messages("orders", [(properties, b"body".to_vec())])
         .await;
-    let dead = dead(&vhost, 1).await;
+    let dead = vhost.take_once_ready("orders.dead", 1).await;
     assert_eq!(dead[0].header("x-tidegate-expiration"), "60000");
     assert_eq!(dead[0].header("x-tidegate-user-id"), vhost.url().username());
     assert_eq!(*dead[0].properties.expiration(), None);
@@ -210,29 +198,35 @@ async fn a_late_confirm_is_waited_for_and_makes_no_second_copy() {
     );
     let mut worker = Worker::ready(&config).await;
     worker.logged("worker running").await;
-    let hold = proxy.hold(Direction::ToClient, is_confirm);
-    vhost.publish("orders", 1).await;
+    // The first dead letter takes as long as its queue needs to be old enough. After it only the confirm is waited for.
+    vhost.publish_all("orders", ["first".to_owned()]).await;
     vhost.until_ready("orders.dead", 1).await;
+    let copying = |count: usize| format!("tidegate_copying{{queue=\"orders\"}} {count}\n");
+    eventually("the first is settled", async || {
+        let (_, metrics) = worker.get("/metrics").await.unwrap();
+        expect_that(metrics.contains(&copying(0)), || metrics.clone())
+    })
+    .await;
+    let hold = proxy.hold(Direction::ToClient, is_confirm);
+    vhost.publish_all("orders", ["late".to_owned()]).await;
+    vhost.until_ready("orders.dead", 2).await;
     // Ten more are worked on meanwhile, so that the worker is seen to wait.
     gate.answer(|_| 200);
     vhost
         .publish_all("orders", (10..20).map(|n| n.to_string()))
         .await;
-    gate.finished(11).await;
+    gate.finished(12).await;
     let (_, metrics) = worker.get("/metrics").await.unwrap();
-    assert!(
-        metrics.contains("tidegate_copying{queue=\"orders\"} 1\n"),
-        "{metrics}"
-    );
+    assert!(metrics.contains(&copying(1)), "{metrics}");
     hold.release();
     worker.drained().await;
-    assert_eq!(copies(&proxy, "orders.dead"), 1);
+    assert_eq!(copies(&proxy, "orders.dead"), 2);
     assert_eq!(
         vhost.take_all("orders").await.len(),
         0,
         "it was acknowledged"
     );
-    assert_eq!(vhost.take_all("orders.dead").await.len(), 1);
+    assert_eq!(vhost.take_all("orders.dead").await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,7 +253,7 @@ async fn a_copy_whose_confirm_is_lost_is_published_again_and_run_once() {
         })
         .await;
         assert_eq!(copies(&proxy, "orders.retry.1000"), 2);
-        assert_eq!(attempts(&gate, "0"), [1, 2]);
+        assert_eq!(gate.attempts("0"), [1, 2]);
         worker.drained().await;
         assert_eq!(vhost.take_all("orders").await.len(), 0);
         assert_eq!(vhost.take_all("orders.retry.1000").await.len(), 0);
@@ -297,9 +291,9 @@ async fn a_full_or_missing_dead_letter_queue_keeps_the_delivery_until_there_is_r
         })
         .await;
     vhost.declare_with("orders.dead", []).await;
-    let taken = dead(&vhost, 1).await;
+    let taken = vhost.take_once_ready("orders.dead", 1).await;
     assert_eq!(taken[0].id, "a");
-    assert_eq!(attempts(&gate, "a"), [1], "the handler runs once");
+    assert_eq!(gate.attempts("a"), [1], "the handler runs once");
     worker.drained().await;
     assert_eq!(vhost.take_all("orders").await.len(), 0);
 }
@@ -352,8 +346,8 @@ async fn a_queue_that_delays_by_itself_is_used_as_such() {
         let mut worker = Worker::ready(&config).await;
         let id = format!("{round}");
         vhost.publish_all("orders", [id.clone()]).await;
-        let taken = dead(&vhost, 1).await;
-        assert_eq!(attempts(&gate, &id), [1, 2, 3]);
+        let taken = vhost.take_once_ready("orders.dead", 1).await;
+        assert_eq!(gate.attempts(&id), [1, 2, 3]);
         assert_eq!(taken[0].header("x-tidegate-attempts"), "3");
         assert_eq!(taken[0].header("x-tidegate-reason"), "handler");
         worker.drained().await;
@@ -390,10 +384,10 @@ async fn hand_backs_and_lost_channels_are_no_runs() {
                 .await;
         }
         gate.release_all();
-        let taken = dead(&vhost, 3).await;
+        let taken = vhost.take_once_ready("orders.dead", 3).await;
         for message in &taken {
             assert_eq!(message.header("x-tidegate-attempts"), "2");
-            assert_eq!(attempts(&gate, &message.id), [1, 2]);
+            assert_eq!(gate.attempts(&message.id), [1, 2]);
         }
         worker.drained().await;
     }

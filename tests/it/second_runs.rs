@@ -4,24 +4,12 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 
 use crate::harness::gate::Gate;
-use crate::harness::vhost::{Taken, Vhost};
+use crate::harness::vhost::Vhost;
 use crate::harness::worker::{Worker, WorkerConfig};
 
 const KINDS: [&str; 2] = ["classic", "quorum"];
 const SHORT: &str =
     "concurrency = 2\nprefetch = 4\nretry = { max_attempts = 3, min = \"50ms\", max = \"100ms\" }";
-
-/// The attempts of the requests for message `id`, in the order they came.
-fn attempts(gate: &Gate, id: &str) -> Vec<u32> {
-    let requests = gate.requests();
-    let of_id = requests.iter().filter(|request| request.id == id);
-    of_id.map(|request| request.attempt).collect()
-}
-
-async fn dead(vhost: &Vhost, count: u32) -> Vec<Taken> {
-    vhost.until_ready("orders.dead", count).await;
-    vhost.take_all("orders.dead").await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_of_a_copy_prove_nothing_on_other_messages() {
@@ -49,9 +37,9 @@ async fn headers_of_a_copy_prove_nothing_on_other_messages() {
     vhost.publish_messages("orders", [same]).await;
     vhost.publish_messages("orders", others).await;
     gate.finished(5).await;
-    assert_eq!(attempts(&gate, "a"), [1, 2], "the copy itself is known");
+    assert_eq!(gate.attempts("a"), [1, 2], "the copy itself is known");
     for id in ["b", "c", "d"] {
-        assert_eq!(attempts(&gate, id), [1], "{id} is new");
+        assert_eq!(gate.attempts(id), [1], "{id} is new");
     }
     worker.drained().await;
     assert_eq!(vhost.take_all("orders").await.len(), 0);
@@ -76,8 +64,8 @@ async fn a_count_of_deliveries_that_a_publisher_sets_counts_nothing() {
         .with_headers(headers);
     let messages = [(properties, b"body".to_vec())];
     vhost.publish_messages("orders", messages).await;
-    dead(&vhost, 1).await;
-    assert_eq!(attempts(&gate, "a"), [1, 2, 3]);
+    vhost.take_once_ready("orders.dead", 1).await;
+    assert_eq!(gate.attempts("a"), [1, 2, 3]);
     worker.drained().await;
 }
 
@@ -154,13 +142,9 @@ async fn a_message_that_cannot_be_run_again_in_its_time_to_live_is_dead() {
     vhost
         .publish_messages("orders", [(properties, b"body".to_vec())])
         .await;
-    let taken = dead(&vhost, 1).await;
+    let taken = vhost.take_once_ready("orders.dead", 1).await;
     assert_eq!(taken[0].header("x-tidegate-reason"), "expired");
     assert_eq!(taken[0].header("x-tidegate-expiration"), "700");
-    assert!(
-        attempts(&gate, "a").len() <= 2,
-        "{:?}",
-        attempts(&gate, "a")
-    );
+    assert!(gate.attempts("a").len() <= 2, "{:?}", gate.attempts("a"));
     worker.drained().await;
 }

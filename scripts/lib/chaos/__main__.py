@@ -40,7 +40,7 @@ class Scene:
         self.proxy = Proxy(self.broker.port) if scenario.proxied else None
         self.service = Service(scenario.seconds)
         self.workers, self.pipes, self.faults, self.exits = [], [], [], []
-        self.restarts = self.killed = self.poisoned = 0
+        self.restarts = self.poisoned = 0
         self.program = chosen.bin
         self.publisher = None
         self.chosen = chosen

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+
+from loop import Loop
 
 
-class Proxy:
-    """Serves in a thread of its own until it is closed. `cut_after` is a number of bytes: a cut happens in the middle of
-    whatever passes then."""
+class Proxy(Loop):
+    """Serves in a thread of its own until it is closed."""
 
     def __init__(self, port: int):
         self.target = port
         self.swallow = False
         self.slow = 0.0  # seconds of delay for each piece
         self.pairs: set = set()
-        self.loop = asyncio.new_event_loop()
-        started = threading.Event()
-        self.thread = threading.Thread(target=self._serve, args=(started,), daemon=True)
-        self.thread.start()
-        started.wait()
-
-    def _serve(self, started):
-        asyncio.set_event_loop(self.loop)
-        server = self.loop.run_until_complete(asyncio.start_server(self._client, "127.0.0.1", 0))
-        self.port = server.sockets[0].getsockname()[1]
-        started.set()
-        self.loop.run_forever()
+        super().__init__(lambda _loop: asyncio.start_server(self._client, "127.0.0.1", 0))
 
     def close(self):
         self.cut()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
+        super().close()
 
     def cut(self):
         """Ends every connection, in the middle of a frame as often as not."""

@@ -44,7 +44,6 @@ def killed(scene):
         worker = scene.pick()
         worker.signal(signal.SIGKILL)
         worker.ended()
-        scene.killed += 1
         scene.again(worker)
         scene.pause(0.3, 1.5)
 

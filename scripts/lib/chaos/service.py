@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 
 from checker import Run
+from loop import Loop
 
 ANSWERS = {"done": 200, "retry": 503, "dead": 400}
 
@@ -16,29 +16,14 @@ def share(message: str, salt: str) -> float:
     return int.from_bytes(hashlib.sha256((salt + message).encode()).digest()[:4], "big") / 2**32
 
 
-class Service:
+class Service(Loop):
     """Serves in a thread of its own until it is closed."""
 
     def __init__(self, seconds=(0.002, 0.03), retries=0.05, dead=0.02):
         self.seconds, self.retries, self.dead = seconds, retries, dead
         self.runs: list[Run] = []
         self.running = 0
-        self.loop = asyncio.new_event_loop()
-        started = threading.Event()
-        self.thread = threading.Thread(target=self._serve, args=(started,), daemon=True)
-        self.thread.start()
-        started.wait()
-
-    def _serve(self, started):
-        asyncio.set_event_loop(self.loop)
-        server = self.loop.run_until_complete(self.loop.create_server(lambda: Client(self), "127.0.0.1", 0))
-        self.port = server.sockets[0].getsockname()[1]
-        started.set()
-        self.loop.run_forever()
-
-    def close(self):
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
+        super().__init__(lambda loop: loop.create_server(lambda: Client(self), "127.0.0.1", 0))
 
     def decide(self, message: str, attempt: int) -> str:
         if share(message, "dead") < self.dead:

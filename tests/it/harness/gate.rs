@@ -137,6 +137,13 @@ impl Gate {
         requests.iter().map(|request| request.id.clone()).collect()
     }
 
+    /// The attempts of the requests for message `id`, in the order they came.
+    pub(crate) fn attempts(&self, id: &str) -> Vec<u32> {
+        let requests = locked(&self.shared.requests);
+        let of_id = requests.iter().filter(|request| request.id == id);
+        of_id.map(|request| request.attempt).collect()
+    }
+
     /// Requests that came.
     pub(crate) fn count(&self) -> usize {
         locked(&self.shared.requests).len()

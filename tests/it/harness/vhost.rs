@@ -270,6 +270,12 @@ impl Vhost {
         .await;
     }
 
+    /// Waits until `queue` has `count` messages ready, and takes them.
+    pub(crate) async fn take_once_ready(&self, queue: &str, count: u32) -> Vec<Taken> {
+        self.until_ready(queue, count).await;
+        self.take_all(queue).await
+    }
+
     /// Waits until `queue` has `count` consumers.
     pub(crate) async fn until_consumers(&self, queue: &str, count: u32) {
         eventually(format_args!("{queue} has {count} consumers"), async || {
