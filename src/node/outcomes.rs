@@ -104,7 +104,7 @@ impl Task {
     fn went_on(&mut self, next: Next, abort: AbortHandle) {
         self.metrics.run_began(next.run);
         let Waiting { place, work } = next.waiting;
-        self.book.begin_run(next.run, place, work, Instant::now());
+        self.book.begin_run(next.run, place, work, next.started);
         let run = Run {
             started: next.started,
             on_hold: false,

@@ -24,7 +24,7 @@ pub(crate) struct Finding {
     pub level: Level,
     /// What was looked at: a key, a queue, a file.
     pub subject: String,
-    /// What was found, and what to do about it. It never holds a secret.
+    /// The finding and its remedy, without secrets.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the broker says: whether it can be reached, and whether the queues are as the nodes need them.
+//! Asks the broker: can it be reached, and do the queues fit their nodes?
 //!
 //! Nothing is created and nothing is consumed. An existing queue or exchange is declared again as it should be. That
 //! changes nothing, and if the two differ the broker says how.

@@ -1,4 +1,4 @@
-//! Whether the process may open as many file descriptors as its slots need. Pure.
+//! Compares the limit of file descriptors with what the slots need. Pure.
 
 use super::{Finding, Section};
 use tidegate::config::{HandlerSettings, NodeSettings, Settings, Slots};

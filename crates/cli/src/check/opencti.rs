@@ -53,7 +53,7 @@ fn python(opencti: &OpenCti, versions: &Result<Versions, String>) -> Finding {
     }
 }
 
-/// Whether the platform has the version of pycti.
+/// Compares the versions of the platform and of pycti.
 fn versions(platform: &Result<String, String>, python: &Result<Versions, String>) -> Finding {
     let subject = "version";
     match (platform, python) {
@@ -96,7 +96,7 @@ async fn queues(own: &Settings, opencti: &OpenCti, found: Discovered) -> Vec<Fin
     findings
 }
 
-/// What the broker says of the queues on it.
+/// Looks for the queues on their broker.
 async fn on_broker(own: &Settings, group: InspectedBroker) -> Vec<Finding> {
     if !group.is_served {
         let message = format!(
@@ -175,7 +175,7 @@ mod tests {
             versions(&Err("HTTP 503".into()), &python).level,
             Level::Error
         );
-        // What is wrong with Python is said elsewhere.
+        // Another line tells why Python cannot be used.
         let without = versions(&Ok("7.2".into()), &Err("no Python".into()));
         assert_eq!(without.level, Level::Ok);
     }

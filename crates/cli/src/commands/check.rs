@@ -115,7 +115,7 @@ fn exit(findings: &[Finding]) -> Exit {
 /// Why a configuration is refused.
 ///
 /// # Errors
-/// What is no fault of the configuration.
+/// Any error that is no fault of the configuration.
 fn refused(origin: &str, error: anyhow::Error) -> anyhow::Result<Vec<Finding>> {
     if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
         return Ok(invalid(origin, errors));

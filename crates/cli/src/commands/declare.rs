@@ -11,7 +11,7 @@ use crate::declare::{Declared, Kind, Purpose, State, declare_all};
 use crate::output::{conclude, print_aside};
 use tidegate::internal::broker::{AmqpRuntime, RPC_LIMIT, connect};
 
-/// What to declare.
+/// The options of `tidegate declare`.
 #[derive(Debug, Args)]
 pub(super) struct DeclareArgs {
     #[command(flatten)]

@@ -42,7 +42,7 @@ pub(super) fn opencti_settings(
     Ok(Some((own, opencti)))
 }
 
-/// Whether these are the sections of the platform's own `config.yml`: `opencti`, `worker` with its keys, `mq`.
+/// Recognises the sections of the platform's own `config.yml`: `opencti`, `worker` with its keys, `mq`.
 fn is_platforms(sections: &Value) -> bool {
     let Some(table) = sections.as_object() else {
         return false;

@@ -54,7 +54,7 @@ pub(crate) struct StatusArgs {
 #[derive(Debug, Serialize)]
 struct FleetSnapshot {
     at: Moment,
-    /// Whether the broker has a log. Without one only live workers are known.
+    /// The broker has a log of states. Without one only live workers are known.
     log: bool,
     /// Whether every status message arrives now.
     connected: bool,

@@ -15,7 +15,7 @@ const LIST_LIMIT: u64 = 1_000;
 /// How many letters `show` shows by default.
 const SHOW_LIMIT: u64 = 20;
 
-/// What the letters of OpenCTI's worker are kept under.
+/// The queue name that the letters of OpenCTI's worker belong to: they are in `tidegate.opencti.dead`.
 const OPENCTI: &str = "tidegate.opencti";
 
 /// What to do with dead letters.

@@ -96,7 +96,7 @@ pub(super) fn whole(letter: &Letter, colours: bool) -> String {
     text
 }
 
-/// What a dead letter is, and why it is one.
+/// The first lines of a dead letter: its id, its queue, its reason.
 fn head(text: &mut String, letter: &Letter, record: &Record, colours: bool) {
     let id = record.id.as_deref();
     let id = id.map_or_else(|| "a message without an id".to_owned(), plain);
