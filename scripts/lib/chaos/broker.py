@@ -1,13 +1,20 @@
-"""A RabbitMQ in a container of its own, and a publisher that knows what the broker has confirmed."""
+"""A RabbitMQ for the suite: in a container, or as a private process. It keeps its port and its messages over every fault."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import signal
 import socket
 import subprocess
-import threading
+import tempfile
 import time
+from pathlib import Path
 
 import pika
+
+SCRIPTS = Path(__file__).resolve().parents[2]
 
 
 def docker(*words, check=True) -> str:
@@ -17,18 +24,22 @@ def docker(*words, check=True) -> str:
     return done.stdout.strip()
 
 
+def has_docker() -> bool:
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return found.getsockname()[1]
 
 
-class Broker:
-    """The container. It keeps its port and its messages over a stop, a kill and a pause."""
+class Node:
+    """What every broker offers to clients. `host` and `port` are set by the kind of broker."""
 
-    def __init__(self, image: str):
-        self.port = free_port()
-        self.id = docker("run", "--detach", "--publish", "127.0.0.1:%d:5672" % self.port, "--hostname", "chaos", image)
-        self.await_up()
+    host, port = "127.0.0.1", 0
 
     def await_up(self, limit=120):
         end = time.monotonic() + limit
@@ -43,70 +54,133 @@ class Broker:
 
     def connect(self):
         parameters = pika.ConnectionParameters(
-            "127.0.0.1", self.port, heartbeat=0, socket_timeout=5, blocked_connection_timeout=30, stack_timeout=15,
+            self.host, self.port, heartbeat=0, socket_timeout=5, blocked_connection_timeout=30, stack_timeout=15,
         )
         return pika.BlockingConnection(parameters)
 
-    def url(self, port=None) -> str:
-        return "amqp://guest:guest@127.0.0.1:%d/%%2f" % (port or self.port)
+    def url(self, port=None, user="guest:guest") -> str:
+        return "amqp://%s@%s:%d/%%2f" % (user, self.host, port or self.port)
 
-    def control(self, *words):
-        return docker("exec", self.id, "rabbitmqctl", "--quiet", *words)
+    def control(self, *words) -> str:
+        raise NotImplementedError
 
-    def depth(self, queue: str) -> int:
+    def evaluate(self, expression: str):
+        """Runs a line of Erlang in the broker."""
+        self.control("eval", expression)
+
+    @contextlib.contextmanager
+    def channel(self):
+        """A channel on a connection of its own."""
         connection = self.connect()
         try:
-            return connection.channel().queue_declare(queue, passive=True).method.message_count
+            yield connection.channel()
         finally:
-            connection.close()
+            if connection.is_open:
+                connection.close()
+
+    def exists(self, queue: str) -> bool:
+        try:
+            self.depth(queue)
+            return True
+        except pika.exceptions.ChannelClosedByBroker:
+            return False
+
+    def depth(self, queue: str) -> int:
+        with self.channel() as channel:
+            return channel.queue_declare(queue, passive=True).method.message_count
 
     def take_all(self, queue: str) -> list:
         """The ids of all messages in `queue`, which they leave."""
-        connection, found = self.connect(), []
-        channel = connection.channel()
-        # Not basic.get: a quorum queue with a single active consumer does not have it.
-        for method, properties, _ in channel.consume(queue, auto_ack=True, inactivity_timeout=1):
-            if method is None:
-                break
-            found.append(properties.message_id)
-        connection.close()
+        found = []
+        with self.channel() as channel:
+            # Not basic.get: a quorum queue with a single active consumer does not have it.
+            for method, properties, _ in channel.consume(queue, auto_ack=True, inactivity_timeout=1):
+                if method is None:
+                    break
+                found.append(properties.message_id)
         return found
+
+    def delete(self, queue: str):
+        with self.channel() as channel:
+            channel.queue_delete(queue)
+
+
+class Broker(Node):
+    """A container."""
+
+    def __init__(self, image: str):
+        self.port = free_port()
+        self.id = docker("run", "--detach", "--publish", "127.0.0.1:%d:5672" % self.port, "--hostname", "chaos", image)
+        self.await_up()
+
+    def control(self, *words) -> str:
+        return docker("exec", self.id, "rabbitmqctl", "--quiet", *words)
+
+    def kill(self):
+        docker("kill", self.id)
+
+    def stop(self):
+        docker("stop", "--time", "30", self.id)
+
+    def start(self):
+        docker("start", self.id)
+        self.await_up()
+
+    def pause(self):
+        docker("pause", self.id)
+
+    def unpause(self):
+        docker("unpause", self.id)
 
     def remove(self):
         docker("rm", "--force", "--volumes", self.id, check=False)
 
 
-class Publisher(threading.Thread):
-    """Publishes at a steady rate until it is stopped, whatever becomes of the broker."""
+class PrivateBroker(Node):
+    """A process of `scripts/private-broker`, on machines without a container engine."""
 
-    def __init__(self, broker: Broker, queue: str, rate: float, prefix: str):
-        super().__init__(daemon=True)
-        self.broker, self.queue, self.rate, self.prefix = broker, queue, rate, prefix
-        self.confirmed, self.unsure = [], []
-        self.stopping = threading.Event()
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix="tidegate-chaos-broker-")
+        self.start()
 
-    def run(self):
-        number = 0
-        while not self.stopping.is_set():
-            try:
-                connection = self.broker.connect()
-                channel = connection.channel()
-                channel.confirm_delivery()
-                while not self.stopping.wait(1 / self.rate):
-                    number += 1
-                    self.one(channel, "%s-%d" % (self.prefix, number))
-                connection.close()
-            except (pika.exceptions.AMQPError, OSError):
-                self.stopping.wait(0.2)
+    def start(self):
+        done = subprocess.run(
+            [str(SCRIPTS / "private-broker"), "start", self.directory], stdout=subprocess.PIPE, text=True, check=True,
+        )
+        settings = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+        self.port = pika.URLParameters(settings["AMQP_URL"]).port
+        self.process, self.program = int(settings["PID"]), settings["RABBITMQCTL"]
+        self.await_up()
 
-    def one(self, channel, message):
-        # Until it is confirmed, the broker may have it.
-        self.unsure.append(message)
-        properties = pika.BasicProperties(message_id=message, delivery_mode=2)
-        channel.basic_publish("", self.queue, message.encode(), properties, mandatory=True)
-        self.unsure.pop()
-        self.confirmed.append(message)
+    def control(self, *words) -> str:
+        done = subprocess.run([self.program, "--quiet", *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError("rabbitmqctl %s: %s" % (" ".join(words), done.stderr.strip()))
+        return done.stdout.strip()
 
     def stop(self):
-        self.stopping.set()
-        self.join(60)
+        subprocess.run([str(SCRIPTS / "private-broker"), "stop", self.directory], stdout=subprocess.DEVNULL, check=True)
+
+    def kill(self):
+        os.kill(self.process, signal.SIGKILL)
+        # What is left of it goes before it starts again.
+        self.stop()
+
+    def pause(self):
+        os.kill(self.process, signal.SIGSTOP)
+
+    def unpause(self):
+        os.kill(self.process, signal.SIGCONT)
+
+    def remove(self):
+        try:
+            os.kill(self.process, signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+        subprocess.run([str(SCRIPTS / "private-broker"), "stop", self.directory], stdout=subprocess.DEVNULL, check=False)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def begin(image: str, private=False):
+    """A broker of the kind that this machine can run."""
+    return PrivateBroker() if private or not has_docker() else Broker(image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 
 from checker import Run
 from loop import Loop
@@ -19,16 +20,34 @@ def share(message: str, salt: str) -> float:
 class Service(Loop):
     """Serves in a thread of its own until it is closed."""
 
-    def __init__(self, seconds=(0.002, 0.03), retries=0.05, dead=0.02):
-        self.seconds, self.retries, self.dead = seconds, retries, dead
+    def __init__(self, seconds=(0.002, 0.03), retries=0.05, dead=0.02, hangs=0.0, expected=None):
+        self.seconds, self.retries, self.dead, self.hangs = seconds, retries, dead, hangs
+        self.expected = expected  # from a message to its body, where bodies are compared
         self.runs: list[Run] = []
         self.running = 0
+        self.held, self.waiting = set(), []  # names of workers that get no answer for now, and what they wait for
         super().__init__(lambda loop: loop.create_server(lambda: Client(self), "127.0.0.1", 0))
 
     def decide(self, message: str, attempt: int) -> str:
         if share(message, "dead") < self.dead:
             return "dead"
         return "retry" if attempt == 1 and share(message, "retry") < self.retries else "done"
+
+    def hold(self, label: str):
+        """Answers this worker nothing until `release`."""
+        self.held.add(label)
+
+    def release(self, label: str):
+        def answer():
+            self.held.discard(label)
+            waiting, self.waiting = self.waiting, []
+            for client in waiting:
+                client.answer()
+
+        self.loop.call_soon_threadsafe(answer)
+
+    def running_of(self, label: str) -> int:
+        return sum(run.worker == label and not run.at for run in list(self.runs))
 
 
 class Client(asyncio.Protocol):
@@ -47,6 +66,8 @@ class Client(asyncio.Protocol):
     def connection_lost(self, _error):
         if self.working:
             self.working.cancel()
+            self.working = None
+            self.run.at = time.time()
             self.service.running -= 1
 
     def _next(self):
@@ -58,18 +79,30 @@ class Client(asyncio.Protocol):
         length = int(headers.get("content-length", 0))
         if len(rest) < length:
             return
-        self.buffer = rest[length:]
+        body, self.buffer = rest[:length], rest[length:]
+        service = self.service
         message = headers.get("tidegate-message-id", "?")
         self.run = Run(message, int(headers.get("tidegate-attempt", 1)), first.split()[1].strip("/"))
-        self.service.runs.append(self.run)
-        self.service.running += 1
-        least, most = self.service.seconds
-        self.working = self.service.loop.call_later(least + (most - least) * share(message, "work"), self._answer)
+        self.run.damaged = service.expected is not None and body != service.expected(message)
+        service.runs.append(self.run)
+        service.running += 1
+        least, most = service.seconds
+        seconds = least + (most - least) * share(message, "work")
+        if self.run.attempt == 1 and share(message, "hang") < service.hangs:
+            seconds = 3600
+        self.working = service.loop.call_later(seconds, self.answer)
 
-    def _answer(self):
-        answer = self.service.decide(self.run.message, self.run.attempt)
+    def answer(self):
+        service = self.service
+        if not self.working:
+            return
+        if self.run.worker in service.held:
+            service.waiting.append(self)
+            return
+        answer = service.decide(self.run.message, self.run.attempt)
         self.transport.write(b"HTTP/1.1 %d x\r\ncontent-length: 0\r\n\r\n" % ANSWERS[answer])
+        self.run.at = time.time()
         self.run.ended = answer
-        self.service.running -= 1
+        service.running -= 1
         self.working = None
         self._next()

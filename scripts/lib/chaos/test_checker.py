@@ -2,7 +2,7 @@
 
 import unittest
 
-from checker import Run, judge
+from checker import Run, compare_drain, judge
 
 
 class Judging(unittest.TestCase):
@@ -35,6 +35,36 @@ class Judging(unittest.TestCase):
     def test_a_message_that_nobody_published_is_a_fault(self):
         self.assertTrue(judge([], [], [Run("x", 1, "w", "done")], [], []).faults)
         self.assertFalse(judge([], ["x"], [Run("x", 1, "w", "done")], [], []).faults)
+
+    def test_a_doomed_message_is_dead_without_a_run(self):
+        self.assertFalse(judge(["a"], [], [], ["a"], [], doomed=["a"]).wrongly_dead)
+        self.assertTrue(judge(["a"], [], [Run("a", 1, "w", "done")], [], [], doomed=["a"]).faults)
+
+    def test_a_damaged_body_is_a_fault(self):
+        self.assertTrue(judge(["a"], [], [Run("a", 1, "w", "done", damaged=True)], [], []).faults)
+
+
+class ReportsOfDrains(unittest.TestCase):
+    def compare(self, runs, finished, interrupted=0, outcome="clean"):
+        report = {"outcome": outcome, "finished": finished, "interrupted": interrupted}
+        return compare_drain(report, 100.0, 110.0, runs)
+
+    def test_what_ended_during_the_drain_is_finished(self):
+        runs = [Run("a", 1, "w", "done", 99.0), Run("b", 1, "w", "done", 101.0), Run("c", 1, "w", "retry", 110.0)]
+        self.assertEqual(self.compare(runs, 2), [])
+        self.assertTrue(self.compare(runs, 1))
+        self.assertTrue(self.compare(runs, 3))
+
+    def test_an_answer_on_its_way_counts_or_does_not(self):
+        runs = [Run("a", 1, "w", "done", 99.9)]
+        self.assertEqual((self.compare(runs, 0), self.compare(runs, 1)), ([], []))
+
+    def test_what_is_cut_off_is_interrupted(self):
+        runs = [Run("a", 1, "w", "", 110.0), Run("b", 1, "w", "done", 109.9), Run("c", 1, "w", "", 50.0)]
+        self.assertEqual(self.compare(runs, 1, 1, "interrupted"), [])
+        self.assertEqual(self.compare(runs, 0, 2, "interrupted"), [])
+        self.assertTrue(self.compare(runs, 1, 0, "interrupted"))
+        self.assertTrue(self.compare(runs, 0, 3, "interrupted"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Workers as processes: started, ready, ended in any way, with what they said at their end."""
+"""Workers as processes: started, ready, ended in any way, with what they said at their end and what they used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 from broker import free_port
@@ -15,6 +17,7 @@ from broker import free_port
 CONFIGURATION = """\
 [broker]
 url = "{url}"
+{broker}
 [worker]
 name = "{name}"
 http = "127.0.0.1:{http}"
@@ -25,9 +28,32 @@ queue = "{queue}"
 type = "{kind}"
 concurrency = 8
 {more}
-retry = {{ max_attempts = 3, min = "100ms", max = "200ms" }}
-handler = {{ http = {{ url = "http://127.0.0.1:{service}/{name}.{life}" }} }}
+retry = {{ max_attempts = {attempts}, min = "100ms", max = "200ms" }}
+{handler}
 """
+
+
+@dataclass
+class End:
+    """The end of one life."""
+
+    worker: str  # name and life, as in `Run.worker`
+    code: int | None  # None: it did not end in time
+    report: dict | None
+    asked: float  # time of the last signal
+    ended: float
+
+
+def memory(pid: int, key="VmHWM") -> int:
+    """KiB of memory of a process: by default the most that it ever had."""
+    try:
+        with open("/proc/%d/status" % pid, encoding="ascii", errors="replace") as status:
+            for line in status:
+                if line.startswith(key):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
 
 
 class Worker:
@@ -39,59 +65,115 @@ class Worker:
         self.log = directory / (self.name + ".log")
         self.process = None
         self.lives = 0
+        self.asked = 0.0
+        self.processor = 0.0  # seconds of all lives that have ended, children included
+        self.peak = 0  # KiB
+        self.log_size = 0
+
+    @property
+    def label(self) -> str:
+        return "%s.%d" % (self.name, self.lives)
+
+    def command(self, file: Path) -> list:
+        return [self.program, "--log-format", "json", "worker", "-c", str(file)]
+
+    def configuration(self) -> str:
+        handler = self.values["handler"].replace("SERVICE", "http://127.0.0.1:%d/%s" % (self.values["service"], self.label))
+        return CONFIGURATION.format(**{**self.values, "handler": handler})
+
+    def environment(self) -> dict:
+        return {key: value for key, value in os.environ.items() if not key.startswith(("TIDEGATE_", "OPENCTI_"))}
 
     def start(self, stderr=None):
         self.lives += 1
-        self.values.update(http=free_port(), life=self.lives)
+        self.values.update(http=free_port())
         file = self.directory / (self.name + ".toml")
-        file.write_text(CONFIGURATION.format(**self.values))
+        file.write_text(self.configuration())
         self.offset = self.log.stat().st_size if self.log.exists() else 0
-        command = [self.program, "--log-format", "json", "worker", "-c", str(file)]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE_")}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr or log, env=environment, start_new_session=True,
+                self.command(file), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr or log,
+                env=self.environment(), start_new_session=True,
             )
 
-    def ready(self) -> bool:
-        try:
-            return urllib.request.urlopen("http://127.0.0.1:%d/readyz" % self.values["http"], timeout=2).status == 200
-        except OSError:
+    def alive(self) -> bool:
+        """Takes the end, and what the process has used, when there is one."""
+        if self.process is None or self.process.returncode is not None:
             return False
+        self.peak = max(self.peak, memory(self.process.pid))
+        pid, status, used = os.wait4(self.process.pid, os.WNOHANG)
+        if not pid:
+            return True
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.processor += used.ru_utime + used.ru_stime
+        if self.log.exists():
+            self.log_size += self.log.stat().st_size - self.offset
+        return False
+
+    def get(self, path: str) -> int:
+        """The status of one of its pages; 0: nobody answers."""
+        try:
+            return urllib.request.urlopen("http://127.0.0.1:%d%s" % (self.values["http"], path), timeout=2).status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def page(self, path: str) -> str:
+        return urllib.request.urlopen("http://127.0.0.1:%d%s" % (self.values["http"], path), timeout=5).read().decode()
+
+    def ready(self) -> bool:
+        return self.get("/readyz") == 200
 
     def await_ready(self, limit=60):
         end = time.monotonic() + limit
         while not self.ready():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError("%s is not ready (exit code %s)\n%s" % (self.name, self.process.poll(), self.tail()))
+            if not self.alive() or time.monotonic() > end:
+                raise RuntimeError("%s is not ready (exit code %s)\n%s" % (self.name, self.process.returncode, self.tail()))
             time.sleep(0.02)
 
     def signal(self, number):
-        self.process.send_signal(number)
+        if self.alive():
+            self.asked = time.time()
+            self.process.send_signal(number)
 
-    def ended(self, limit=60):
-        """The exit code, and the drain's report where there is one; the code is None if it did not end in time."""
-        try:
-            code = self.process.wait(limit)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            code = None
-        return code, self.report()
+    def ended(self, limit=60) -> End:
+        end = time.monotonic() + limit
+        while self.alive():
+            if time.monotonic() > end:
+                self.process.kill()
+                while self.alive():
+                    time.sleep(0.01)
+                return End(self.label, None, self.report(), self.asked, time.time())
+            time.sleep(0.005)
+        return End(self.label, self.process.returncode, self.report(), self.asked, time.time())
 
-    def drain(self, limit=60):
+    def drain(self, limit=60) -> End:
         self.signal(signal.SIGTERM)
         return self.ended(limit)
 
-    def report(self):
+    def kill(self):
+        if self.alive():
+            self.process.kill()
+        while self.alive():
+            time.sleep(0.01)
+
+    def line(self, text: str):
+        """The first line of this life's log that has `text` in it."""
         if not self.log.exists():
             return None
         with open(self.log, encoding="utf-8", errors="replace") as log:
             log.seek(self.offset)
             for line in log:
-                if '"drain finished"' in line:
-                    return json.loads(line)
+                if text in line:
+                    try:
+                        return json.loads(line)
+                    except ValueError:
+                        return None
         return None
 
+    def report(self):
+        return self.line('"drain finished"')
+
     def tail(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:]) if self.log.exists() else "(no log)"
