@@ -18,6 +18,7 @@ mod lease;
 mod line;
 mod opening;
 mod outcomes;
+mod port;
 mod run;
 mod slots;
 mod state;
@@ -32,7 +33,9 @@ pub(crate) use drain::NodeDrain;
 pub(crate) use slots::SlotPool;
 pub(crate) use state::NodeState;
 
-use crate::broker::{AmqpRuntime, Isolation, SessionState};
+use port::BrokerLink;
+
+use crate::broker::{AmqpRuntime, Isolation, Link, SessionState};
 use crate::config::NodeSettings;
 use crate::handler::AnyHandler;
 use crate::lifecycle::WatchedTask;
@@ -40,7 +43,7 @@ use crate::metrics::NodeMetrics;
 
 /// What a node is made of.
 #[derive(Debug)]
-pub(crate) struct NodeParts {
+pub(crate) struct NodeParts<L: BrokerLink = Link> {
     /// Its settings.
     pub settings: NodeSettings,
     /// Its handler.
@@ -49,10 +52,8 @@ pub(crate) struct NodeParts {
     pub slots: SlotPool,
     /// The worker's id.
     pub worker: String,
-    /// The connection it consumes on: the shared one, or one of its own.
-    pub consume: Isolation,
     /// The connection that its retries and dead letters are published on.
-    pub publish: watch::Receiver<SessionState>,
+    pub publish: watch::Receiver<SessionState<L>>,
     /// What it counts.
     pub metrics: NodeMetrics,
     /// Where its handlers run.
@@ -68,13 +69,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts the node's task on `amqp`; it consumes as soon as there is a connection.
-    pub(crate) fn start(parts: NodeParts, amqp: &AmqpRuntime) -> Self {
+    /// Starts the node's task on `amqp`; it consumes as soon as there is a connection. `consume`: that connection, the shared
+    /// one or one of its own.
+    pub(crate) fn start(parts: NodeParts, consume: Isolation, amqp: &AmqpRuntime) -> Self {
         let (commands, receiver) = watch::channel(Command::Run);
         let (state_sender, state) = watch::channel(NodeState::Opening);
         let (sender, events) = mpsc::unbounded_channel();
         let name = format!("node {}", parts.settings.queue);
-        let (session, relay) = parts.consume.clone().session_of(&parts.settings.queue);
+        let (session, relay) = consume.session_of(&parts.settings.queue);
         let task = task::Task::new(parts, session, receiver, state_sender, sender, events);
         let beside = async move {
             tokio::select! {

@@ -31,20 +31,20 @@ pub struct Session {
 
 /// The state of a session.
 #[derive(Debug, Clone)]
-pub enum SessionState {
+pub enum SessionState<L = Link> {
     /// Connecting for the first time.
     Connecting,
     /// There is a link.
-    Connected(Link),
+    Connected(L),
     /// The link was lost; another is being made.
     Reconnecting,
     /// The first connection was refused in a way that trying again will not change.
     Refused(BrokerError),
 }
 
-impl SessionState {
+impl<L> SessionState<L> {
     /// The link, if there is one.
-    pub fn link(&self) -> Option<&Link> {
+    pub fn link(&self) -> Option<&L> {
         match self {
             Self::Connected(link) => Some(link),
             Self::Connecting | Self::Reconnecting | Self::Refused(_) => None,

@@ -3,11 +3,12 @@
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::port::{BrokerChannel as _, BrokerLink};
 use super::task::{Mode, Task};
-use crate::broker::{BrokerError, ConsumeChannel};
+use crate::broker::BrokerError;
 use crate::settlement::{ChannelTag, Known, Then, Work};
 
-impl Task {
+impl<L: BrokerLink> Task<L> {
     /// The channel is gone: its deliveries are the broker's again. What runs goes on. What it comes to, and
     /// what was settled without proof that it arrived, is remembered for when the broker delivers it again.
     pub(super) fn lose(&mut self, error: &BrokerError) {
@@ -56,7 +57,7 @@ impl Task {
     /// The connection has changed while nothing is consumed, so that no delivery tells whether the channel is
     /// still there.
     pub(super) fn look_at_channel(&mut self) {
-        let lost = |channel: &ConsumeChannel| !channel.is_open();
+        let lost = |channel: &L::Channel| !channel.is_open();
         if self.channel.as_ref().is_some_and(lost) {
             self.lose(&BrokerError::Lost {
                 what: "settling",

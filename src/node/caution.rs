@@ -4,21 +4,29 @@
 //! everything that was prefetched beside it. With a delivery limit it would then set good messages aside, too. So a node
 //! takes deliveries one by one until as many have come as it would have prefetched.
 
+use super::port::BrokerLink;
 use super::task::{Mode, Task};
-use crate::broker::Link;
 
 /// Whether deliveries are taken one by one.
-#[derive(Debug, Default)]
-pub(super) struct Caution {
+#[derive(Debug)]
+pub(super) struct Caution<L> {
     /// The link of the last channel.
-    link: Option<Link>,
+    link: Option<L>,
     /// How many more deliveries have to come before it ends; `None` without caution.
     left: Option<u16>,
 }
 
-impl Caution {
+impl<L: BrokerLink> Caution<L> {
+    /// No caution.
+    pub(super) fn none() -> Self {
+        Self {
+            link: None,
+            left: None,
+        }
+    }
+
     /// The prefetch of a channel that is opened on `link`, of a node that would have `usual`.
-    pub(super) fn prefetch(&mut self, link: &Link, mode: Mode, usual: u16) -> u16 {
+    pub(super) fn prefetch(&mut self, link: &L, mode: Mode, usual: u16) -> u16 {
         let before = self.link.replace(link.clone());
         if before.is_some_and(|before| before.was_closed_by_broker()) {
             self.left = Some(usual);
@@ -39,7 +47,7 @@ impl Caution {
     }
 }
 
-impl Task {
+impl<L: BrokerLink> Task<L> {
     /// Enough deliveries have come in peace: consumes anew, with the usual prefetch. A single active consumer that ended
     /// would hand the queue over, so it stays as it is until its next channel.
     pub(super) async fn end_caution(&mut self) {

@@ -11,8 +11,9 @@ use tracing::{info, warn};
 use super::NodeState;
 use super::command::interruption;
 use super::opening::{Opened, Opening, open, reopen};
+use super::port::{BrokerChannel as _, BrokerLink};
 use super::task::{Mode, Task};
-use crate::broker::{Attempt, BrokerError, Link};
+use crate::broker::{Attempt, BrokerError};
 use crate::lifecycle::limits::OPENING_LIMIT;
 
 /// A cancel that is under way at the deadline may take this much longer, before the runs are interrupted.
@@ -24,7 +25,7 @@ const RETIRE_LIMIT: Duration = Duration::from_secs(1);
 /// How long the broker may take to cancel a consumer.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
-impl Task {
+impl<L: BrokerLink> Task<L> {
     /// Awaits a consumer that is on its way, for a limited time. If it is cancelled in order, its deliveries stay as they
     /// were; if it were dropped, the broker would count them as failed.
     pub(super) async fn finish_opening(&mut self) {
@@ -133,7 +134,7 @@ impl Task {
     }
 
     /// Opens a channel and consumes on it, with a consumer tag of its own.
-    pub(super) fn open_channel(&mut self, link: Link) -> Opening {
+    pub(super) fn open_channel(&mut self, link: L) -> Opening<L> {
         let settings = Arc::clone(&self.settings);
         let prefetch = self.caution.prefetch(&link, self.mode, settings.prefetch);
         self.opened_channels += 1;
@@ -151,7 +152,7 @@ impl Task {
         )
     }
 
-    pub(super) fn opened(&mut self, opened: Result<Box<Opened>, BrokerError>) {
+    pub(super) fn opened(&mut self, opened: Result<Box<Opened<L>>, BrokerError>) {
         if let Some(link) = self.link() {
             link.note_answer(&opened);
         }

@@ -11,9 +11,8 @@ use tokio::time::{Instant, interval_at, sleep, sleep_until};
 use tracing::warn;
 
 use super::ages::QueueAges;
-use crate::broker::{
-    BrokerError, FRAME_MAX, Link, Publisher, SessionState, ensure_dead_queue, ensure_delay_queue,
-};
+use super::port::{BrokerLink, CopyPublisher as _};
+use crate::broker::{BrokerError, FRAME_MAX, SessionState};
 use crate::config::NodeSettings;
 use crate::retry::{self, Pending, Target};
 
@@ -25,19 +24,19 @@ const WARN_EVERY: Duration = Duration::from_secs(15);
 /// Publishes copies for one node, on a channel of its own on the publishing connection: a broker in alarm
 /// blocks connections that publish, and the node's acknowledgements must not be on one.
 #[derive(Debug, Clone)]
-pub(crate) struct Copier {
+pub(crate) struct Copier<L: BrokerLink> {
     node: Arc<NodeSettings>,
-    session: watch::Receiver<SessionState>,
-    channel: Arc<Mutex<Option<Open>>>,
+    session: watch::Receiver<SessionState<L>>,
+    channel: Arc<Mutex<Option<Open<L>>>>,
     ages: Arc<QueueAges>,
     /// The largest frame of the last connection.
     frame_max: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
-struct Open {
-    link: Link,
-    publisher: Publisher,
+struct Open<L: BrokerLink> {
+    link: L,
+    publisher: L::Publisher,
     /// The queues that were declared on this link, and when.
     declared: HashMap<String, Instant>,
 }
@@ -62,9 +61,9 @@ impl Try {
     }
 }
 
-impl Copier {
+impl<L: BrokerLink> Copier<L> {
     /// A copier of `node` on the connection of `session`; opens its channel when it is needed.
-    pub(crate) fn new(node: Arc<NodeSettings>, session: watch::Receiver<SessionState>) -> Self {
+    pub(crate) fn new(node: Arc<NodeSettings>, session: watch::Receiver<SessionState<L>>) -> Self {
         Self {
             node,
             session,
@@ -77,7 +76,7 @@ impl Copier {
     /// The largest frame that the broker takes; 0 for no limit. Without a connection it is that of the last one.
     pub(crate) fn frame_max(&self) -> u32 {
         if let Some(link) = self.session.borrow().link() {
-            let frame_max = link.negotiated().frame_max;
+            let frame_max = link.frame_max();
             self.frame_max.store(frame_max, Ordering::Relaxed);
         }
         self.frame_max.load(Ordering::Relaxed)
@@ -119,7 +118,7 @@ impl Copier {
         wait: Duration,
     ) -> (
         Try,
-        Abortable<impl Future<Output = Result<(), BrokerError>> + Send + use<>>,
+        Abortable<impl Future<Output = Result<(), BrokerError>> + Send + use<L>>,
     ) {
         let published = Arc::new(AtomicBool::new(false));
         let (abort, registration) = AbortHandle::new_pair();
@@ -140,15 +139,14 @@ impl Copier {
     async fn try_once(&self, copy: &Pending, published: &AtomicBool) -> Result<(), BrokerError> {
         // In a box, which is gone before the long wait for the confirm.
         let (link, channel) = Box::pin(self.channel(&copy.target)).await?;
-        let frame_max = link.negotiated().frame_max;
+        let frame_max = link.frame_max();
         let fitting = retry::fit(copy.message.clone(), &copy.target, frame_max);
         let message = fitting.ok_or_else(|| BrokerError::NotAccepted {
             cause: format!("its headers do not fit a frame of {frame_max} bytes"),
         })?;
         published.store(true, Ordering::Release);
-        let confirmed = async { channel.publish(&message).await?.accepted().await };
         let confirmed = tokio::select! {
-            confirmed = confirmed => confirmed,
+            confirmed = channel.publish_confirmed(&message) => confirmed,
             cause = link.lost() => Err(BrokerError::Lost { what: "publishing a copy", cause }),
         };
         if let Err(BrokerError::NotAccepted { .. }) = &confirmed {
@@ -178,7 +176,7 @@ impl Copier {
     }
 
     /// The channel, once there is a connection, and once the queue that `target` names is there.
-    async fn channel(&self, target: &Target) -> Result<(Link, Publisher), BrokerError> {
+    async fn channel(&self, target: &Target) -> Result<(L, L::Publisher), BrokerError> {
         let mut session = self.session.clone();
         let connected = session.wait_for(|state| state.link().is_some()).await;
         let link = connected.ok().and_then(|state| state.link().cloned());
@@ -187,10 +185,11 @@ impl Copier {
             cause: "the worker ends".to_owned(),
         })?;
         let mut channel = self.channel.lock().await;
-        let usable =
-            |open: &Open| open.link.generation() == link.generation() && open.publisher.is_open();
+        let usable = |open: &Open<L>| {
+            open.link.generation() == link.generation() && open.publisher.is_open()
+        };
         if !channel.as_ref().is_some_and(usable) {
-            let publisher = Publisher::open(&link).await?;
+            let publisher = link.open_publisher().await?;
             *channel = Some(Open {
                 link: link.clone(),
                 publisher,
@@ -204,7 +203,7 @@ impl Copier {
         Ok((link, open.publisher.clone()))
     }
 
-    async fn ensure(&self, open: &mut Open, target: &Target) -> Result<(), BrokerError> {
+    async fn ensure(&self, open: &mut Open<L>, target: &Target) -> Result<(), BrokerError> {
         let Some(name) = self.queue_of(target) else {
             return Ok(());
         };
@@ -217,9 +216,9 @@ impl Copier {
         }
         match target {
             Target::Delay { step, .. } => {
-                ensure_delay_queue(&open.link, &self.node, *step).await?;
+                open.link.ensure_delay_queue(&self.node, *step).await?;
             }
-            Target::Dead { .. } => ensure_dead_queue(&open.link, &name, self.node.kind).await?,
+            Target::Dead { .. } => open.link.ensure_dead_queue(&self.node, &name).await?,
         }
         let now = Instant::now();
         self.ages.seen(&name, now);

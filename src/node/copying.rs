@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use ulid::Ulid;
 
 use super::copier::Try;
+use super::port::BrokerLink;
 use super::task::Task;
 use crate::broker::{Backoff, BrokerError};
 use crate::handler::{Outcome, Reason};
@@ -38,7 +39,7 @@ impl Copying {
     }
 }
 
-impl Task {
+impl<L: BrokerLink> Task<L> {
     /// The destination of a retry or a dead letter that follows from run `runs`.
     pub(super) fn target(&self, to: CopyTarget, runs: u32) -> Target {
         let policy = &self.settings.retry;

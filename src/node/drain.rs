@@ -8,6 +8,7 @@ use tracing::warn;
 use super::NodeState;
 use super::ages::PROVEN_AGE;
 use super::command::interruption;
+use super::port::{BrokerChannel as _, BrokerLink};
 use super::task::{Mode, Task};
 use crate::config::QueueType;
 use crate::lifecycle::limits::{
@@ -83,7 +84,7 @@ impl NodeDrain {
     }
 }
 
-impl Task {
+impl<L: BrokerLink> Task<L> {
     /// Stops in order, steps 2 to 6 of the worker's drain:
     ///
     /// 2. cancel the consumer, so that nothing new comes;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::line::Waiting;
+use super::port::BrokerLink;
 use super::task::{Mode, Task};
 use crate::settlement::{ChannelTag, Work};
 
@@ -45,7 +46,7 @@ impl InPlace {
     }
 }
 
-impl Task {
+impl<L: BrokerLink> Task<L> {
     /// Keeps a delivery of the present channel for another run after `delay`; `false` if it would wait longer than
     /// deliveries may be held.
     pub(super) fn retry_in_place(

@@ -11,10 +11,11 @@ use tracing::warn;
 
 use super::lease::Lease;
 use super::line::Waiting;
+use super::port::{BrokerChannel as _, BrokerLink};
 use super::run::{Start, start};
 use super::slots::Slot;
 use super::task::{Task, next_intake};
-use crate::broker::{BrokerError, ConsumeChannel, Intake};
+use crate::broker::{BrokerError, Intake};
 use crate::config::Slots;
 use crate::delivery::{Delivery, header};
 use crate::handler::{Outcome, Reason};
@@ -24,7 +25,7 @@ use crate::settlement::{ChannelTag, Identity, Work};
 /// Clock-skew tolerance for "not before".
 const CLOCK_SKEW: Duration = Duration::from_millis(100);
 
-impl Task {
+impl<L: BrokerLink> Task<L> {
     pub(super) fn take(&mut self, intake: Intake) {
         let mut next = Some(intake);
         while let Some(intake) = next.take() {
@@ -67,7 +68,7 @@ impl Task {
             received,
             arrived: Instant::now(),
         };
-        let Some(generation) = self.channel.as_ref().map(ConsumeChannel::generation) else {
+        let Some(generation) = self.channel.as_ref().map(L::Channel::generation) else {
             return;
         };
         let place = ChannelTag { generation, tag };

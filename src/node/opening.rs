@@ -4,14 +4,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::broker::{
-    BrokerError, ConsumeChannel, Consumer, Link, QueueFacts, ensure_aside, ensure_known_queue,
-    ensure_queue, queue_type,
-};
+use super::port::{BrokerChannel, BrokerLink};
+use crate::broker::{BrokerError, QueueFacts};
 use crate::config::NodeSettings;
 
 /// A consumer about to be; dropping it closes what it opened.
-pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Box<Opened>, BrokerError>> + Send>>;
+pub(crate) type Opening<L> =
+    Pin<Box<dyn Future<Output = Result<Box<Opened<L>>, BrokerError>> + Send>>;
+
+type ConsumerOf<L> = <<L as BrokerLink>::Channel as BrokerChannel>::Consumer;
 
 /// A consumer that has started.
 #[derive(Debug)]
@@ -19,45 +20,26 @@ pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Box<Opened>, Broker
     clippy::large_enum_variant,
     reason = "there is one at a time, in a box"
 )]
-pub(crate) enum Opened {
+pub(crate) enum Opened<L: BrokerLink> {
     /// On a channel of its own.
-    Channel(ConsumeChannel, Consumer, QueueFacts),
+    Channel(L::Channel, ConsumerOf<L>, QueueFacts),
     /// On the channel there is.
-    Consumer(Consumer, QueueFacts),
-}
-
-/// Makes sure of the queue, and of what stands beside it. What is `known` of the queue is not asked again: each question
-/// leaves a line in the broker's log.
-async fn ensure(
-    link: &Link,
-    settings: &NodeSettings,
-    known: Option<QueueFacts>,
-) -> Result<QueueFacts, BrokerError> {
-    let mut facts = match &known {
-        Some(known) => ensure_known_queue(link, settings, known).await?,
-        None => ensure_queue(link, settings).await?,
-    };
-    if facts.kind.is_none() {
-        facts.kind = queue_type(link, &settings.queue).await?;
-    }
-    let kind = facts.kind.unwrap_or(settings.kind);
-    ensure_aside(link, settings, kind, facts.delayed_retry).await?;
-    Ok(facts)
+    Consumer(ConsumerOf<L>, QueueFacts),
 }
 
 /// Makes sure that the queue is there, opens a channel and consumes with `prefetch`.
-pub(crate) fn open(
-    link: Link,
+pub(crate) fn open<L: BrokerLink>(
+    link: L,
     settings: Arc<NodeSettings>,
     queue: Arc<str>,
     consumer_tag: String,
     known: Option<QueueFacts>,
     prefetch: u16,
-) -> Opening {
+) -> Opening<L> {
     Box::pin(async move {
-        let facts = ensure(&link, &settings, known).await?;
+        let facts = link.ensure(&settings, known).await?;
         let priority = settings.priority;
-        let channel = ConsumeChannel::open(&link, &queue, priority, consumer_tag).await?;
+        let channel = link.open_channel(&queue, priority, consumer_tag).await?;
         let consumer = channel.consume(prefetch).await?;
         Ok(Box::new(Opened::Channel(channel, consumer, facts)))
     })
@@ -65,15 +47,15 @@ pub(crate) fn open(
 
 /// Makes sure that the queue is there and consumes again on `channel`, whose consumer has ended; its
 /// deliveries under way stay settleable.
-pub(crate) fn reopen(
-    link: Link,
+pub(crate) fn reopen<L: BrokerLink>(
+    link: L,
     settings: Arc<NodeSettings>,
-    channel: &ConsumeChannel,
+    channel: &L::Channel,
     known: Option<QueueFacts>,
-) -> Opening {
+) -> Opening<L> {
     let consume = channel.consume(settings.prefetch);
     Box::pin(async move {
-        let facts = ensure(&link, &settings, known).await?;
+        let facts = link.ensure(&settings, known).await?;
         Ok(Box::new(Opened::Consumer(consume.await?, facts)))
     })
 }

@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::drain::NAMED;
 use super::line::Waiting;
+use super::port::BrokerLink;
 use super::run::{Completion, Next, Run, RunEvent};
 use super::task::Task;
 use crate::handler::{Outcome, Reason};
@@ -16,7 +17,7 @@ use crate::settlement::{
     ChannelTag, Decision, DecisionInput, Ended, RunEnd, Settlement, Work, decide,
 };
 
-impl Task {
+impl<L: BrokerLink> Task<L> {
     pub(super) fn run_event(&mut self, event: RunEvent) {
         match event {
             RunEvent::Held(run) => self.set_on_hold(run, true),

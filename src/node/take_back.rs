@@ -4,11 +4,12 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 use super::NodeState;
+use super::port::BrokerLink;
 use super::task::Task;
 use crate::lifecycle::limits::{OPENING_LIMIT, RECONNECT_LIMIT, REDELIVERY_LIMIT};
 use crate::wait;
 
-impl Task {
+impl<L: BrokerLink> Task<L> {
     /// Whether something is left to do for messages that the broker has again: runs that go on, outcomes that
     /// are decided.
     fn is_owing(&self) -> bool {

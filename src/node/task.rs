@@ -18,12 +18,11 @@ use super::copying::{Copied, Copying};
 use super::in_place::InPlace;
 use super::line::Line;
 use super::opening::{Opened, Opening};
+use super::port::{BrokerChannel, BrokerLink};
 use super::run::{Run, RunEvent};
 use super::slots::{Slot, SlotPool};
 use super::{NodeDrain, NodeParts, NodeState};
-use crate::broker::{
-    Backoff, BrokerError, ConsumeChannel, Intake, Link, QueueFacts, SessionState, Write,
-};
+use crate::broker::{Backoff, BrokerError, Intake, QueueFacts, SessionState, Write};
 use crate::config::{NodeSettings, QueueType};
 use crate::handler::AnyHandler;
 use crate::lifecycle::{DrainSignal, DrainTrigger};
@@ -49,7 +48,7 @@ pub(super) enum Mode {
     clippy::struct_excessive_bools,
     reason = "each is a fact about the queue, independent of the others"
 )]
-pub(super) struct Task {
+pub(super) struct Task<L: BrokerLink> {
     pub(super) settings: Arc<NodeSettings>,
     pub(super) queue: Arc<str>,
     pub(super) handler: AnyHandler,
@@ -58,7 +57,7 @@ pub(super) struct Task {
     pub(super) worker: String,
     /// Channels that were opened; the number tells their consumers apart.
     pub(super) opened_channels: u64,
-    pub(super) session: watch::Receiver<SessionState>,
+    pub(super) session: watch::Receiver<SessionState<L>>,
     pub(super) metrics: NodeMetrics,
     /// Tells handlers that this node drains: with its worker, or alone.
     pub(super) drain_trigger: DrainTrigger,
@@ -70,11 +69,11 @@ pub(super) struct Task {
     pub(super) events_sender: mpsc::UnboundedSender<RunEvent>,
     pub(super) events: mpsc::UnboundedReceiver<RunEvent>,
 
-    pub(super) channel: Option<ConsumeChannel>,
-    pub(super) opening: Option<Opening>,
+    pub(super) channel: Option<L::Channel>,
+    pub(super) opening: Option<Opening<L>>,
     pub(super) reopen_at: Option<Instant>,
     pub(super) backoff: Backoff,
-    pub(super) caution: Caution,
+    pub(super) caution: Caution<L>,
     pub(super) consumed_before: bool,
     pub(super) single_active_consumer: bool,
     /// What is known of the queue.
@@ -89,7 +88,7 @@ pub(super) struct Task {
     /// Messages that wait for another run without a copy.
     pub(super) in_place: InPlace,
     pub(super) waiting: Option<Pin<Box<dyn Future<Output = Slot> + Send>>>,
-    pub(super) copier: Copier,
+    pub(super) copier: Copier<L>,
     /// Declares the delay queues, once.
     pub(super) preparing: Option<AbortOnDropHandle<()>>,
     /// Copies on their way.
@@ -111,23 +110,23 @@ pub(super) struct Task {
     pub(super) interrupted_ids: Vec<String>,
 }
 
-enum Happening {
+enum Happening<L: BrokerLink> {
     Run(RunEvent),
     Written(Result<(), BrokerError>),
     Slot(Slot),
     Copied(u64, Option<Result<(), BrokerError>>),
     Intake(Intake),
-    Opened(Result<Box<Opened>, BrokerError>),
+    Opened(Result<Box<Opened<L>>, BrokerError>),
     Due,
     InPlace,
     Flush,
     Link,
 }
 
-impl Task {
+impl<L: BrokerLink> Task<L> {
     pub(super) fn new(
-        parts: NodeParts,
-        session: watch::Receiver<SessionState>,
+        parts: NodeParts<L>,
+        session: watch::Receiver<SessionState<L>>,
         commands: watch::Receiver<Command>,
         state: watch::Sender<NodeState>,
         events_sender: mpsc::UnboundedSender<RunEvent>,
@@ -161,7 +160,7 @@ impl Task {
             opening: None,
             reopen_at: None,
             backoff: Backoff::default(),
-            caution: Caution::default(),
+            caution: Caution::none(),
             consumed_before: false,
             line: Arc::new(Line::new(commands)),
             runs: HashMap::new(),
@@ -259,9 +258,7 @@ impl Task {
 
     /// Whether a consumer is there.
     pub(super) fn is_consuming(&self) -> bool {
-        self.channel
-            .as_ref()
-            .is_some_and(ConsumeChannel::is_consuming)
+        self.channel.as_ref().is_some_and(L::Channel::is_consuming)
     }
 
     /// Whether deliveries may start: the node runs, and nothing else has been commanded since.
@@ -269,7 +266,7 @@ impl Task {
         self.mode == Mode::Running && matches!(*self.commands.borrow(), Command::Run)
     }
 
-    pub(super) fn link(&self) -> Option<Link> {
+    pub(super) fn link(&self) -> Option<L> {
         self.session.borrow().link().cloned()
     }
 
@@ -373,7 +370,7 @@ impl Task {
     }
 }
 
-pub(super) async fn next_intake(channel: Option<&mut ConsumeChannel>) -> Intake {
+pub(super) async fn next_intake<C: BrokerChannel>(channel: Option<&mut C>) -> Intake {
     match channel {
         Some(channel) => channel.next().await,
         None => std::future::pending().await,

@@ -68,7 +68,8 @@ impl Host {
         };
         let prepared = handler.clone();
         self.work.spawn(async move { prepared.prepare().await });
-        let node = node::Node::start(self.parts(&wanted, &handler, slots, figures), &self.amqp);
+        let parts = self.parts(&wanted, &handler, slots, figures);
+        let node = node::Node::start(parts, self.consume.clone(), &self.amqp);
         Ok(Hosted {
             state: node.state(),
             wanted,
@@ -104,7 +105,6 @@ impl Host {
             handler: handler.clone(),
             slots,
             worker: self.worker.clone(),
-            consume: self.consume.clone(),
             publish: self.publish.clone(),
             metrics,
             work: self.work.clone(),
