@@ -1,20 +1,24 @@
-//! Tells a platform what changes: one request in a window for the whole fleet. It carries whole workers as they are
-//! then, not differences.
+//! Tells a platform what changes: one request in a window for the whole fleet, or several that follow each other when
+//! one cannot carry it all. A request carries whole workers as they are then, not differences.
 
+mod portions;
+mod request;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use tokio::time::{sleep, timeout};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::api::{Summary, Worker, WorkerDrain};
+pub use request::Forward;
+
 use super::hub::Hub;
 use super::pending::{Pending, Untold};
 use super::shared::Shared;
+use portions::{Next, Portions, Reception};
+use request::{Content, encoded};
 use tidegate::config::ForwardSettings;
 use tidegate::handler::HandlerError;
 use tidegate::internal::broker::Backoff;
@@ -22,27 +26,10 @@ use tidegate::internal::handler::HttpClient;
 
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
-
-/// The body of a request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Forward {
-    /// Version of the body: 1.
-    pub v: u32,
-    /// Which fleet program this is, new at each start. Each one tells everything once, and then what changes.
-    pub program: String,
-    /// Counts this program's requests that were taken, from 1.
-    pub seq: u64,
-    /// The fleet in figures.
-    pub summary: Summary,
-    /// Workers that changed since the last request, as they are now.
-    pub workers: Vec<Worker>,
-    /// Ids of workers that are no longer known.
-    pub gone: Vec<Arc<str>>,
-    /// Drains reported since the last request.
-    pub drains: Vec<WorkerDrain>,
-    /// Whether more changes wait for the next request.
-    pub more: bool,
-}
+/// A worker that the platform refuses is left out for so long.
+const REFUSED_FOR: Duration = Duration::from_mins(10);
+/// Workers that are left out at a time. A platform that refuses more than these is sent them again.
+const REFUSED_LIMIT: usize = 1_000;
 
 /// The part that forwards.
 pub(super) struct Forwarder {
@@ -52,7 +39,13 @@ pub(super) struct Forwarder {
     pending: Arc<Pending>,
     window: Duration,
     client: HttpClient,
-    headers: HeaderMap,
+    portions: Portions,
+    /// The one change that was refused, until it is known whether it is at fault.
+    aside: Option<Untold>,
+    /// Workers that the platform refused, and until when they are left out.
+    refused: BTreeMap<Arc<str>, Instant>,
+    /// The number of the next request.
+    seq: u64,
 }
 
 impl Forwarder {
@@ -64,7 +57,6 @@ impl Forwarder {
         hub: Arc<Hub>,
         pending: Arc<Pending>,
     ) -> Result<Self, HandlerError> {
-        let json = HeaderValue::from_static("application/json");
         Ok(Self {
             program,
             shared,
@@ -72,75 +64,134 @@ impl Forwarder {
             pending,
             window: settings.window,
             client: HttpClient::new(&settings.http)?,
-            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+            portions: Portions::default(),
+            aside: None,
+            refused: BTreeMap::new(),
+            seq: 1,
         })
     }
 
-    /// Forwards until it is dropped. If a request is not taken, another one follows after a backoff, with what is
-    /// newest then.
-    pub(super) async fn run(self) {
+    /// Forwards until it is dropped. What a request could not tell is told by another one, as it is then.
+    pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
-        let mut seq = 1;
         loop {
             sleep(self.window).await;
             if !self.shared.broker().caught_up {
                 continue;
             }
-            let (taken, more) = self.pending.take();
-            match self.send(&taken, more, seq).await {
-                Ok(()) => {
-                    if backoff.attempts() > 0 || seq == 1 {
-                        info!("the platform takes what is forwarded");
-                    }
-                    backoff.reset();
-                    seq += 1;
-                    self.shared.metrics.forwarded("taken");
+            let Err(error) = self.tell(self.pending.take(), &mut backoff).await else {
+                continue;
+            };
+            if backoff.attempts() == 0 {
+                warn!(
+                    error,
+                    "the platform does not take the forwarded states; trying again"
+                );
+            }
+            sleep(backoff.next(rand::random())).await;
+        }
+    }
+
+    /// Tells all of `left`, in as many requests as that takes; at least one. What could not be told is pending again.
+    async fn tell(&mut self, mut left: Untold, backoff: &mut Backoff) -> Result<(), String> {
+        loop {
+            let mut taken = left;
+            left = taken.split_off(self.portions.most());
+            self.leave_out(&mut taken);
+            let (body, gzip) = (self.body(&mut taken, &mut left), self.portions.gzip());
+            let (reception, error) = self.send(&body, gzip).await;
+            let next = self.portions.answered(taken.len(), reception);
+            let outcome = match reception {
+                Reception::Taken => "taken",
+                _ => "failed",
+            };
+            self.shared.metrics.forwarded(outcome);
+            if reception == Reception::Taken {
+                if backoff.attempts() > 0 || self.seq == 1 {
+                    info!(gzip, "the platform takes what is forwarded");
                 }
-                Err(error) => {
-                    if backoff.attempts() == 0 {
-                        warn!(
-                            error,
-                            "the platform refused the forwarded states; trying again"
-                        );
-                    }
-                    self.shared.metrics.forwarded("failed");
-                    self.pending.put_back(taken);
-                    sleep(backoff.next(rand::random())).await;
+                backoff.reset();
+                self.seq += 1;
+            }
+            match next {
+                Next::Told if left.is_empty() => return Ok(()),
+                Next::Told => {}
+                Next::GiveUp => self.give_up(),
+                Next::Again if self.portions.is_testing() => self.aside = Some(taken),
+                Next::Again => left.add(taken),
+                Next::Wait => {
+                    left.add(taken);
+                    left.add(self.aside.take().unwrap_or_default());
+                    self.pending.put_back(left);
+                    return Err(error);
                 }
             }
         }
     }
 
-    async fn send(&self, taken: &Untold, more: bool, seq: u64) -> Result<(), String> {
-        let body = self.body(taken, more, seq);
-        let body = serde_json::to_vec(&body).expect("what is told is plain data");
-        let post = async { self.client.post(&self.headers, &body.into()).await };
-        let answered = timeout(REQUEST_LIMIT, post).await;
-        let answered = answered.map_err(|_elapsed| format!("no answer in {REQUEST_LIMIT:?}"))?;
-        let answer = answered.map_err(|error| error.to_string())?;
-        match answer.status {
-            status if status.is_success() => Ok(()),
-            // The same request would fail again; the next window has newer content.
-            StatusCode::PAYLOAD_TOO_LARGE => Err("it is too large for it (413)".to_owned()),
-            status => Err(format!("it answers {status}")),
+    /// The platform refuses the change that was kept aside, and takes others.
+    fn give_up(&mut self) {
+        let Some(change) = self.aside.take() else {
+            return;
+        };
+        self.shared.metrics.forwarded("given_up");
+        let ids = [&change.gone, &change.drains, &change.workers];
+        let id = ids.into_iter().flatten().next().cloned();
+        warn!(
+            worker = id.as_deref(),
+            seconds = REFUSED_FOR.as_secs(),
+            "the platform refuses what is forwarded of this worker; it is left out for a while"
+        );
+        let now = Instant::now();
+        self.refused.retain(|_, until| *until > now);
+        if let Some(id) = id.filter(|_| self.refused.len() < REFUSED_LIMIT) {
+            self.refused.insert(id, now + REFUSED_FOR);
         }
     }
 
-    fn body(&self, taken: &Untold, more: bool, seq: u64) -> Forward {
+    /// Takes out the workers that the platform refused lately.
+    fn leave_out(&self, taken: &mut Untold) {
+        let now = Instant::now();
+        let refused = |id: &Arc<str>| self.refused.get(id).is_some_and(|until| *until > now);
+        if !self.refused.is_empty() {
+            taken.workers.retain(|id| !refused(id));
+        }
+    }
+
+    /// Sends a request; its reception, and why it was not taken.
+    async fn send(&self, body: &Forward, gzip: bool) -> (Reception, String) {
+        let json = HeaderValue::from_static("application/json");
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
+        if gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let body = encoded(body, gzip);
+        match timeout(REQUEST_LIMIT, self.client.post(&headers, &body)).await {
+            Ok(Ok(answer)) => (
+                Reception::of(answer.status),
+                format!("it answers {}", answer.status),
+            ),
+            Ok(Err(error)) => (Reception::Unavailable, error.to_string()),
+            Err(_elapsed) => (
+                Reception::Unavailable,
+                format!("no answer in {REQUEST_LIMIT:?}"),
+            ),
+        }
+    }
+
+    /// A body with as much of `taken` as it can carry; what it does not carry goes to `left`.
+    fn body(&self, taken: &mut Untold, left: &mut Untold) -> Forward {
         let summary = self.hub.summary();
-        let fleet = self.shared.fleet();
-        let workers = taken.workers.iter();
-        let drains = taken.drains.iter();
+        let (content, rest) = Content::of(taken, &self.shared.fleet(), &summary);
+        left.add(rest);
         Forward {
             v: 1,
             program: self.program.clone(),
-            seq,
-            workers: workers
-                .filter_map(|id| fleet.worker(id, summary.at))
-                .collect(),
-            gone: taken.gone.iter().cloned().collect(),
-            drains: drains.filter_map(|id| fleet.drain(id)).collect(),
-            more,
+            seq: self.seq,
+            workers: content.workers,
+            gone: content.gone,
+            drains: content.drains,
+            more: !left.is_empty(),
             summary,
         }
     }

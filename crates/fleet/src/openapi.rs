@@ -178,8 +178,11 @@ fn forward() -> Operation {
     let operation = json!({
         "summary": "What fleet.forward sends to the platform",
         "description": "One request in a window for the whole fleet: workers that changed, as they are now. The first \
-                        request of a program tells of every worker. Any 2xx takes it; else the same changes, as they \
-                        are then, are sent again with backoff.",
+                        request of a program tells of every worker. Changes of more than 1 MB come in several requests, \
+                        one after another. Bodies are compressed (`content-encoding: gzip`), unless the platform \
+                        answers 415. Any 2xx takes a request. After 413 or another 4xx that is about the content the \
+                        request is split; a worker that is refused alone is left out for 10 minutes. After anything \
+                        else the same changes, as they are then, are sent again with backoff.",
         "requestBody": {
             "required": true, "content": {"application/json": {"schema": schema::<Forward>()}},
         },

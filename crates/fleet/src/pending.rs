@@ -5,27 +5,64 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::state::Changes;
 
-/// Workers in one request; the others follow in the next.
-const WORKERS_LIMIT: usize = 2_000;
-/// Workers that are gone, kept until they are told; the platform learns of others from the whole fleet.
+/// Forgotten workers remembered until the platform has been told. Beyond this the platform keeps workers that the
+/// fleet program has forgotten.
 const GONE_LIMIT: usize = 10_000;
+
 /// Changes that the platform has not been told.
 #[derive(Debug, Default)]
 pub(crate) struct Pending(Mutex<Untold>);
 
 /// Ids of workers.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Untold {
-    /// Those that changed.
+    /// Workers that changed.
     pub workers: BTreeSet<Arc<str>>,
-    /// Those that are no longer known.
+    /// Workers that are no longer known.
     pub gone: BTreeSet<Arc<str>>,
-    /// Those whose drain was reported.
+    /// Workers whose drain was reported.
     pub drains: BTreeSet<Arc<str>>,
 }
 
+impl Untold {
+    /// The number of changes.
+    pub(super) fn len(&self) -> usize {
+        self.gone.len() + self.drains.len() + self.workers.len()
+    }
+
+    /// Whether there is nothing to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds other changes.
+    pub(super) fn add(&mut self, other: Self) {
+        self.gone.extend(other.gone);
+        self.drains.extend(other.drains);
+        self.workers.extend(other.workers);
+    }
+
+    /// Leaves the first `most` changes here, and returns the others.
+    pub(super) fn split_off(&mut self, most: usize) -> Self {
+        let mut room = most;
+        let mut keep = |ids: &mut BTreeSet<Arc<str>>| {
+            let rest = match ids.iter().nth(room).cloned() {
+                Some(first) => ids.split_off(&first),
+                None => BTreeSet::new(),
+            };
+            room -= ids.len();
+            rest
+        };
+        Self {
+            gone: keep(&mut self.gone),
+            drains: keep(&mut self.drains),
+            workers: keep(&mut self.workers),
+        }
+    }
+}
+
 impl Pending {
-    /// Notes changes. They are bounded by the workers there are.
+    /// Adds changes. The workers that there are bound them.
     pub(super) fn note(&self, changes: &Changes) {
         let mut untold = self.untold();
         untold.workers.extend(changes.workers.iter().cloned());
@@ -44,22 +81,14 @@ impl Pending {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the next request tells; whether more is left.
-    pub(super) fn take(&self) -> (Untold, bool) {
-        let mut untold = self.untold();
-        let mut taken = std::mem::take(&mut *untold);
-        if let Some(first_left) = taken.workers.iter().nth(WORKERS_LIMIT).cloned() {
-            untold.workers = taken.workers.split_off(&first_left);
-        }
-        (taken, !untold.workers.is_empty())
+    /// Takes everything.
+    pub(super) fn take(&self) -> Untold {
+        std::mem::take(&mut *self.untold())
     }
 
     /// What was taken has not been told.
     pub(super) fn put_back(&self, taken: Untold) {
-        let mut untold = self.untold();
-        untold.workers.extend(taken.workers);
-        untold.drains.extend(taken.drains);
-        untold.gone.extend(taken.gone);
+        self.untold().add(taken);
     }
 }
 
@@ -78,21 +107,17 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_bounded_and_the_rest_follows() {
+    fn a_part_is_taken_and_the_rest_follows() {
         let pending = Pending::default();
         pending.note(&changes(0..5_000, &[]));
         pending.note(&changes(0..10, &["w-00001"]));
-        let (taken, more) = pending.take();
-        assert_eq!(taken.workers.len(), WORKERS_LIMIT);
-        assert!(more);
+        let mut taken = pending.take();
+        assert!(pending.take().is_empty());
         assert!(!taken.workers.contains("w-00001"), "it is gone");
-        assert_eq!(taken.gone.len(), 1);
+        let rest = taken.split_off(2_000);
+        assert_eq!((taken.gone.len(), taken.workers.len()), (1, 1_999));
+        pending.put_back(rest);
         pending.put_back(taken);
-        let told: usize = std::iter::from_fn(|| {
-            let (taken, _) = pending.take();
-            Some(taken.workers.len()).filter(|told| *told > 0)
-        })
-        .sum();
-        assert_eq!(told, 4_999, "nothing is lost");
+        assert_eq!(pending.take().len(), 5_000, "nothing is lost");
     }
 }
