@@ -16,6 +16,7 @@ from pathlib import Path
 import broker
 import checker
 import pika
+import soak
 from scenarios import ALL
 from scene import Scene, broken
 
@@ -57,9 +58,11 @@ def run(chosen, scenario, kind, seed, shared=None, number=0) -> bool:
         if scene:
             scene.close()
     print("| %s |" % " | ".join(map(str, cells(scenario, kind, seed, verdict, faults))), flush=True)
+    if scene and scene.note:
+        print("  %s" % scene.note, flush=True)
     for fault in faults:
         print("  WRONG: %s" % fault, flush=True)
-    if faults and chosen.keep:
+    if chosen.keep:
         print("  logs: %s" % directory, flush=True)
     else:
         shutil.rmtree(directory, ignore_errors=True)
@@ -91,7 +94,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="replays a run")
     parser.add_argument("--types", default="classic,quorum", help="types of queues (classic,quorum)")
     parser.add_argument("--short", action="store_true", help="the short form: each kind of fault once, on one broker")
-    parser.add_argument("--keep", action="store_true", help="keep the logs of what failed")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="steady load with faults, and a worker that is watched")
+    parser.add_argument("--graph", metavar="FILE", help="where the soak's graph goes (SVG)")
+    parser.add_argument("--keep", action="store_true", help="keep the logs, and say where")
     parser.add_argument("--list", action="store_true", help="say which scenarios there are")
     return parser.parse_args()
 
@@ -115,6 +120,8 @@ def main() -> int:
     chosen.seconds = chosen.seconds or (SHORT_SECONDS if chosen.short else 20)
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**6)
     print("seed %d" % seed)
+    if chosen.soak:
+        return 0 if soak.run(chosen, seed) else 1
     print("| %s |" % " | ".join(COLUMNS))
     print("|" + " --- |" * len(COLUMNS), flush=True)
     if chosen.short:

@@ -47,7 +47,7 @@ def alarm(scene):
 def disk_alarm(scene):
     """A disk alarm, during rolling restarts."""
     while scene.time_left():
-        scene.broker.control("set_disk_free_limit", "1000TB")
+        scene.broker.control("set_disk_free_limit", "1000000000000000")
         worker = scene.pick()
         scene.settle(worker, worker.drain())
         scene.broker.control("set_disk_free_limit", "50MB")
@@ -88,6 +88,7 @@ def queue_purged(scene):
         scene.publisher.number = first + 200
         scene.purged += channel.queue_purge(scene.queue).method.message_count
         connection.close()
+        scene.note = "%d messages purged" % scene.purged
         scene.publisher.go_on()
 
 

@@ -108,8 +108,9 @@ class Cluster:
     def connect_peer(self, node):
         docker("network", "connect", "--alias", node.name, "--ip", node.peer, self.peers, node.id)
 
-    def hosts(self) -> str:
-        return "hosts = [%s]" % ", ".join('"%s:5672"' % node.host for node in self.nodes[1:])
+    def hosts(self, count: int) -> str:
+        """The line of [broker] that names the first `count` nodes; its URL names the first."""
+        return "hosts = [%s]" % ", ".join('"%s:5672"' % node.host for node in self.nodes[1:count])
 
     def url(self, _port=None, user="guest:guest") -> str:
         return self.nodes[0].url(user=user)

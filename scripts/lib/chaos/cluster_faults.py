@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
+CUT_OFF = 100.0  # seconds
+NOTICED = 90.0  # seconds until a worker must say that it cannot consume: RabbitMQ itself needs 75 s
+
 
 
 def declare_elsewhere(scene):
@@ -48,6 +53,27 @@ def node_cut_off(scene):
         node.join_again()
         scene.pause(2, 4)
         scene.restarts += 1
+
+
+def consumer_cut_off(scene):
+    """The node that the only worker consumes from is cut off for 100 s. The worker must not call itself ready for long."""
+    scene.pause(2, 3)
+    worker = scene.workers[0]
+    host = worker.lines('"purpose":"consume"')[-1]["host"]
+    node = next(one for one in scene.broker.nodes if one.host == host)
+    node.cut_off()
+    scene.pause(3, 3)
+    begun, ran, ready = time.monotonic(), len(scene.service.runs), 0.0
+    while len(scene.service.runs) == ran and time.monotonic() < begun + CUT_OFF:
+        if worker.ready():
+            ready = time.monotonic() - begun
+        time.sleep(0.5)
+    stalled = time.monotonic() - begun
+    scene.note = "nothing ran for %.0f s; the worker called itself ready for %.0f s of it" % (stalled, ready)
+    if ready > NOTICED:
+        scene.faults.append(scene.note)
+    node.join_again()
+    scene.pause(3, 4)
 
 
 def last(scene) -> int:

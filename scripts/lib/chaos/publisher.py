@@ -8,9 +8,9 @@ import pika
 
 
 class Publisher(threading.Thread):
-    """Publishes until it is stopped, whatever becomes of the broker."""
+    """Publishes until it is stopped, whatever becomes of the broker. `queue`: a name, or a function from a message to one."""
 
-    def __init__(self, connect, queue: str, rate: float, body=None, first=0, prefix="m"):
+    def __init__(self, connect, queue, rate: float, body=None, first=0, prefix="m"):
         super().__init__(daemon=True)
         self.connect, self.queue, self.rate, self.prefix = connect, queue, rate, prefix
         self.body = body or (lambda message: ({}, message.encode()))
@@ -42,8 +42,9 @@ class Publisher(threading.Thread):
         # Until it is confirmed, the broker may have it.
         self.unsure.append(message)
         properties, body = self.body(message)
-        properties = pika.BasicProperties(message_id=message, delivery_mode=2, **properties)
-        channel.basic_publish("", self.queue, body, properties, mandatory=True)
+        properties = pika.BasicProperties(**{"message_id": message, "delivery_mode": 2, **properties})
+        queue = self.queue(message) if callable(self.queue) else self.queue
+        channel.basic_publish("", queue, body, properties, mandatory=True)
         self.unsure.pop()
         self.confirmed.append(message)
 

@@ -39,5 +39,6 @@ class Scenario:
     first: int = 0
     proxied: bool = False
     cluster: bool = False
+    hosts: int = 3  # nodes of the cluster that the workers know
     prepare: Callable | None = None  # before the workers start
     scene: Callable | None = None  # another kind of scene

@@ -7,7 +7,9 @@ import cluster_faults as cluster
 import handler_faults as handler
 import message_faults as message
 import network_faults as network
+import opencti
 import process_faults as process
+import soak
 from scenario import Scenario
 
 POOL_NODE = 'timeout = "2s"'
@@ -63,8 +65,11 @@ ALL = [
              more=POOL_NODE, attempts=50, workers=2, rate=60),
     Scenario("children leak", handler.leaks, handler=handler.POOL % (', "leak"', ', max_rss = "64MiB"'), exact=False, workers=2, rate=60),
     Scenario("processes left behind", handler.leaks, handler=handler.LEAVER, exact=False, workers=2, rate=8),
-    Scenario("runs that hang", handler.hangs, hangs=0.02, more='timeout = "1s"', attempts=5, may_interrupt=True),
+    Scenario("runs that hang", handler.hangs, hangs=0.02, more='timeout = "1s"', attempts=5, may_interrupt=True, exact=False),
     Scenario("node killed", cluster.node_killed, cluster=True, prepare=cluster.declare_elsewhere, may_repeat=True),
     Scenario("node paused", cluster.node_paused, cluster=True, prepare=cluster.declare_elsewhere, may_repeat=True),
     Scenario("node cut off", cluster.node_cut_off, cluster=True, prepare=cluster.declare_elsewhere, may_repeat=True, least=30),
+    Scenario("consumer cut off", cluster.consumer_cut_off, cluster=True, prepare=cluster.declare_elsewhere, workers=1, hosts=2, rate=20),
+    *opencti.ALL,
+    Scenario("100 reconnects", soak.cut_100_times, proxied=True, workers=1, types=("quorum",)),
 ]

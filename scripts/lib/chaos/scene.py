@@ -34,6 +34,7 @@ class Scene:
         self.taken = []  # ids of dead letters that the scenario took itself
         self.purged = 0  # messages that the scenario threw away
         self.slowest_recovery = 0.0
+        self.note = ""  # a figure that the table has no column for
         self.publisher = self.proxy = self.service = self.broker = None
         self.service = Service(scenario.seconds, scenario.retries, scenario.dead, scenario.hangs, scenario.expected)
         self.broker = shared or (Cluster(chosen.image) if scenario.cluster else broker.begin(chosen.image, chosen.private))
@@ -63,7 +64,7 @@ class Scene:
         url = self.broker.url(self.proxy.port if self.proxy else None, scenario.user)
         lines = scenario.broker.replace("DIRECTORY", str(self.directory))
         if scenario.cluster:
-            lines += "\n" + self.broker.hosts()
+            lines += "\n" + self.broker.hosts(scenario.hosts)
         return Worker(self.chosen.bin, self.directory, {
             "url": url, "broker": lines, "name": "w-%d" % (number + 1), "queue": self.queue, "kind": self.kind,
             "grace": scenario.grace, "more": scenario.more, "attempts": scenario.attempts, "handler": handler,

@@ -158,19 +158,17 @@ class Worker:
         while self.alive():
             time.sleep(0.01)
 
-    def line(self, text: str):
-        """The first line of this life's log that has `text` in it."""
+    def lines(self, text: str) -> list:
+        """The lines of this life's log that have `text` in them."""
         if not self.log.exists():
-            return None
+            return []
         with open(self.log, encoding="utf-8", errors="replace") as log:
             log.seek(self.offset)
-            for line in log:
-                if text in line:
-                    try:
-                        return json.loads(line)
-                    except ValueError:
-                        return None
-        return None
+            return [json.loads(line) for line in log if text in line and line.endswith("}\n")]
+
+    def line(self, text: str):
+        """The first of them."""
+        return next(iter(self.lines(text)), None)
 
     def report(self):
         return self.line('"drain finished"')
