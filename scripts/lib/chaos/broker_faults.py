@@ -155,7 +155,7 @@ def dead_letters_missing(scene):
         # Nobody may lose a letter with it: nothing is decided while it is emptied.
         scene.publisher.rest()
         scene.until_worked_off()
-        scene.taken += scene.broker.take_all(name)
+        scene.taken += scene.broker.take_letters(name)
         scene.broker.delete(name)
         scene.restarts += 1
         scene.publisher.go_on()

@@ -128,7 +128,7 @@ class Cluster:
     def control(self, *words) -> str:
         return self.nodes[2].control(*words)
 
-    channel, depth, take_all = Node.channel, Node.depth, Node.take_all
+    channel, depth, take, take_all, take_letters = Node.channel, Node.depth, Node.take, Node.take_all, Node.take_letters
 
     def remove(self):
         for node in self.nodes:

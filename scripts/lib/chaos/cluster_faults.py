@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-CUT_OFF = 100.0  # seconds
+CUT_OFF = 150.0  # seconds: after 130 s or so the broker gives what the node holds to others
 NOTICED = 90.0  # seconds until a worker must say that it cannot consume: RabbitMQ itself needs 75 s
 
 
@@ -56,7 +56,7 @@ def node_cut_off(scene):
 
 
 def consumer_cut_off(scene):
-    """The node that the only worker consumes from is cut off for 100 s. The worker must not call itself ready for long."""
+    """The node that the only worker consumes from is cut off for 150 s. The worker must not call itself ready for long."""
     scene.pause(2, 3)
     worker = scene.workers[0]
     host = worker.lines('"purpose":"consume"')[-1]["host"]

@@ -10,6 +10,7 @@ import time
 import broker
 import checker
 from cluster import Cluster
+from patience import Patience
 from proxy import Proxy
 from publisher import Publisher
 from service import Service
@@ -90,20 +91,20 @@ class Scene:
 
     def recovered(self, limit=WORK_LIMIT):
         """Waits until every worker is ready, and notes how long that took."""
-        begun = time.monotonic()
+        patience = Patience(limit)
         waiting = list(self.workers) if self.scenario.all_ready else []
-        while waiting and time.monotonic() < begun + limit:
+        while waiting and patience.left():
             waiting = [worker for worker in waiting if not worker.ready()]
             if waiting:
                 time.sleep(0.02)
         for worker in waiting:
             self.faults.append("%s is not ready again after %d s\n%s" % (worker.name, limit, worker.tail()))
-        self.slowest_recovery = max(self.slowest_recovery, time.monotonic() - begun)
+        self.slowest_recovery = max(self.slowest_recovery, patience.spent)
 
     def until_worked_off(self, limit=WORK_LIMIT) -> bool:
         """Waits until everything that was published is decided."""
-        end = time.monotonic() + limit
-        while time.monotonic() < end:
+        patience = Patience(limit)
+        while patience.left():
             decided = {run.message for run in list(self.service.runs) if run.ended in ("done", "dead")}
             decided |= set(self.doomed)
             if set(self.publisher.confirmed) <= decided and not self.service.running and not self.depth():
@@ -156,7 +157,7 @@ class Scene:
         for worker in self.workers:
             self.settle(worker, worker.drain(), expect_report=not self.pipes)
         left = self.broker.take_all(self.queue)
-        dead = self.broker.take_all(self.queue + ".dead") + self.taken
+        dead = self.broker.take_letters(self.queue + ".dead") + self.taken
         nameless = [one for one in dead if one is None or not one.startswith("m-")]
         dead = [one for one in dead if one not in nameless]
         verdict = checker.judge(self.publisher.confirmed, self.publisher.unsure, self.service.runs, dead, left, self.doomed)

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import os
-import statistics
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import broker_faults
 import checker
 import graph
+from samples import MEMORY_GROWTH, Sample, growth, grown
 from scenario import Scenario
 from scene import Scene, broken
 from workers import memory
 
 EVERY = 5.0  # seconds between two samples
-WARM_UP = 1 / 6  # of the samples, which are not compared
-MEMORY_GROWTH = 5 * 1024  # KiB
-DESCRIPTOR_GROWTH = 8
-THREAD_GROWTH = 2
-
-
-@dataclass
-class Sample:
-    """What the watched worker uses at one moment."""
-
-    minute: float
-    memory: int  # KiB
-    descriptors: int
-    threads: int
 
 
 def sample(worker, begun) -> Sample:
@@ -38,8 +23,6 @@ def sample(worker, begun) -> Sample:
     return Sample(
         (time.monotonic() - begun) / 60, memory(pid, "VmRSS"), len(os.listdir("/proc/%d/fd" % pid)), memory(pid, "Threads"),
     )
-
-
 
 
 def cut(scene) -> str:
@@ -89,23 +72,6 @@ def restart(scene) -> str:
 
 FAULTS = [cut, cut, cut, black_hole, broker_pauses, alarm, closed, broker_killed, restart]
 SCENARIO = Scenario("soak", broker_faults.consumer_timeout, may_repeat=True, proxied=True, workers=2)
-
-
-def median(samples, key) -> float:
-    return statistics.median(getattr(one, key) for one in samples)
-
-
-def growth(samples) -> dict:
-    """The medians of the first and the last third after the warm-up."""
-    kept = samples[int(len(samples) * WARM_UP):]
-    third = max(1, len(kept) // 3)
-    return {key: (median(kept[:third], key), median(kept[-third:], key)) for key in ("memory", "descriptors", "threads")}
-
-
-def grown(found: dict) -> list:
-    """What is not flat, as sentences."""
-    limits = {"memory": MEMORY_GROWTH, "descriptors": DESCRIPTOR_GROWTH, "threads": THREAD_GROWTH}
-    return ["%s grew from %d to %d" % (key, *found[key]) for key in limits if found[key][1] - found[key][0] > limits[key]]
 
 
 def run(chosen, seed: int) -> bool:
