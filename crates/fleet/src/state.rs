@@ -24,6 +24,8 @@ mod view;
 mod week;
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod properties;
@@ -53,16 +55,14 @@ use week::{ForgottenEnds, WeekCache};
 pub const ALL_LIMIT: Duration = Duration::from_secs(1);
 /// Workers asked and not answered yet, at most.
 const ASKED_LIMIT: usize = 500;
-
 /// Workers told apart as new at a time.
 pub const FRESH_LIMIT: usize = 1_000;
-
 /// Nodes of one worker; more are left out.
 const NODES_MOST: usize = 1_000;
-/// Nodes that every worker has room for.
-const NODES_SURE: usize = 20;
-/// Nodes beyond those that workers share, for each worker that the fleet may have.
-const NODES_SHARED: usize = 5;
+/// Bytes of nodes that every worker has room for: about 30 nodes whose texts are short.
+const NODE_BYTES_SURE: usize = 8 << 10;
+/// Bytes beyond those that workers share, for each worker that the fleet may have.
+const NODE_BYTES_SHARED: usize = 2 << 10;
 
 /// The bounds of the fleet's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,8 +134,8 @@ pub struct Fleet {
     drains: BTreeSet<(Moment, Arc<str>)>,
     /// About whom a note is to be written, and when.
     notes: BTreeSet<(Moment, Arc<str>)>,
-    /// Nodes of all workers.
-    nodes: usize,
+    /// Bytes of the nodes of all workers, beyond those that each is sure of.
+    shared_bytes: usize,
     forgotten: ForgottenEnds,
     texts: Texts,
     rates: Rates,
@@ -161,7 +161,7 @@ impl Fleet {
             unproven: BTreeSet::new(),
             drains: BTreeSet::new(),
             notes: BTreeSet::new(),
-            nodes: 0,
+            shared_bytes: 0,
             forgotten: ForgottenEnds::default(),
             texts: Texts::default(),
             rates: Rates::new(now),
@@ -181,11 +181,21 @@ impl Fleet {
             self.rates.count(&message, now);
         }
         let name = self.texts.keep(&head.name, text::NAME_LIMIT);
-        let shared = (self.limits.workers * NODES_SHARED).saturating_sub(self.nodes);
-        self.change(&id, &name, now, |entry, texts| {
-            let room = (entry.nodes.len() + shared).clamp(NODES_SURE, NODES_MOST);
+        let shared = (self.limits.workers * NODE_BYTES_SHARED).saturating_sub(self.shared_bytes);
+        let is_new = !self.entries.contains_key(&id);
+        let drain = match &message {
+            Message::Drain(drain) if is_new => Some(drain.clone()),
+            _ => None,
+        };
+        let known = self.change(&id, &name, now, |entry, texts| {
+            let room = entry.node_bytes.max(NODE_BYTES_SURE) + shared;
             entry.apply(message, origin, now, room, texts);
         });
+        match drain {
+            Some(drain) if !known => self.count_refused(&drain, now),
+            _ if known && is_new && origin == Origin::Live => self.meet(&id, now),
+            _ => {}
+        }
     }
 
     /// A worker answered a command, and is in `phase`.
@@ -194,9 +204,9 @@ impl Fleet {
             return;
         }
         let name = self.texts.keep(name_in(worker), text::NAME_LIMIT);
-        self.change(&worker.into(), &name, now, |entry, _| {
-            entry.answered(phase, now);
-        });
+        let id = worker.into();
+        self.make_room_for_answer(&id, now);
+        self.change(&id, &name, now, |entry, _| entry.answered(phase, now));
     }
 
     /// The broker says that the worker's control queue is gone: a message to it came back, or an event told.

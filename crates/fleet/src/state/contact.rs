@@ -147,6 +147,33 @@ impl Contact {
         };
     }
 
+    /// The log says whether it was lost after its last message. That holds until the worker is heard or asked.
+    pub(super) fn told_by_log(&mut self, lost: bool) {
+        let unknown = self.held.is_none() && self.seen.is_none() && self.gone.is_none();
+        if unknown && self.probe == Probe::Ask {
+            self.verdict = if lost { Verdict::Lost } else { Verdict::Fine };
+        }
+    }
+
+    /// There is a reason to look for the control queue soon.
+    pub(super) fn doubt(&mut self) {
+        if let Probe::Rest(until) = self.probe
+            && self.verdict == Verdict::Fine
+            && self.gone.is_none()
+        {
+            self.probe = Probe::Check(until);
+        }
+    }
+
+    /// It is to be asked soon, whatever its lease.
+    pub(super) fn must_answer(&mut self) {
+        if let Probe::Rest(_) | Probe::Check(_) = self.probe
+            && self.verdict == Verdict::Fine
+        {
+            self.probe = Probe::Ask;
+        }
+    }
+
     /// The broker says that the control queue is there.
     pub(super) fn present(&mut self, now: Moment) {
         if let Probe::Checking(_, rest) = self.probe {

@@ -1,5 +1,6 @@
 //! Everything known of one worker.
 
+mod asking;
 mod intake;
 mod notes;
 
@@ -9,9 +10,10 @@ use std::time::Duration;
 
 use super::super::api::{Drain, HistoryKind, WorkerState};
 use super::super::clock::Moment;
-use super::contact::{Contact, Question, Verdict};
+use super::contact::{Contact, Verdict};
 use super::history::{History, Record, Stamp};
 use super::node::{Busy, Node};
+pub(super) use intake::report;
 use notes::Noted;
 use tidegate::internal::status::heartbeat::LEASE_INTERVALS;
 use tidegate::lifecycle::Phase;
@@ -22,8 +24,6 @@ const LEASE_DEFAULT: Duration = Duration::from_secs(180);
 const SKEW_IGNORED_MS: i64 = 2_000;
 /// A state is asked for if it has not come by itself after this time.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
-/// The least time between two requests for a whole state.
-const REPORT_AGAIN: Duration = Duration::from_secs(60);
 /// How long after it was last known to be there a control queue is looked for, without events: this and a part of the
 /// spread. A crash shows well within 150 s; so does a hang, once the broker has closed the connection (60 s).
 const CHECK: Duration = Duration::from_secs(65);
@@ -45,6 +45,8 @@ pub(super) struct Entry {
     noted: Noted,
     /// Nodes of its newest state that are not kept, for want of room.
     pub nodes_left_out: usize,
+    /// Bytes of its nodes.
+    pub node_bytes: usize,
     contact: Contact,
     /// Without events, its control queue is looked for when it was last known to be there for this long.
     check_after: Duration,
@@ -57,6 +59,8 @@ pub(super) struct Entry {
     report_next: Option<Moment>,
     /// How far its clock is behind ours, in milliseconds: the least that was seen.
     behind_ms: Option<i64>,
+    /// The same by the log, where a message that was sent in the future shows a clock that is ahead by at least that.
+    behind_by_log_ms: Option<i64>,
     pub history: History,
     pub totals: Totals,
     /// Whether it is among the changes.
@@ -76,7 +80,7 @@ pub(super) struct Indexed {
     pub drain: Option<Moment>,
     /// Since when it is known, as long as it has not answered.
     pub unproven: Option<Moment>,
-    pub nodes: usize,
+    pub node_bytes: usize,
 }
 
 /// The content of its newest state, beside the nodes.
@@ -144,6 +148,7 @@ impl Entry {
             report_at: None,
             noted: Noted::default(),
             nodes_left_out: 0,
+            node_bytes: 0,
             contact: Contact::unknown(),
             check_after: check_after(id),
             verdict_since: now,
@@ -156,6 +161,7 @@ impl Entry {
             answered: None,
             report_next: Some(now.after(REPORT_PATIENCE)),
             behind_ms: None,
+            behind_by_log_ms: None,
             history: History::default(),
             totals: Totals::default(),
             changed: false,
@@ -264,6 +270,7 @@ impl Entry {
     /// The lag of its clock behind ours, if that is more than messages take.
     pub(super) fn behind_ms(&self) -> i64 {
         let seen = self.behind_ms.or(self.noted.behind_ms());
+        let seen = seen.or(self.behind_by_log_ms);
         notes::ignoring_small(seen.unwrap_or(0))
     }
 
@@ -280,6 +287,11 @@ impl Entry {
         }
         let lease = self.heard.lease;
         self.judge(now, |contact| contact.answered(now, lease));
+    }
+
+    /// Whether nothing but notes is known of it.
+    pub(super) fn is_only_noted(&self) -> bool {
+        self.heard.seq == 0 && self.answered.is_none() && self.noted.lost_at(0).is_none()
     }
 
     pub(super) fn queue_gone(&mut self, now: Moment) {
@@ -303,43 +315,6 @@ impl Entry {
 
     fn check_after(&self, checks: bool) -> Option<Duration> {
         checks.then_some(self.check_after)
-    }
-
-    /// It is being asked; returns what.
-    pub(super) fn ask(&mut self, now: Moment) -> Question {
-        let report = self.report_next.is_some_and(|at| at <= now);
-        if report {
-            self.report_next = Some(now.after(REPORT_AGAIN));
-        }
-        self.contact.ask(now, report)
-    }
-
-    pub(super) fn unasked(&mut self) {
-        self.contact.unasked();
-    }
-
-    pub(super) fn is_asked(&self) -> bool {
-        !self.has_stopped() && self.contact.is_asked()
-    }
-
-    pub(super) fn wants_asking(&self, now: Moment) -> bool {
-        if self.has_stopped() || self.contact.is_asked() {
-            return false;
-        }
-        let fine = self.contact.verdict() == Verdict::Fine;
-        let report = fine && self.report_next.is_some_and(|at| at <= now);
-        self.contact.wants_asking() || report
-    }
-
-    /// When to [look](Self::look) next; nothing if it is to be asked first.
-    pub(super) fn next_look(&self, now: Moment, checks: bool) -> Option<Moment> {
-        if self.has_stopped() || self.wants_asking(now) {
-            return None;
-        }
-        let may_report = self.contact.verdict() == Verdict::Fine && !self.contact.is_asked();
-        let report = self.report_next.filter(|_| may_report);
-        let looks = [self.contact.next_look(self.check_after(checks)), report];
-        looks.into_iter().flatten().min()
     }
 
     fn has_stopped(&self) -> bool {
@@ -388,6 +363,7 @@ impl Entry {
             totals.rate += f64::from(node.rate_at(newest));
         }
         self.totals = totals;
+        self.node_bytes = self.nodes.iter().map(Node::bytes).sum();
     }
 
     /// What runs on a node.

@@ -79,6 +79,29 @@ impl Node {
         }
     }
 
+    /// Bytes that a node takes of its worker's memory, with its texts as if no other node had them.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = self.role.as_ref().map_or(0, Role::bytes);
+        size_of::<Self>() + self.queue.len() + texts
+    }
+
+    /// The same of a node that a state names.
+    pub(super) fn bytes_of(node: &StateNode) -> usize {
+        let optional = |text: &Option<String>, limit: usize| {
+            text.as_ref().map_or(0, |text| text.len().min(limit))
+        };
+        Self::bytes_named(&node.queue)
+            + optional(&node.title, NAME_LIMIT)
+            + optional(&node.note, REASON_LIMIT)
+            + optional(&node.kind, NAME_LIMIT)
+            + node.handler.len().min(NAME_LIMIT)
+    }
+
+    /// The same of a node of which only the queue is known.
+    pub(super) fn bytes_named(queue: &str) -> usize {
+        size_of::<Self>() + queue.len().min(NAME_LIMIT)
+    }
+
     pub(super) fn beat(&mut self, node: &BeatNode, beat: BeatAt) {
         let busy = Busy {
             in_flight: clamped(node.in_flight),
@@ -130,6 +153,11 @@ impl Node {
 }
 
 impl Role {
+    fn bytes(&self) -> usize {
+        let optional = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        optional(&self.title) + optional(&self.note) + optional(&self.kind) + self.handler.len()
+    }
+
     pub(super) fn of(node: &StateNode, texts: &mut Texts) -> Self {
         let mut kept = |text: &Option<String>, limit| {
             let text = text.as_deref();

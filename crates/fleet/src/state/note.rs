@@ -96,7 +96,7 @@ impl Fleet {
     /// Takes in a note that was read from the log.
     pub fn noted(&mut self, note: &Note, now: Moment) {
         let name = self.texts.keep(&note.name, NAME_LIMIT);
-        self.change(&note.worker, &name, now, |entry, _| entry.noted(note));
+        self.change(&note.worker, &name, now, |entry, _| entry.noted(note, now));
     }
 
     /// Notes to write now, at most `limit`.
@@ -309,5 +309,54 @@ mod tests {
                 assert!(notes(&mut second, 9_900_000).is_empty());
             }
         }
+    }
+
+    #[test]
+    fn what_the_log_says_is_lost_is_lost_before_it_is_asked() {
+        let mut first = program();
+        first.apply(running("w-1", 1), Origin::Live, at(1_000));
+        lose(&mut first, 500_000);
+        let note = notes(&mut first, 503_000).remove(0);
+        let log = [Ok(running("w-1", 1)), Err(note.clone())];
+        let mut second = restarted(&log, 9_000_000);
+        assert_eq!(lost(&second), (WorkerState::Lost, at(500_600)));
+        assert_eq!(second.overview(at(9_000_000)).week.lost, 1);
+        assert!(
+            !second.due(at(9_001_000), 9).is_empty(),
+            "it is asked all the same"
+        );
+        let log = [Ok(running("w-1", 1)), Err(note), Ok(running("w-1", 2))];
+        let third = restarted(&log, 9_000_000);
+        assert_eq!(lost(&third).0, WorkerState::Running, "it was heard again");
+    }
+
+    #[test]
+    fn a_note_about_a_worker_that_the_log_has_forgotten_tells_of_no_loss() {
+        let mut first = program();
+        first.apply(skewed(running("w-1", 1), 900_000), Origin::Live, at(1_000));
+        let clock = notes(&mut first, 4_000).remove(0);
+        let mut second = restarted(&[Err(clock)], 9_000_000);
+        for asked in [9_001_000, 9_001_600] {
+            second.due(at(asked), 9);
+            second.queue_gone("w-1", at(asked));
+        }
+        assert!(second.is_empty());
+        assert_eq!(second.overview(at(9_002_000)).week.lost, 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_shows_in_the_log_and_its_drain_does_not_move_again() {
+        let log = [
+            Ok(skewed(running("w-1", 1), 700_000)),
+            Ok(skewed(drained("w-1", 2), 760_000)),
+        ];
+        let placed = |fleet: &Fleet| fleet.drains(9, None).drains[0].drain.at;
+        let mut first = restarted(&log, 200_000);
+        assert_eq!(placed(&first), at(200_000));
+        let clock = notes(&mut first, 203_000).remove(0);
+        let [state, drain] = log;
+        let mut second = restarted(&[state, drain, Err(clock)], 400_000);
+        assert_eq!(placed(&second), at(200_000));
+        assert!(notes(&mut second, 900_000).is_empty());
     }
 }

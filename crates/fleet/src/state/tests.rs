@@ -306,79 +306,26 @@ fn lists_are_filtered_and_paged() {
 }
 
 #[test]
-fn living_workers_that_have_answered_are_never_pushed_out() {
-    let limits = Limits {
-        workers: 4,
-        ..Limits::default()
-    };
-    let mut fleet = Fleet::new(limits, at(0));
-    live(&mut fleet, running("w-1", 1), 1_000);
-    fleet.answered("w-1", Phase::Running, at(1_001));
-    for number in 0..100 {
-        let ms = 2_000 + i64::from(number);
-        live(&mut fleet, beat(&format!("hostile-{number}"), 1), ms);
-        live(&mut fleet, drained(&format!("dead-{number}"), 1), ms);
-    }
-    assert_eq!(of(&fleet, 3_000).state, WorkerState::Running);
-    assert_eq!(fleet.len(), 4);
-    for name in ["w-2", "w-3", "w-4"] {
-        live(&mut fleet, running(name, 1), 4_000);
-        fleet.answered(name, Phase::Running, at(4_001));
-    }
-    live(&mut fleet, running("w-5", 1), 5_000);
-    assert!(fleet.worker("w-5", at(5_000)).is_none(), "there is no room");
-    let known: Vec<_> = fleet.all(at(5_000)).map(|worker| worker.id).collect();
-    assert_eq!(
-        known,
-        ["w-1".into(), "w-2".into(), "w-3".into(), "w-4".into()]
+fn a_worker_whose_namesake_begins_is_looked_for_at_once() {
+    let mut fleet = fleet();
+    let old = "w-01KBW000000000000000000000";
+    live(&mut fleet, running(old, 1), 2_000);
+    assert!(asked(&mut fleet, 3_000).is_empty());
+    live(
+        &mut fleet,
+        running("w-01KBW000000000000000000001", 1),
+        4_000,
     );
-}
-
-#[test]
-fn drains_of_workers_that_were_forgotten_stay_in_the_figures_of_the_week() {
-    let limits = Limits {
-        workers: 10,
-        ..Limits::default()
+    let looked_for = |question| {
+        vec![Ask {
+            worker: old.into(),
+            question,
+        }]
     };
-    let mut fleet = Fleet::new(limits, at(0));
-    for number in 0..100 {
-        live(
-            &mut fleet,
-            drained(&format!("w-{number}"), 1),
-            60_000 * number,
-        );
-    }
-    let week = fleet.overview(at(60_000 * 100)).week;
-    assert_eq!((week.drains, week.summed, week.interrupted), (100, 90, 100));
-    assert_eq!(week.interrupted_deliveries, 100);
-    let (p50, p99) = (week.duration_p50_ms.unwrap(), week.duration_p99_ms.unwrap());
-    assert!((120..=132).contains(&p50) && (120..=132).contains(&p99));
-    // Sums are kept by the hour.
-    let next_week = at(60_000 * 100).after(Duration::from_hours(7 * 24 + 1));
-    let week = fleet.overview(next_week).week;
-    assert_eq!((week.drains, week.summed), (0, 0));
-}
-
-#[test]
-fn the_nodes_of_hostile_workers_are_bounded_and_the_others_keep_theirs() {
-    let limits = Limits {
-        workers: 100,
-        ..Limits::default()
-    };
-    let mut fleet = Fleet::new(limits, at(0));
-    let many = |prefix: &str, count: usize| -> Vec<_> {
-        let names = (0..count).map(|number| format!("{prefix}-{number}"));
-        names.map(|name| beat_node(&name, 1)).collect()
-    };
-    for number in 0..50 {
-        let id = format!("hostile-{number}");
-        live(&mut fleet, beat_of(&id, 1, true, many(&id, 5_000)), 1_000);
-    }
-    assert!(
-        fleet.nodes <= 100 * NODES_SHARED + 50 * NODES_SURE,
-        "{}",
-        fleet.nodes
-    );
-    live(&mut fleet, beat_of("w-1", 1, true, many("q", 20)), 2_000);
-    assert_eq!(of(&fleet, 2_000).nodes.len(), 20);
+    assert_eq!(asked(&mut fleet, 4_000), looked_for(Question::Present));
+    fleet.queue_gone(old, at(4_001));
+    assert_eq!(asked(&mut fleet, 4_501), looked_for(Question::Ping));
+    fleet.queue_gone(old, at(4_502));
+    let overview = fleet.overview(at(5_000));
+    assert_eq!((overview.workers.running, overview.workers.lost), (1, 1));
 }

@@ -1,28 +1,37 @@
 //! The consequences of a change of one worker: the indexes, the list of changes, and room for others.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::api::WorkerState;
 use super::super::clock::Moment;
-use super::entry::Entry;
+use super::entry::{Entry, report};
 use super::text::Texts;
 use super::{Fleet, week};
+use tidegate::internal::status::wire::Drain;
+
+/// Workers whose ids begin alike, looked through for one name.
+const SIMILAR_LIMIT: usize = 64;
+/// Workers that never answered, asked for each newcomer while room is scarce.
+const UNPROVEN_ASKED: usize = 8;
+/// Living workers of one name; of more than these none is taken for replaced by a newcomer.
+const NAMESAKES_LIMIT: usize = 4;
 
 impl Fleet {
-    /// Changes a worker, which is made if it is not known, and follows up on the change. A worker that is new is
-    /// refused if all places are taken by living workers that have answered.
+    /// Changes a worker, which is made if it is not known, and follows up on the change. Returns `false` if a worker
+    /// that is new finds no room.
     pub(super) fn change(
         &mut self,
         id: &Arc<str>,
         name: &Arc<str>,
         now: Moment,
         act: impl FnOnce(&mut Entry, &mut Texts),
-    ) {
+    ) -> bool {
         if !self.entries.contains_key(id) {
             if !self.make_room(now) {
                 self.dropped += 1;
-                return;
+                return false;
             }
             let entry = Entry::new(id, Arc::clone(name), now);
             self.entries.insert(Arc::clone(id), entry);
@@ -36,6 +45,57 @@ impl Fleet {
         let had_report = entry.report().is_some();
         act(entry, &mut self.texts);
         self.follow_up(id, before, had_report, now);
+        true
+    }
+
+    /// A worker is new. It may have replaced another one of its name, and it has to answer if room is scarce.
+    pub(super) fn meet(&mut self, id: &Arc<str>, now: Moment) {
+        if self.living() * 2 > self.limits.workers {
+            let first = self.unproven.iter().take(UNPROVEN_ASKED);
+            let first: Vec<_> = first.map(|(_, id)| Arc::clone(id)).collect();
+            for unproven in first.iter().chain([id]) {
+                if let Some(entry) = self.entries.get_mut(unproven) {
+                    entry.must_answer();
+                }
+                self.reconsider(unproven, now);
+            }
+        }
+        for other in self.namesakes(id) {
+            if let Some(entry) = self.entries.get_mut(&other) {
+                entry.doubt();
+            }
+            self.reconsider(&other, now);
+        }
+    }
+
+    /// Other living workers with the name of this one, whose ids begin with it; none if there are many.
+    fn namesakes(&self, id: &Arc<str>) -> Vec<Arc<str>> {
+        let Some(entry) = self.entries.get(id) else {
+            return Vec::new();
+        };
+        let name = entry.name();
+        let prefix = format!("{name}-");
+        let similar = self
+            .entries
+            .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
+            .take_while(|(other, _)| other.starts_with(&prefix));
+        let same = similar
+            .take(SIMILAR_LIMIT)
+            .filter(|(other, entry)| *other != id && *entry.name() == *name)
+            .filter(|(_, entry)| entry.ended_at().is_none());
+        let same: Vec<_> = same.map(|(other, _)| Arc::clone(other)).collect();
+        if same.len() > NAMESAKES_LIMIT {
+            return Vec::new();
+        }
+        same
+    }
+
+    /// The drain of a worker that there is no room for is counted.
+    pub(super) fn count_refused(&mut self, drain: &Drain, now: Moment) {
+        let said = Moment::parse(&drain.head.at).unwrap_or(now);
+        let report = report(drain, said.min(now), Arc::default());
+        self.forgotten.drained(&report, now);
+        self.week.changed();
     }
 
     /// A worker's time has come.
@@ -63,6 +123,11 @@ impl Fleet {
     fn follow_up(&mut self, id: &Arc<str>, before: WorkerState, had_report: bool, now: Moment) {
         let entry = self.entries.get_mut(id).expect("the caller has it");
         self.urgent |= entry.state() != before;
+        if entry.state() == WorkerState::Lost && entry.is_only_noted() {
+            // The log has forgotten it: nothing says that it ended without a report.
+            self.forget(id, now);
+            return;
+        }
         if !entry.changed {
             entry.changed = true;
             self.changes.workers.push(Arc::clone(id));
@@ -98,9 +163,9 @@ impl Fleet {
         reindex(&mut self.ended, id, &mut indexed.ended, ended);
         reindex(&mut self.unproven, id, &mut indexed.unproven, unproven);
         reindex(&mut self.drains, id, &mut indexed.drain, drain);
-        let nodes = entry.nodes.len();
-        let was = std::mem::replace(&mut entry.indexed.nodes, nodes);
-        self.nodes = self.nodes + nodes - was;
+        let shared = entry.node_bytes.saturating_sub(super::NODE_BYTES_SURE);
+        let was = std::mem::replace(&mut entry.indexed.node_bytes, shared);
+        self.shared_bytes = self.shared_bytes + shared - was;
         let asked = entry.is_asked();
         let was = std::mem::replace(&mut entry.indexed.asked, asked);
         self.asked = self.asked + usize::from(asked) - usize::from(was);
@@ -111,10 +176,24 @@ impl Fleet {
         }
     }
 
-    /// Forgets those that ended first, or else those that came first and never answered; whether there is room.
+    /// A worker that has answered comes before those that never did.
+    pub(super) fn make_room_for_answer(&mut self, id: &Arc<str>, now: Moment) {
+        if !self.entries.contains_key(id) {
+            self.free_places(now, true);
+        }
+    }
+
+    /// Forgets those that ended first; whether there is room. While the log is being read, those that came first make
+    /// room, too: nobody can be asked then, and whoever lives answers later.
     fn make_room(&mut self, now: Moment) -> bool {
+        let reads_log = self.asking_from.is_none();
+        self.free_places(now, reads_log)
+    }
+
+    fn free_places(&mut self, now: Moment, with_unproven: bool) -> bool {
         while self.entries.len() >= self.limits.workers.max(1) {
-            let least = self.ended.first().or_else(|| self.unproven.first());
+            let unproven = || self.unproven.first().filter(|_| with_unproven);
+            let least = self.ended.first().or_else(unproven);
             let Some(id) = least.map(|(_, id)| Arc::clone(id)) else {
                 return false;
             };
@@ -131,7 +210,7 @@ impl Fleet {
         if let Some(report) = entry.report() {
             self.forgotten.drained(report, now);
             self.week.changed();
-        } else if entry.state() == WorkerState::Lost {
+        } else if entry.state() == WorkerState::Lost && !entry.is_only_noted() {
             self.forgotten.lost(entry.since(), now);
             self.week.changed();
         }
@@ -141,7 +220,7 @@ impl Fleet {
         reindex(&mut self.unproven, id, &mut indexed.unproven, None);
         reindex(&mut self.drains, id, &mut indexed.drain, None);
         reindex(&mut self.notes, id, &mut indexed.note, None);
-        self.nodes -= indexed.nodes;
+        self.shared_bytes -= indexed.node_bytes;
         self.asked -= usize::from(indexed.asked);
         self.asks.remove(id);
         if entry.changed {

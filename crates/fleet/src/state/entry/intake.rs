@@ -7,12 +7,13 @@ use super::{Entry, Facts, Pulse};
 use crate::api;
 use crate::api::HistoryKind;
 use crate::clock::Moment;
+use crate::state::NODES_MOST;
 use crate::state::Origin;
 use crate::state::history::{Record, Stamp};
 use crate::state::message::Message;
 use crate::state::node::{BeatAt, Node, Role};
 use crate::state::text::{NAME_LIMIT, REASON_LIMIT, Texts, cut};
-use tidegate::internal::status::wire::{Beat, Drain, State};
+use tidegate::internal::status::wire::{Beat, Drain, State, StateNode};
 use tidegate::lifecycle::Phase;
 
 /// Ids of interrupted messages kept of one report.
@@ -36,9 +37,12 @@ impl Entry {
             said,
             received: now,
         };
-        if origin == Origin::Live {
-            let behind = now.ms().saturating_sub(said.ms());
-            self.behind_ms = Some(self.behind_ms.map_or(behind, |least| least.min(behind)));
+        let behind = now.ms().saturating_sub(said.ms());
+        let least = |seen: Option<i64>| Some(seen.map_or(behind, |least| least.min(behind)));
+        match origin {
+            Origin::Live => self.behind_ms = least(self.behind_ms),
+            Origin::Log if behind < 0 => self.behind_by_log_ms = least(self.behind_by_log_ms),
+            Origin::Log => {}
         }
         let (seq, lease) = (head.seq, Duration::from_millis(head.lease_ms));
         let newest = seq > self.heard.seq;
@@ -53,6 +57,9 @@ impl Entry {
             Message::State(state) => self.take_state(&state, at, room, texts),
             Message::Beat(beat) => self.take_beat(&beat, at, room, texts),
             Message::Drain(drain) => self.take_drain(&drain, at, texts),
+        }
+        if origin == Origin::Log {
+            self.follow_log(now);
         }
         self.total();
     }
@@ -103,22 +110,35 @@ impl Entry {
             started_at: Moment::parse(&state.started_at),
         });
         self.report_next = None;
+        self.take_nodes(&state.nodes, room, texts);
+    }
+
+    /// Takes the nodes of a state, as far as their bytes have room.
+    fn take_nodes(&mut self, nodes: &[StateNode], room: usize, texts: &mut Texts) {
         let mut known = std::mem::take(&mut self.nodes);
-        self.nodes_left_out = state.nodes.len().saturating_sub(room);
-        for said in state.nodes.iter().take(room) {
-            let queue = texts.keep(&said.queue, NAME_LIMIT);
-            if self.nodes.iter().any(|node| node.queue == queue) {
+        let mut room = Room { bytes: room };
+        self.nodes_left_out = nodes.len().saturating_sub(NODES_MOST);
+        for said in nodes.iter().take(NODES_MOST) {
+            let queue = cut(&said.queue, NAME_LIMIT);
+            if self.nodes.iter().any(|node| &*node.queue == queue) {
                 continue;
             }
-            let place = known.iter().position(|node| node.queue == queue);
-            let mut node = place.map_or_else(|| Node::new(queue), |place| known.remove(place));
+            if !room.take(Node::bytes_of(said)) {
+                self.nodes_left_out += 1;
+                continue;
+            }
+            let place = known.iter().position(|node| &*node.queue == queue);
+            let mut node = match place {
+                Some(place) => known.remove(place),
+                None => Node::new(texts.keep(queue, NAME_LIMIT)),
+            };
             node.role = Some(Role::of(said, texts));
             self.nodes.push(node);
         }
         // What beats say of a node that this state does not name may belong to the next one.
         for mut node in known {
-            if node.seq > 0 && self.nodes.len() < room {
-                node.role = None;
+            node.role = None;
+            if node.seq > 0 && self.nodes.len() < NODES_MOST && room.take(node.bytes()) {
                 self.nodes.push(node);
             }
         }
@@ -149,8 +169,11 @@ impl Entry {
             sent,
             before: before.map(|before| before.sent),
         };
+        let mut room = Room {
+            bytes: room.saturating_sub(self.node_bytes),
+        };
         let mut place = 0;
-        for said in beat.nodes.iter().take(room) {
+        for said in beat.nodes.iter().take(NODES_MOST) {
             let queue = cut(&said.queue, NAME_LIMIT);
             // Beats name nodes in the order of the state, mostly.
             let after = self.nodes.iter().skip(place);
@@ -162,7 +185,7 @@ impl Entry {
             });
             place = match found {
                 Some(place) => place,
-                None if self.nodes.len() < room => {
+                None if self.nodes.len() < NODES_MOST && room.take(Node::bytes_named(queue)) => {
                     self.nodes.push(Node::new(texts.keep(queue, NAME_LIMIT)));
                     self.nodes.len() - 1
                 }
@@ -174,8 +197,7 @@ impl Entry {
     }
 
     fn take_drain(&mut self, drain: &Drain, at: Stamp, texts: &mut Texts) {
-        let report = &drain.report;
-        let reason = texts.keep(&report.reason, REASON_LIMIT);
+        let reason = texts.keep(&drain.report.reason, REASON_LIMIT);
         self.history.put(Record {
             seq: drain.head.seq,
             kind: HistoryKind::Drain,
@@ -186,20 +208,40 @@ impl Entry {
         if self.report.is_some() {
             return;
         }
-        let ids = report.interrupted_ids.iter().take(IDS_LIMIT);
         self.report_at = Some(at);
-        self.report = Some(Box::new(api::Drain {
-            at: at.shown(self.behind_ms()),
-            reason,
-            outcome: report.outcome,
-            duration_ms: report.duration_ms,
-            steps: report.steps,
-            finished: report.finished,
-            handed_back: report.handed_back,
-            interrupted: report.interrupted,
-            unconfirmed: report.unconfirmed,
-            interrupted_ids: ids.map(|id| cut(id, NAME_LIMIT).into()).collect(),
-        }));
+        let report = report(drain, at.shown(self.behind_ms()), reason);
+        self.report = Some(Box::new(report));
+    }
+}
+
+/// A drain that ended `at` this moment, as it is shown.
+pub(in crate::state) fn report(drain: &Drain, at: Moment, reason: Arc<str>) -> api::Drain {
+    let report = &drain.report;
+    let ids = report.interrupted_ids.iter().take(IDS_LIMIT);
+    api::Drain {
+        at,
+        reason,
+        outcome: report.outcome,
+        duration_ms: report.duration_ms,
+        steps: report.steps,
+        finished: report.finished,
+        handed_back: report.handed_back,
+        interrupted: report.interrupted,
+        unconfirmed: report.unconfirmed,
+        interrupted_ids: ids.map(|id| cut(id, NAME_LIMIT).into()).collect(),
+    }
+}
+
+/// Bytes that nodes may take.
+struct Room {
+    bytes: usize,
+}
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> bool {
+        let left = self.bytes.checked_sub(bytes);
+        self.bytes = left.unwrap_or(self.bytes);
+        left.is_some()
     }
 }
 

@@ -37,7 +37,7 @@ impl Noted {
 
 impl Entry {
     /// Takes in a note from the log.
-    pub(in super::super) fn noted(&mut self, note: &Note) {
+    pub(in super::super) fn noted(&mut self, note: &Note, now: Moment) {
         if let Some(behind) = note.behind_ms {
             self.noted.behind_ms = Some(behind);
             self.place_report();
@@ -49,11 +49,20 @@ impl Entry {
         {
             self.noted.lost = Some((note.seq, at));
         }
+        self.follow_log(now);
         if self.state() == WorkerState::Lost
             && let Some(at) = self.noted.lost_at(self.heard.seq)
         {
             self.verdict_since = at;
             self.history.move_last(HistoryKind::Lost, at);
+        }
+    }
+
+    /// What was read in the log says whether the worker was lost, until more is known of it.
+    pub(super) fn follow_log(&mut self, now: Moment) {
+        if !self.has_stopped() && !self.heard.live {
+            let lost = self.noted.lost_at(self.heard.seq).is_some();
+            self.judge(now, |contact| contact.told_by_log(lost));
         }
     }
 
@@ -63,8 +72,12 @@ impl Entry {
         if self.state() == WorkerState::Lost && self.noted.lost_at(self.heard.seq).is_none() {
             note.lost_at = Some(self.verdict_since);
         }
-        // Only who has heard the worker itself knows how its clock is.
-        if let Some(behind) = self.behind_ms {
+        // A program that has heard the worker itself knows best how its clock is.
+        let first = || {
+            self.behind_by_log_ms
+                .filter(|_| self.noted.behind_ms.is_none())
+        };
+        if let Some(behind) = self.behind_ms.or_else(first) {
             let (is, was) = (ignoring_small(behind), self.noted.behind_ms.unwrap_or(0));
             let moved = is.saturating_sub(was).saturating_abs() > CLOCK_MOVED_MS;
             note.behind_ms = moved.then_some(is);
