@@ -76,6 +76,7 @@ def judge(confirmed, unsure, runs, dead, left, doomed=()) -> Verdict:
 
 
 MARGIN = 0.3  # seconds that an answer may take from the service to the worker's decision
+STARTS = 0.1  # seconds from the drain's first log line until a node of a worker on a busy machine drains
 
 
 def compare_drain(report, begun, ended, runs) -> list:
@@ -85,7 +86,7 @@ def compare_drain(report, begun, ended, runs) -> list:
     left = [run.at for run in runs if not run.ended and (not run.at or run.at > begun - MARGIN)]
     cut_short = report["outcome"] in ("interrupted", "aborted", "failed")
     late = sum(at > ended - MARGIN for at in answered) if cut_short else 0
-    sure = sum(at > begun for at in answered) - late
+    sure = max(0, sum(at > begun + STARTS for at in answered) - late)
     most = sum(at > begun - MARGIN for at in answered)
     found = []
     if not sure <= report["finished"] <= most:

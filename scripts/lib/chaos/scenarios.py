@@ -57,7 +57,7 @@ ALL = [
     Scenario(
         "password", broker.password, prepare=broker.add_user, user="worker", broker='password_file = "DIRECTORY/password"', may_repeat=True,
     ),
-    Scenario("dead letters full", broker.dead_letters_full, dead=0.1),
+    Scenario("dead letters full", broker.dead_letters_full, prepare=broker.limit_dead_letters, dead=0.1),
     Scenario("dead letters missing", broker.dead_letters_missing, dead=0.1, short="quorum"),
     Scenario("children killed", handler.children_killed, handler=handler.POOL % ("", ""), may_interrupt=True, exact=False,
              more=POOL_NODE, attempts=50, workers=2, rate=60, short="classic"),

@@ -100,9 +100,10 @@ class Client(asyncio.Protocol):
             service.waiting.append(self)
             return
         answer = service.decide(self.run.message, self.run.attempt)
-        self.transport.write(b"HTTP/1.1 %d x\r\ncontent-length: 0\r\n\r\n" % ANSWERS[answer])
+        # Noted first: the worker may have ended before this thread goes on after the write.
         self.run.at = time.time()
         self.run.ended = answer
+        self.transport.write(b"HTTP/1.1 %d x\r\ncontent-length: 0\r\n\r\n" % ANSWERS[answer])
         service.running -= 1
         self.working = None
         self._next()
