@@ -1,10 +1,16 @@
 //! The HTTP server behind the worker's endpoints and the fleet program: a bounded number of connections, and each
 //! of them must make progress.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use axum::response::Response;
+use axum::{Extension, Router};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -15,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
+use tower::{Layer as _, Service};
 use tracing::{debug, warn};
 
 /// Bytes buffered for one connection: the longest head of a request.
@@ -35,7 +42,8 @@ pub struct ServerLimits {
     pub stop: Duration,
 }
 
-/// Serves `router` on `listener` until `stop` is cancelled, and then for at most `limits.stop`.
+/// Serves `router` on `listener` until `stop` is cancelled, and then for at most `limits.stop`. Each request has the
+/// client's address as `ConnectInfo`.
 ///
 /// A handler's own duration is not limited here. Dropping the future ends every connection.
 pub async fn serve(
@@ -55,11 +63,12 @@ pub async fn serve(
                 accept(&listener).await,
             )
         };
-        let (place, stream) = tokio::select! {
+        let (place, (stream, address)) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = accepted => accepted,
         };
-        let connection = connection(stream, router.clone(), limits, graceful.watcher());
+        let router = Extension(ConnectInfo(address)).layer(router.clone());
+        let connection = connection(stream, router, limits, graceful.watcher());
         connections.spawn(async move {
             connection.await;
             drop(place);
@@ -75,13 +84,13 @@ pub async fn serve(
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _address)) => {
+            Ok((stream, address)) => {
                 // Small answers leave at once; an error here would show at the first write.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, address);
             }
             Err(error) => {
                 warn!(%error, "an http connection could not be accepted; trying again");
@@ -92,9 +101,11 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 /// Serves one connection to its end.
-async fn connection<S>(stream: S, router: Router, limits: ServerLimits, watcher: Watcher)
+async fn connection<S, R>(stream: S, router: R, limits: ServerLimits, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
+    R: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    R::Future: Send,
 {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.write));

@@ -49,6 +49,8 @@ pub(crate) struct NodeInfo {
     pub slots: usize,
     /// How many deliveries the broker sends ahead.
     pub prefetch: u16,
+    /// The delays of its retries, in milliseconds.
+    pub retry_ms: Vec<u64>,
     /// Where the node is in its life.
     pub phase: Phase,
     /// The node's counters; beats carry them.
@@ -58,15 +60,16 @@ pub(crate) struct NodeInfo {
 /// Figures change all the time: they make no difference between snapshots.
 impl PartialEq for NodeInfo {
     fn eq(&self, other: &Self) -> bool {
-        let said = |node: &Self| {
+        fn said(node: &NodeInfo) -> impl PartialEq + '_ {
             (
                 node.kind,
                 node.handler,
                 node.slots,
                 node.prefetch,
+                &node.retry_ms,
                 node.phase,
             )
-        };
+        }
         self.queue == other.queue && said(self) == said(other)
     }
 }

@@ -123,6 +123,10 @@ pub struct StateNode {
     pub slots: u64,
     /// How many deliveries the broker sends ahead.
     pub prefetch: u16,
+    /// The delays of its retries in milliseconds, at most 8. A message that waits for its next run is in the queue
+    /// `<queue>.retry.<ms>`, unless the broker itself delays it. Empty if nothing is retried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retry_ms: Vec<u64>,
     /// Where the node is in its life.
     pub phase: Phase,
 }
@@ -322,6 +326,7 @@ mod tests {
                 handler: "http".into(),
                 slots: 8,
                 prefetch: 16,
+                retry_ms: vec![1_000, 60_000],
                 phase: Phase::Draining,
             }],
         };
@@ -332,7 +337,7 @@ mod tests {
             "host": "web-1", "pid": 7, "version": "0.1.0",
             "started_at": "2026-11-23T09:00:00.000Z", "reason": "SIGTERM",
             "nodes": [{"queue": "orders", "type": "quorum", "handler": "http", "slots": 8,
-                       "prefetch": 16, "phase": "draining"}],
+                       "prefetch": 16, "retry_ms": [1000, 60000], "phase": "draining"}],
         });
         assert_eq!(serde_json::to_value(&state).unwrap(), expected);
         let mut with_unknown = expected;

@@ -9,12 +9,14 @@ use tokio::sync::watch;
 
 use super::{Node, WorkerError};
 use crate::broker::{AmqpRuntime, Isolation, SessionState};
-use crate::config::{PoolSettings, Slots};
+use crate::config::{NodeSettings, PoolSettings, Slots};
 use crate::handler::{self, AnyHandler};
 use crate::lifecycle::Phase;
 use crate::metrics::{Metrics, NodeMetrics};
 use crate::node::{self, NodeDrain, NodeParts, NodeState, SlotPool};
+use crate::retry;
 use crate::status::NodeInfo;
+use crate::status::wire::millis;
 
 /// A node that the worker hosts.
 #[derive(Debug)]
@@ -63,6 +65,7 @@ impl Host {
             handler: handler.kind(),
             slots: count,
             prefetch: settings.prefetch,
+            retry_ms: retry_ms(settings),
             phase: Phase::Starting,
             figures: figures.clone(),
         };
@@ -208,9 +211,26 @@ impl Pools {
     }
 }
 
+/// The delays of a node's retries, in milliseconds.
+fn retry_ms(settings: &NodeSettings) -> Vec<u64> {
+    let retry = &settings.retry;
+    if retry.max_attempts <= 1 {
+        return Vec::new();
+    }
+    retry::delays(retry).into_iter().map(millis).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_names_the_delays_of_what_is_retried() {
+        let node = Node::new("q");
+        assert_eq!(retry_ms(&node.settings)[0], 1_000);
+        let once = node.configure(|node| node.retry.max_attempts = 1);
+        assert_eq!(retry_ms(&once.settings), [0; 0]);
+    }
 
     #[test]
     fn the_slots_of_a_pool_count_once_and_those_of_its_partner_too() {

@@ -14,6 +14,7 @@ mod keyboard;
 mod modules;
 mod outage;
 mod program;
+mod queues;
 mod strangers;
 mod tabs;
 mod window;

@@ -42,6 +42,7 @@ fn state(text: &str, number: usize) -> State {
             handler: text.to_owned(),
             slots: 8,
             prefetch: 16,
+            retry_ms: Vec::new(),
             phase: Phase::Running,
         }],
     }

@@ -23,6 +23,8 @@ mod fleet_api;
 mod fleet_crash;
 mod fleet_doubt;
 mod fleet_forward;
+mod fleet_queues;
+mod fleet_rollout;
 mod frames;
 mod guard;
 mod harness;

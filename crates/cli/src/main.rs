@@ -6,7 +6,6 @@ mod dead;
 mod declare;
 mod output;
 mod publish;
-mod rollout;
 mod simulate;
 mod telemetry;
 

@@ -1,6 +1,8 @@
 //! What the fleet program says over HTTP, as JSON. `docs/openapi.json` describes it.
 
 mod overview;
+mod queues;
+mod rollouts;
 mod worker;
 
 use std::sync::Arc;
@@ -9,6 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use overview::{Counts, Messages, Overview, Week};
+pub use queues::{Depth, Graph, Held, NewestDead, Queue, Queues};
+pub use rollouts::{
+    Rollout, RolloutCommand, RolloutRequest, RolloutResult, RolloutState, Rollouts,
+};
 pub use worker::{
     Drain, Figures, HistoryEntry, HistoryKind, Lease, Node, Worker, WorkerDetail, WorkerState,
 };

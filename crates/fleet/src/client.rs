@@ -9,14 +9,17 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 use ulid::Ulid;
 
+use super::api::Queues;
 use super::clock::Moment;
 use super::listener::{Listener, ListenerParts, Requests, Role, has_log};
+use super::queues::look_once;
+use super::rollout::Commander;
 use super::shared::Shared;
 use super::speaker::Speaker;
 use super::start::CLOSE_LIMIT;
 use super::state::{ALL_LIMIT, Fleet, Limits};
 use super::viewers::{Viewer, Viewers};
-use tidegate::config::Settings;
+use tidegate::config::{BrokerSettings, Settings};
 use tidegate::internal::broker::{self, AmqpRuntime, BrokerError, Link, Session, SessionState};
 use tidegate::internal::metrics::Metrics;
 use tidegate::internal::status::control::{Command, Reply};
@@ -63,7 +66,8 @@ pub struct FleetClient {
     mode: ClientMode,
     connections: Connections,
     has_log: bool,
-    _amqp: Arc<AmqpRuntime>,
+    id: String,
+    amqp: Arc<AmqpRuntime>,
 }
 
 impl FleetClient {
@@ -78,6 +82,7 @@ impl FleetClient {
         amqp: Arc<AmqpRuntime>,
     ) -> Result<Self, BrokerError> {
         let id = format!("client-{}", Ulid::new());
+        let client = id.clone();
         let hear = broker::connect(&settings.broker, &format!("tidegate {id} hear"), &amqp).await?;
         let has_log = has_log(&hear, &settings.status.exchange).await?;
         let settings = Arc::new(settings);
@@ -134,7 +139,8 @@ impl FleetClient {
             mode,
             connections,
             has_log,
-            _amqp: amqp,
+            id: client,
+            amqp,
         })
     }
 
@@ -235,12 +241,30 @@ impl FleetClient {
         Ok(())
     }
 
+    /// What commands its workers.
+    pub fn commander(&self) -> Commander {
+        Commander::new(&self.shared, &self.speaker)
+    }
+
     /// Sends a command to a worker and awaits its reply, which says whether it obeys.
     ///
     /// # Errors
     /// If no reply comes.
     pub async fn command(&self, worker: &str, command: &Command) -> Result<Reply, CommandError> {
         self.speaker.command(worker, command).await
+    }
+
+    /// Every queue that the fleet works. The broker is asked for their depths on a connection of its own.
+    ///
+    /// # Errors
+    /// If that connection cannot be made.
+    pub async fn queues(&self, settings: &BrokerSettings) -> Result<Queues, BrokerError> {
+        let name = format!("tidegate {} queues", self.id);
+        let link = broker::connect(settings, &name, &self.amqp).await?;
+        let queues = look_once(&link, &self.shared).await;
+        // A close that fails loses nothing.
+        let _ = link.close(CLOSE_LIMIT).await;
+        Ok(queues)
     }
 
     /// Ends the client's requests for beats, and its connections.

@@ -4,13 +4,16 @@
 //! reads need one where it is configured. The page's policy lets it load nothing but its own files.
 
 mod auth;
+mod caller;
 mod command;
 mod compression;
 mod error;
 mod events;
 mod hosts;
 mod query;
+mod queues;
 mod read;
+mod rollouts;
 mod watch;
 
 use std::sync::Arc;
@@ -31,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 use super::hub::Hub;
 use super::openapi;
 use super::page::asset;
+use super::queues::QueueWatcher;
+use super::rollout::RolloutBoard;
 use super::shared::Shared;
 use super::speaker::Speaker;
 use super::viewers::Viewers;
@@ -62,6 +67,8 @@ pub(crate) struct Api {
     hub: Arc<Hub>,
     speaker: Arc<Speaker>,
     viewers: Arc<Viewers>,
+    queues: Arc<QueueWatcher>,
+    rollouts: Arc<RolloutBoard>,
     tokens: Arc<Tokens>,
     hosts: Arc<Hosts>,
     clients: Arc<Semaphore>,
@@ -69,22 +76,32 @@ pub(crate) struct Api {
     stop: CancellationToken,
 }
 
+/// What the endpoints show and command.
+#[derive(Debug)]
+pub(super) struct ApiParts {
+    pub shared: Arc<Shared>,
+    pub hub: Arc<Hub>,
+    pub speaker: Arc<Speaker>,
+    pub viewers: Arc<Viewers>,
+    pub queues: Arc<QueueWatcher>,
+    pub rollouts: Arc<RolloutBoard>,
+}
+
 impl Api {
     /// The endpoints of these parts.
     pub(super) fn new(
-        shared: Arc<Shared>,
-        hub: Arc<Hub>,
-        speaker: Arc<Speaker>,
-        viewers: Arc<Viewers>,
+        parts: ApiParts,
         settings: &tidegate::config::FleetSettings,
         tasks: Tasks,
         stop: CancellationToken,
     ) -> Self {
         Self {
-            shared,
-            hub,
-            speaker,
-            viewers,
+            shared: parts.shared,
+            hub: parts.hub,
+            speaker: parts.speaker,
+            viewers: parts.viewers,
+            queues: parts.queues,
+            rollouts: parts.rollouts,
             tokens: Arc::new(Tokens::of(settings)),
             hosts: Arc::new(Hosts::new(&settings.hosts)),
             clients: Arc::new(Semaphore::new(EVENT_CLIENTS)),
@@ -102,7 +119,15 @@ pub(super) async fn serve(listener: TcpListener, api: Api) {
 
 /// The routes that the description of the API is about.
 pub(super) fn described() -> ApiRouter<Api> {
-    reads().merge(commands())
+    all_reads().merge(all_commands())
+}
+
+fn all_reads() -> ApiRouter<Api> {
+    reads().merge(queues::reads()).merge(rollouts::reads())
+}
+
+fn all_commands() -> ApiRouter<Api> {
+    commands().merge(rollouts::commands())
 }
 
 fn reads() -> ApiRouter<Api> {
@@ -154,10 +179,10 @@ fn commands() -> ApiRouter<Api> {
 }
 
 fn router(api: Api) -> Router {
-    let reads = Router::from(reads())
+    let reads = Router::from(all_reads())
         .route("/metrics", get(read::metrics))
         .layer(from_fn_with_state(api.clone(), auth::may_read));
-    let all = Router::from(commands())
+    let all = Router::from(all_commands())
         .merge(reads)
         .route("/api/v1/openapi.json", get(read::openapi))
         .fallback(page)

@@ -17,6 +17,8 @@ mod metrics;
 pub mod openapi;
 mod page;
 mod pending;
+mod queues;
+pub mod rollout;
 mod shared;
 mod speaker;
 mod start;

@@ -8,25 +8,27 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use ulid::Ulid;
 
 use super::forward::Forwarder;
-use super::http::{self, Api};
+use super::http::{self, Api, ApiParts};
 use super::hub::Hub;
 use super::listener::{Listener, ListenerParts, Requests, Role, follow_events};
 use super::pending::Pending;
+use super::queues::QueueWatcher;
+use super::rollout::{Commander, RolloutBoard};
 use super::shared::Shared;
 use super::speaker::Speaker;
 use super::state::Limits;
 use super::viewers::Viewers;
-use tidegate::config::{FleetSettings, Settings};
+use tidegate::config::{BrokerSettings, FleetSettings, Settings};
 use tidegate::handler::HandlerError;
-use tidegate::internal::broker::{AmqpRuntime, BrokerError, Session};
+use tidegate::internal::broker::{AmqpRuntime, BrokerError, Session, SessionState};
 use tidegate::internal::metrics::Metrics;
-use tidegate::lifecycle::{TaskFailure, WatchedTask};
+use tidegate::lifecycle::{TaskFailure, Tasks, WatchedTask};
 
 /// The time limit for the broker's answer to the close of a connection.
 pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -63,6 +65,8 @@ pub struct RunningFleet {
     refusal: oneshot::Receiver<BrokerError>,
     listening: WatchedTask<()>,
     serving: WatchedTask<()>,
+    watching: WatchedTask<()>,
+    rollouts: Arc<RolloutBoard>,
     others: Vec<WatchedTask<()>>,
     speaker: Arc<Speaker>,
     requests: Arc<Requests>,
@@ -92,13 +96,7 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     let events = events_session(&settings, &id, &amqp);
     let speaker = Arc::new(Speaker::new(settings.status.control.clone(), speak.state()));
     let viewers = Arc::<Viewers>::default();
-    let requests = Requests::new(
-        id.clone(),
-        Role::Program,
-        fleet.beats_per_second,
-        Arc::clone(&viewers),
-    );
-    let requests = Arc::new(requests);
+    let requests = Arc::new(requests(&id, fleet, &viewers));
     let pending = fleet.forward.as_ref().map(|_| Arc::<Pending>::default());
     let hub = Hub::new(Arc::clone(&shared), fleet.token.is_some(), pending.clone());
     let hub = Arc::new(hub);
@@ -106,17 +104,11 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     let tasks = amqp.tasks();
     let here = Handle::current();
     let mut others = Vec::new();
-    if let (Some(forward), Some(pending)) = (&fleet.forward, pending) {
-        let (shared, hub) = (Arc::clone(&shared), Arc::clone(&hub));
-        let forwarder = Forwarder::new(forward, id.clone(), shared, hub, pending);
-        let forwarder = forwarder.map_err(FleetError::Forward)?;
-        others.push(tasks.spawn("forwarder", &here, forwarder.run()));
-    }
+    others.extend(forwarding(fleet, &id, &shared, &hub, pending, tasks)?);
     let events_state = events.as_ref().unwrap_or(&hear).state();
-    let vhost = settings.broker.vhost.clone();
-    let following = follow_events(Arc::clone(&shared), events_state, id.clone(), vhost);
-    others.push(amqp.spawn("broker events", following));
+    others.push(follow(&settings, &shared, events_state, &id, &amqp));
     others.push(tasks.spawn("hub", &here, Arc::clone(&hub).run()));
+    let watcher_id = id.clone();
     let parts = ListenerParts {
         role: Role::Program,
         settings: Arc::clone(&settings),
@@ -128,8 +120,18 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     };
     let (listening, refusal) = listen(parts, &amqp);
     let stop = CancellationToken::new();
-    let (commands, watched) = (Arc::clone(&speaker), tasks.clone());
-    let api = Api::new(shared, hub, commands, viewers, fleet, watched, stop.clone());
+    let queues = QueueWatcher::new(&shared, &viewers);
+    let watching = watch_queues(&queues, broker, watcher_id, &amqp, &stop);
+    let rollouts = RolloutBoard::new(Commander::new(&shared, &speaker));
+    let parts = ApiParts {
+        shared,
+        hub,
+        speaker: Arc::clone(&speaker),
+        viewers,
+        queues,
+        rollouts: Arc::clone(&rollouts),
+    };
+    let api = Api::new(parts, fleet, tasks.clone(), stop.clone());
     let serving = tasks.spawn("http server", &here, http::serve(listener, api));
     info!(address = %http, "http server is listening");
     Ok(RunningFleet {
@@ -138,12 +140,67 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
         refusal,
         listening,
         serving,
+        watching,
+        rollouts,
         others,
         speaker,
         requests,
         sessions: [hear, speak].into_iter().chain(events).collect(),
         amqp,
     })
+}
+
+/// The requests for beats, for those who look.
+fn requests(id: &str, fleet: &FleetSettings, viewers: &Arc<Viewers>) -> Requests {
+    let (id, viewers) = (id.to_owned(), Arc::clone(viewers));
+    Requests::new(id, Role::Program, fleet.beats_per_second, viewers)
+}
+
+/// Starts to follow the broker's events.
+fn follow(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    session: watch::Receiver<SessionState>,
+    id: &str,
+    amqp: &AmqpRuntime,
+) -> WatchedTask<()> {
+    let vhost = settings.broker.vhost.clone();
+    let following = follow_events(Arc::clone(shared), session, id.to_owned(), vhost);
+    amqp.spawn("broker events", following)
+}
+
+/// Starts to tell the platform, if there is one to tell.
+fn forwarding(
+    fleet: &FleetSettings,
+    id: &str,
+    shared: &Arc<Shared>,
+    hub: &Arc<Hub>,
+    pending: Option<Arc<Pending>>,
+    tasks: &Tasks,
+) -> Result<Option<WatchedTask<()>>, FleetError> {
+    let (Some(forward), Some(pending)) = (&fleet.forward, pending) else {
+        return Ok(None);
+    };
+    let (shared, hub) = (Arc::clone(shared), Arc::clone(hub));
+    let forwarder = Forwarder::new(forward, id.to_owned(), shared, hub, pending);
+    let forwarder = forwarder.map_err(FleetError::Forward)?;
+    Ok(Some(tasks.spawn(
+        "forwarder",
+        &Handle::current(),
+        forwarder.run(),
+    )))
+}
+
+/// Starts to look at queues, which ends with `stop`.
+fn watch_queues(
+    queues: &Arc<QueueWatcher>,
+    broker: Arc<BrokerSettings>,
+    id: String,
+    amqp: &Arc<AmqpRuntime>,
+    stop: &CancellationToken,
+) -> WatchedTask<()> {
+    let watching = Arc::clone(queues).run(broker, id, Arc::clone(amqp), stop.clone());
+    amqp.spawn("queues", watching)
 }
 
 fn limits(fleet: &FleetSettings) -> Limits {
@@ -196,9 +253,13 @@ impl RunningFleet {
     pub async fn stop(self) {
         self.amqp.tasks().expect_ends();
         self.stop.cancel();
+        self.rollouts.end();
         drop((self.listening, self.others));
         if let Err(error) = self.serving.join().await {
             warn!(%error, "the http server failed");
+        }
+        if let Err(error) = self.watching.join().await {
+            warn!(%error, "the queues could not be watched to the end");
         }
         self.requests.end(&self.speaker).await;
         for session in self.sessions {

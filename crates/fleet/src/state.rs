@@ -13,11 +13,16 @@
 
 mod contact;
 mod entry;
+mod graph;
 mod history;
 mod message;
+mod names;
 mod node;
 mod note;
+mod pace;
+mod queues;
 mod rates;
+mod tallies;
 mod text;
 mod upkeep;
 mod view;
@@ -40,12 +45,13 @@ pub(crate) use contact::ANSWER_LIMIT;
 pub use contact::Question;
 pub use message::{Message, MessageError};
 pub use note::{Note, NoteError};
+pub use queues::QueueWork;
 pub use view::WorkersQuery;
 
-use super::api::WorkerState;
 use super::clock::Moment;
 use entry::Entry;
 use rates::Rates;
+use tallies::Tallies;
 use text::Texts;
 use tidegate::lifecycle::Phase;
 use week::{ForgottenEnds, WeekCache};
@@ -139,6 +145,7 @@ pub struct Fleet {
     forgotten: ForgottenEnds,
     texts: Texts,
     rates: Rates,
+    tallies: Tallies,
     week: WeekCache,
     changes: Changes,
     fresh: Vec<Arc<str>>,
@@ -165,6 +172,7 @@ impl Fleet {
             forgotten: ForgottenEnds::default(),
             texts: Texts::default(),
             rates: Rates::new(now),
+            tallies: Tallies::new(now),
             week: WeekCache::default(),
             changes: Changes::default(),
             fresh: Vec::new(),
@@ -179,6 +187,7 @@ impl Fleet {
         let id = Arc::<str>::from(head.worker.as_str());
         if origin == Origin::Live {
             self.rates.count(&message, now);
+            self.tallies.count(self.entries.get(&id), &message, now);
         }
         let name = self.texts.keep(&head.name, text::NAME_LIMIT);
         let shared = (self.limits.workers * NODE_BYTES_SHARED).saturating_sub(self.shared_bytes);
@@ -359,30 +368,6 @@ impl Fleet {
     /// Whether no worker is known.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// Beats per second that workers promise, by their leases.
-    pub fn own_beats_per_second(&self) -> f64 {
-        let intervals = self.entries.values().filter_map(Entry::beats_every);
-        intervals.map(|interval| 1.0 / interval.as_secs_f64()).sum()
-    }
-
-    /// Workers that promise to beat at a shorter interval than this.
-    pub fn faster_than(&self, interval: Duration) -> Vec<Arc<str>> {
-        let faster = self.entries.iter().filter(|(_, entry)| {
-            let own = entry.beats_every();
-            own.is_some_and(|own| own < interval)
-        });
-        faster.map(|(id, _)| Arc::clone(id)).collect()
-    }
-
-    /// Workers that beat, and have told no figures since then.
-    pub fn without_figures_since(&self, then: Moment) -> Vec<Arc<str>> {
-        let without = self.entries.iter().filter(|(_, entry)| {
-            let beats = entry.state().is_live() && entry.state() != WorkerState::Draining;
-            beats && entry.figures_at().is_none_or(|at| at < then)
-        });
-        without.map(|(id, _)| Arc::clone(id)).collect()
     }
 
     /// Workers that are known to be alive, or may be.

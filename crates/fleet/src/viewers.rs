@@ -26,6 +26,8 @@ struct Inner {
     streams: usize,
     /// Until this time somebody views every worker beside them.
     all_until: Option<Instant>,
+    /// Until this time somebody views the queues.
+    queues_until: Option<Instant>,
     /// Workers that somebody views in detail, and until when.
     workers: BTreeMap<Arc<str>, Instant>,
 }
@@ -57,6 +59,18 @@ impl Viewers {
                 inner.workers.insert(worker, until);
             }
         }
+    }
+
+    /// Somebody views the queues, and with them the figures of every worker, for the next [`WATCH_HOLDS`].
+    pub(crate) fn view_queues(&self) {
+        self.watch(true, []);
+        self.inner().queues_until = Some(Instant::now() + WATCH_HOLDS);
+    }
+
+    /// Whether somebody views the queues now.
+    pub(crate) fn queues_viewed(&self) -> bool {
+        let until = self.inner().queues_until;
+        until.is_some_and(|until| until > Instant::now())
     }
 
     /// The workers that are viewed now.

@@ -89,6 +89,7 @@ mod tests {
             handler: "log",
             slots: 4,
             prefetch: 8,
+            retry_ms: Vec::new(),
             phase: Phase::Running,
             figures: metrics.node(&queue.into(), 4),
         };

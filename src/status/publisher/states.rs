@@ -69,6 +69,7 @@ fn state_node(node: &NodeInfo, remarks: &Remarks, phase: Phase) -> StateNode {
         handler: node.handler.to_owned(),
         slots: node.slots as u64,
         prefetch: node.prefetch,
+        retry_ms: node.retry_ms.clone(),
         phase,
     }
 }
@@ -131,6 +132,7 @@ mod tests {
             handler: "http",
             slots: 8,
             prefetch: 16,
+            retry_ms: vec![1_000],
             phase: Phase::Starting,
             figures: metrics.node(&format!("q{number}").into(), 8),
         });

@@ -13,12 +13,12 @@ use super::connection::{BROKER_HELP, BrokerArgs, SETTLE_LIMIT, explain_client_er
 use super::table::plain;
 use super::{Exit, signals};
 use crate::output::{OutputError, Printer, conclude, note, print_aside};
-use crate::rollout::{
-    RolloutOptions, RolloutReport, Selection, Target, WorkerOutcome, WorkerResult, roll_out, select,
-};
 use tidegate::config::Settings;
 use tidegate::internal::broker::AmqpRuntime;
 use tidegate::internal::status::control::Command;
+use tidegate_fleet::rollout::{
+    RolloutOptions, RolloutReport, Selection, Target, WorkerOutcome, WorkerResult, roll_out, select,
+};
 use tidegate_fleet::{ClientMode, FleetClient};
 
 /// Workers commanded at a time by default.
@@ -78,7 +78,11 @@ pub(crate) struct DrainArgs {
     /// Drain at most N workers at a time. The next drain begins when one has stopped, and none begins after a failure
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     max_at_once: Option<u16>,
-    /// The time limit for each worker
+    /// After each drain, wait until another worker of the same name runs; one at a time unless --max-at-once says more.
+    /// Nothing more is drained if that worker is lost or does not come
+    #[arg(long)]
+    wait_replaced: bool,
+    /// The time limit for each worker, with the wait for its replacement
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }
@@ -93,10 +97,12 @@ struct Rollout<'a> {
 
 /// Drains workers.
 pub(crate) async fn drain(args: DrainArgs) -> anyhow::Result<Exit> {
+    let most = if args.wait_replaced { 1 } else { MAX_AT_ONCE };
     let options = RolloutOptions {
-        wait: args.wait || args.max_at_once.is_some(),
+        wait: args.wait || args.wait_replaced || args.max_at_once.is_some(),
+        wait_replaced: args.wait_replaced,
         timeout: args.timeout,
-        max_at_once: args.max_at_once.map_or(MAX_AT_ONCE, usize::from),
+        max_at_once: args.max_at_once.map_or(most, usize::from),
         all: args.targets.all,
     };
     let rollout = Rollout {
@@ -131,6 +137,7 @@ impl<'a> Rollout<'a> {
     fn without_wait(args: &'a TargetArgs, name: &'static str, command: Command) -> Self {
         let options = RolloutOptions {
             wait: false,
+            wait_replaced: false,
             timeout: Duration::ZERO,
             max_at_once: MAX_AT_ONCE,
             all: args.all,
@@ -247,7 +254,16 @@ impl<'a> Rollout<'a> {
             }
             bar.set_message(format!("{under_way} under way"));
         };
-        let results = roll_out(client, targets, &self.command, self.options, stop, observe).await;
+        let commander = client.commander();
+        let results = roll_out(
+            &commander,
+            targets,
+            &self.command,
+            self.options,
+            stop,
+            observe,
+        )
+        .await;
         bar.finish_and_clear();
         let not_tried = |result: &&WorkerResult| result.outcome == WorkerOutcome::NotTried;
         results.iter().filter(not_tried).for_each(print);

@@ -1,6 +1,7 @@
 //! `tidegate status`: the fleet in a terminal, from the broker itself.
 
 mod live;
+mod queues;
 mod render;
 
 use std::io::IsTerminal as _;
@@ -42,6 +43,9 @@ pub(crate) struct StatusArgs {
     /// Keep showing the workers as they change, until Ctrl-C
     #[arg(long)]
     pub(super) watch: bool,
+    /// Show the queues that the workers work, and how many messages wait in each
+    #[arg(long, conflicts_with_all = ["watch", "all"])]
+    queues: bool,
     /// Show every worker that has ended; by default only those that ended in the last 10 minutes
     #[arg(long)]
     all: bool,
@@ -77,6 +81,7 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
             "--watch draws on a terminal; elsewhere add --json",
         ));
     }
+    let broker = settings.broker.clone();
     let runtime = Arc::new(AmqpRuntime::start().context("cannot start the AMQP thread")?);
     let mode = if args.watch {
         ClientMode::Watch
@@ -93,7 +98,9 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
     }
     let all = args.all;
-    if args.watch && args.json {
+    if args.queues {
+        queues::print(&client, &broker, args.json, &stop).await?;
+    } else if args.watch && args.json {
         live::lines(&client, all, &stop).await?;
     } else if args.watch {
         live::screen(&client, all, &stop).await?;
@@ -102,9 +109,7 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
         let text = if args.json {
             serde_json::to_string(&snapshot)?
         } else {
-            let terminal = Term::stdout();
-            let width = terminal.is_term().then(|| usize::from(terminal.size().1));
-            render::lines(&snapshot, width, console::colors_enabled()).join("\n")
+            render::lines(&snapshot, width(), console::colors_enabled()).join("\n")
         };
         tokio::select! {
             printed = print_aside(text + "\n") => printed?,
@@ -113,6 +118,12 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
     }
     client.leave().await;
     Ok(Exit::Clean)
+}
+
+/// The columns of the terminal, if there is one.
+fn width() -> Option<usize> {
+    let terminal = Term::stdout();
+    terminal.is_term().then(|| usize::from(terminal.size().1))
 }
 
 fn snapshot(client: &FleetClient, all: bool) -> FleetSnapshot {

@@ -312,6 +312,7 @@ impl SimulatedWorker {
             handler: "http".to_owned(),
             slots: SLOTS,
             prefetch: 16,
+            retry_ms: Vec::new(),
             phase: self.phase,
         });
         let nodes = nodes.collect();

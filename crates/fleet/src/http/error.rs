@@ -33,6 +33,10 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
     pub(super) fn unauthorised() -> Self {
         let message = "a token is needed: Authorization: Bearer TOKEN";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorised", message)

@@ -10,6 +10,8 @@ import * as overview from "./overview.js";
 import * as list from "./list.js";
 import * as timeline from "./timeline.js";
 import * as page from "./page.js";
+import * as queues from "./queues.js";
+import * as rollouts from "./rollouts.js";
 import * as commands from "./commands.js";
 import * as keys from "./keys.js";
 import * as live from "./live.js";
@@ -30,6 +32,7 @@ let place = { hash: "#/", y: 0 };
 function route() {
   const [path, query = ""] = location.hash.slice(1).split("?");
   const id = /^\/workers\/(.+)$/.exec(path)?.[1];
+  const onQueues = queues.route(path);
   setHidden(byId("worker"), !id);
   if (id) {
     let decoded = id;
@@ -40,14 +43,18 @@ function route() {
     }
     page.open(decoded, commands.ask);
     scrollTo(0, 0);
+  } else if (onQueues) {
+    page.close();
+    scrollTo(0, 0);
   } else {
     page.close();
     read(query);
     if (byId("filter").value !== choices.text) byId("filter").value = choices.text;
   }
   showMain();
-  if (!id) {
+  if (!id && !onQueues) {
     list.rechoose();
+    rollouts.draw();
     overview.draw(choices);
     timeline.update(new Set(["drains"]));
     if (location.hash === place.hash) scrollTo(0, place.y);
@@ -58,15 +65,17 @@ function route() {
 function showMain() {
   const known = store.summary !== null;
   const onWorker = page.currentId() !== null;
-  setHidden(byId("fleet"), !known || onWorker);
+  setHidden(byId("fleet"), !known || onWorker || queues.isOpen());
   setHidden(byId("worker"), !known || !onWorker);
   setHidden(byId("waiting"), known);
+  queues.show(known, onWorker);
 }
 
 function rewrite() {
   history.replaceState(null, "", written());
   place = { hash: location.hash, y: scrollY };
   list.rechoose();
+  rollouts.draw();
   overview.draw(choices);
 }
 
@@ -193,9 +202,10 @@ function pressed(key, field) {
   if (key === "Escape") return escape(field);
   if (key === "?") return byId("help").showModal() ?? true;
   if (key === "t") return theme() ?? true;
-  const id = page.currentId() ?? list.selectedId();
+  const id = page.currentId() ?? (queues.isOpen() ? null : list.selectedId());
   if (key === "d" && id) return commands.ask("drain", id) ?? true;
   if (key === "p" && id) return commands.ask(store.workers.get(id)?.state === "paused" ? "resume" : "pause", id) ?? true;
+  if (queues.isOpen()) return queues.pressed(key);
   if (page.currentId() !== null || byId("fleet").hidden) return false;
   return onList(key);
 }
@@ -230,6 +240,7 @@ function escape(field) {
     if (field === byId("filter")) list.focusSelected();
     return true;
   }
+  if (queues.isOpen()) return queues.back();
   if (page.currentId() === null) return false;
   list.choose(page.currentId());
   location.hash = place.hash;
@@ -243,6 +254,7 @@ function second() {
   drawConnection();
   announce();
   if (!isCurrent()) return;
+  if (queues.isOpen()) return;
   if (page.currentId() === null) {
     overview.draw(choices);
     list.clock();
@@ -258,6 +270,8 @@ function start() {
   list.build(commands.ask, sortBy);
   timeline.build();
   commands.build();
+  queues.build();
+  rollouts.build();
   keys.build();
   keys.listen(pressed);
   byId("theme-button").addEventListener("click", () => theme());
@@ -276,7 +290,7 @@ function start() {
   });
   byId("sort").addEventListener("change", () => sortBy(byId("sort").value));
   addEventListener("scroll", () => {
-    if (page.currentId() === null) place = { hash: location.hash || "#/", y: scrollY };
+    if (page.currentId() === null && !queues.isOpen()) place = { hash: location.hash || "#/", y: scrollY };
   }, { passive: true });
   addEventListener("hashchange", route);
   listen((changes) => list.still(() => drawn(changes)));
@@ -292,9 +306,11 @@ function drawn(changes) {
   showMain();
   if (changes.has("summary")) drawFoot();
   if (changes.has("workers")) commands.update();
+  if (queues.isOpen()) return;
   if (page.currentId() !== null) return page.update(changes);
   if (changes.has("summary") || changes.has("moved")) overview.draw(choices);
   list.update(changes);
+  if (changes.has("moved") || changes.has("summary")) rollouts.draw();
   timeline.update(changes);
 }
 

@@ -50,6 +50,7 @@ fn state_node(queue: &str, phase: Phase) -> StateNode {
         handler: "http".into(),
         slots: 8,
         prefetch: 16,
+        retry_ms: vec![1_000],
         phase,
     }
 }

@@ -7,6 +7,8 @@ use super::text::{NAME_LIMIT, REASON_LIMIT, Texts};
 use tidegate::internal::status::wire::{BeatNode, StateNode};
 use tidegate::lifecycle::Phase;
 
+/// Delays of retries kept of one node.
+const DELAYS_LIMIT: usize = 8;
 /// Shortest time between two beats that a rate is made of, in milliseconds.
 const RATE_SPAN_MS: i64 = 100;
 
@@ -35,6 +37,8 @@ pub(super) struct Role {
     pub handler: Arc<str>,
     pub slots: u32,
     pub prefetch: u16,
+    /// The delays of its retries, in milliseconds.
+    pub retry_ms: Box<[u64]>,
     pub phase: Phase,
 }
 
@@ -170,6 +174,7 @@ impl Role {
             handler: texts.keep(&node.handler, NAME_LIMIT),
             slots: clamped(node.slots),
             prefetch: node.prefetch,
+            retry_ms: node.retry_ms.iter().copied().take(DELAYS_LIMIT).collect(),
             phase: node.phase,
         }
     }

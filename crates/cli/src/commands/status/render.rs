@@ -253,7 +253,7 @@ fn short(duration: Duration) -> String {
     }
 }
 
-fn short_ms(ms: u64) -> String {
+pub(super) fn short_ms(ms: u64) -> String {
     match ms {
         0 => "-".to_owned(),
         1..10_000 => format!("{ms} ms"),

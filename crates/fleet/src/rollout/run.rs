@@ -7,13 +7,16 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Target, WorkerOutcome, WorkerResult};
+use super::replacement::{Known, Replacement};
+use super::{Commander, Target, WorkerOutcome, WorkerResult};
+use crate::api::WorkerState;
+use crate::speaker::CommandError;
 use tidegate::internal::status::control::Command;
-use tidegate_fleet::api::WorkerState;
-use tidegate_fleet::{CommandError, FleetClient};
 
 /// The interval of checks for a worker that has stopped.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// The interval of checks for a worker's replacement.
+const REPLACED_INTERVAL: Duration = Duration::from_millis(250);
 /// The interval of pings to a worker that drains.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// The time limit for a drain report after the control queue is gone.
@@ -21,10 +24,12 @@ const REPORT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Options for a command to a number of workers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RolloutOptions {
+pub struct RolloutOptions {
     /// Whether to wait until a draining worker has stopped.
     pub wait: bool,
-    /// The time limit for each worker.
+    /// Whether to wait, after a worker has stopped, until another of its name runs.
+    pub wait_replaced: bool,
+    /// The time limit for each worker, with its replacement.
     pub timeout: Duration,
     /// The number of workers at a time. After a worker that does not obey, no other is begun.
     pub max_at_once: usize,
@@ -36,14 +41,15 @@ pub(crate) struct RolloutOptions {
 ///
 /// `observe` is called with each result, and with the number of workers under way. Once `stop` is cancelled, no other
 /// worker is begun and none is waited for.
-pub(crate) async fn roll_out(
-    client: &FleetClient,
+pub async fn roll_out(
+    fleet: &Commander,
     targets: &[Target],
     command: &Command,
     options: RolloutOptions,
     stop: &CancellationToken,
     mut observe: impl FnMut(Option<&WorkerResult>, usize),
 ) -> Vec<WorkerResult> {
+    let known = Known::of(fleet.workers().iter());
     let mut results: Vec<Option<WorkerResult>> = targets.iter().map(|_| None).collect();
     let mut under_way = FuturesUnordered::new();
     let mut waiting = targets.iter().enumerate();
@@ -53,8 +59,9 @@ pub(crate) async fn roll_out(
             let Some((index, target)) = waiting.next() else {
                 break;
             };
+            let known = &known;
             under_way.push(async move {
-                let result = command_one(client, target, command, options, stop).await;
+                let result = command_one(fleet, known, target, command, options, stop).await;
                 (index, result)
             });
         }
@@ -75,13 +82,14 @@ pub(crate) async fn roll_out(
 }
 
 async fn command_one(
-    client: &FleetClient,
+    fleet: &Commander,
+    known: &Known,
     target: &Target,
     command: &Command,
     options: RolloutOptions,
     stop: &CancellationToken,
 ) -> WorkerResult {
-    let reply = match client.command(&target.id, command).await {
+    let reply = match fleet.command(&target.id, command).await {
         Ok(reply) => reply,
         Err(error) => return not_commanded(target, &error, options.all),
     };
@@ -100,17 +108,34 @@ async fn command_one(
         return obeyed;
     }
     tokio::select! {
-        stopped = timeout(options.timeout, stopped(client, target)) => match stopped {
+        stopped = timeout(options.timeout, ended(fleet, known, target, options)) => match stopped {
             Ok(result) => result,
-            Err(_elapsed) => WorkerResult {
-                error: Some(format!("waited {:?}", options.timeout)),
-                ..WorkerResult::of(target, WorkerOutcome::TimedOut)
-            },
+            Err(_elapsed) => timed_out(fleet, target, options),
         },
         () = stop.cancelled() => WorkerResult {
             error: Some("not waited for: stopped by a signal".to_owned()),
             ..obeyed
         },
+    }
+}
+
+/// The result for a worker that has not stopped in time, or has not been replaced.
+fn timed_out(fleet: &Commander, target: &Target, options: RolloutOptions) -> WorkerResult {
+    let drain = fleet.worker(&target.id).and_then(|worker| worker.drain);
+    let limit = format!("{:?}", options.timeout);
+    let (outcome, error) = if drain.is_some() {
+        let error = format!(
+            "waited {limit} for another worker called {:?} to run",
+            target.name
+        );
+        (WorkerOutcome::NotReplaced, error)
+    } else {
+        (WorkerOutcome::TimedOut, format!("waited {limit}"))
+    };
+    WorkerResult {
+        error: Some(error),
+        drain: drain.as_ref().map(Into::into),
+        ..WorkerResult::of(target, outcome)
     }
 }
 
@@ -130,15 +155,43 @@ fn not_commanded(target: &Target, error: &CommandError, all: bool) -> WorkerResu
     }
 }
 
+/// Waits until the worker has stopped, and has been replaced if that is asked for.
+async fn ended(
+    fleet: &Commander,
+    known: &Known,
+    target: &Target,
+    options: RolloutOptions,
+) -> WorkerResult {
+    let result = stopped(fleet, target).await;
+    if !options.wait_replaced || !result.outcome.is_success() {
+        return result;
+    }
+    loop {
+        match known.replacement(target, &fleet.workers()) {
+            Replacement::Runs(id) => {
+                return WorkerResult {
+                    replaced_by: Some(id),
+                    ..result
+                };
+            }
+            Replacement::Lost(id) => {
+                return WorkerResult {
+                    outcome: WorkerOutcome::NotReplaced,
+                    error: Some(format!("{id}, which came in its place, was lost")),
+                    ..result
+                };
+            }
+            Replacement::Missing => sleep(REPLACED_INTERVAL).await,
+        }
+    }
+}
+
 /// Waits until the worker has reported its drain, or is gone without a report.
-async fn stopped(client: &FleetClient, target: &Target) -> WorkerResult {
+async fn stopped(fleet: &Commander, target: &Target) -> WorkerResult {
     let mut asked = Instant::now();
     let mut gone: Option<Instant> = None;
     loop {
-        let worker = {
-            let now = client.now();
-            client.fleet().worker(&target.id, now)
-        };
+        let worker = { fleet.worker(&target.id) };
         if let Some(drain) = worker.as_ref().and_then(|worker| worker.drain.as_ref()) {
             return WorkerResult {
                 drain: Some(drain.into()),
@@ -157,7 +210,7 @@ async fn stopped(client: &FleetClient, target: &Target) -> WorkerResult {
         if gone.is_none() && asked.elapsed() >= PING_INTERVAL {
             asked = Instant::now();
             if matches!(
-                client.command(&target.id, &Command::Ping).await,
+                fleet.command(&target.id, &Command::Ping).await,
                 Err(CommandError::Gone)
             ) {
                 gone = Some(Instant::now());

@@ -3,17 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Target;
+use crate::api::Drain;
 use tidegate::internal::status::wire::DrainOutcome;
 use tidegate::lifecycle::Phase;
-use tidegate_fleet::api::Drain;
 
 /// The result of a command for one worker, in a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum WorkerOutcome {
+pub enum WorkerOutcome {
     /// The worker obeys. If the command was a drain, nobody waited for its end.
     Obeyed,
     /// The worker drained. Nothing was interrupted, and every settlement is known to have arrived.
@@ -36,6 +37,8 @@ pub(crate) enum WorkerOutcome {
     NoAnswer,
     /// The worker obeyed, but had not stopped in time.
     TimedOut,
+    /// The worker drained, but no other of its name runs, or the one that came was lost.
+    NotReplaced,
     /// The argument names no worker.
     Unknown,
     /// The argument could mean several workers.
@@ -48,7 +51,7 @@ pub(crate) enum WorkerOutcome {
 
 impl WorkerOutcome {
     /// Whether the worker did as told.
-    pub(crate) const fn is_success(self) -> bool {
+    pub const fn is_success(self) -> bool {
         matches!(
             self,
             Self::Obeyed | Self::Stopped | Self::Unconfirmed | Self::Absent
@@ -73,6 +76,7 @@ impl WorkerOutcome {
             Self::Gone => "is gone",
             Self::NoAnswer => "does not answer",
             Self::TimedOut => "has not stopped in time",
+            Self::NotReplaced => "has drained, but is not replaced",
             Self::Unknown => "is unknown",
             Self::Ambiguous => "is ambiguous",
             Self::NotTried => "was not asked",
@@ -95,7 +99,7 @@ impl From<DrainOutcome> for WorkerOutcome {
 
 /// How a drain ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct DrainSummary {
+pub struct DrainSummary {
     /// The way it ended.
     pub outcome: DrainOutcome,
     /// The duration of the drain.
@@ -125,7 +129,7 @@ impl From<&Drain> for DrainSummary {
 
 /// The result of a command for one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct WorkerResult {
+pub struct WorkerResult {
     /// The worker's id, or the argument if it names no worker.
     pub worker: Arc<str>,
     /// The worker's name, if the worker is known.
@@ -142,11 +146,14 @@ pub(crate) struct WorkerResult {
     /// The outcome of the drain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainSummary>,
+    /// The id of the worker that runs in its place, if that was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<Arc<str>>,
 }
 
 impl WorkerResult {
     /// The result of a command for `target`.
-    pub(crate) fn of(target: &Target, outcome: WorkerOutcome) -> Self {
+    pub fn of(target: &Target, outcome: WorkerOutcome) -> Self {
         Self {
             name: Some(Arc::clone(&target.name)),
             ..Self::new(&target.id, outcome)
@@ -154,7 +161,7 @@ impl WorkerResult {
     }
 
     /// The result for the argument `word`, which names no single worker.
-    pub(crate) fn failed(word: &str, outcome: WorkerOutcome, error: String) -> Self {
+    pub fn failed(word: &str, outcome: WorkerOutcome, error: String) -> Self {
         Self {
             error: Some(error),
             ..Self::new(word, outcome)
@@ -169,6 +176,7 @@ impl WorkerResult {
             phase: None,
             error: None,
             drain: None,
+            replaced_by: None,
         }
     }
 }
@@ -190,6 +198,9 @@ impl fmt::Display for WorkerResult {
                 write!(f, ", {} unconfirmed", drain.unconfirmed)?;
             }
         }
+        if let Some(other) = &self.replaced_by {
+            write!(f, "; replaced by {other}")?;
+        }
         match &self.error {
             Some(error) => write!(f, ": {error}"),
             None => Ok(()),
@@ -199,7 +210,7 @@ impl fmt::Display for WorkerResult {
 
 /// The results of a command for all workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct RolloutReport {
+pub struct RolloutReport {
     /// The name of the command.
     pub command: &'static str,
     /// Whether every worker did as told.
@@ -210,7 +221,7 @@ pub(crate) struct RolloutReport {
 
 impl RolloutReport {
     /// The results of `command`.
-    pub(crate) fn new(command: &'static str, workers: Vec<WorkerResult>) -> Self {
+    pub fn new(command: &'static str, workers: Vec<WorkerResult>) -> Self {
         Self {
             command,
             ok: workers.iter().all(|worker| worker.outcome.is_success()),
@@ -219,7 +230,7 @@ impl RolloutReport {
     }
 
     /// Whether every worker drained, but something was interrupted.
-    pub(crate) fn only_interrupted(&self) -> bool {
+    pub fn only_interrupted(&self) -> bool {
         let mut outcomes = self.workers.iter().map(|worker| worker.outcome);
         !self.ok && outcomes.all(WorkerOutcome::is_drained)
     }

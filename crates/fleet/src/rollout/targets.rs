@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{WorkerOutcome, WorkerResult};
-use tidegate_fleet::api::Worker;
+use crate::api::Worker;
 
 /// Candidates that an error lists.
 const CANDIDATES: usize = 5;
 
 /// A worker to command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
+pub struct Target {
     /// Its id.
     pub id: Arc<str>,
     /// Its name.
@@ -20,7 +20,7 @@ pub(crate) struct Target {
 
 /// The workers that a command line names.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Selection {
+pub struct Selection {
     /// Workers to command, each once.
     pub targets: Vec<Target>,
     /// Arguments that name no worker, or more than one.
@@ -31,7 +31,7 @@ pub(crate) struct Selection {
 
 /// Selects from `workers` those that `wanted` names: by id, by name (every live worker with that name), or by the
 /// beginning of exactly one id. An empty `wanted` selects every live worker.
-pub(crate) fn select(wanted: &[String], workers: &[Worker]) -> Selection {
+pub fn select(wanted: &[String], workers: &[Worker]) -> Selection {
     let mut selection = Selection::default();
     let mut seen = BTreeSet::new();
     let mut add = |targets: &mut Vec<Target>, worker: &Worker| {
@@ -56,7 +56,7 @@ pub(crate) fn select(wanted: &[String], workers: &[Worker]) -> Selection {
                     add(&mut selection.targets, worker);
                 }
             }
-            Err(failed) => selection.failed.push(failed),
+            Err(failed) => selection.failed.push(*failed),
         }
     }
     selection
@@ -71,12 +71,12 @@ fn target(worker: &Worker) -> Target {
 
 /// Whether the worker may be commanded. A silent worker may still obey.
 fn lives(worker: &Worker) -> bool {
-    use tidegate_fleet::api::WorkerState::{Lost, Stopped};
+    use crate::api::WorkerState::{Lost, Stopped};
     !matches!(worker.state, Lost | Stopped)
 }
 
-fn meant<'w>(word: &str, workers: &'w [Worker]) -> Result<Vec<&'w Worker>, WorkerResult> {
-    let failed = |outcome, error: String| WorkerResult::failed(word, outcome, error);
+fn meant<'w>(word: &str, workers: &'w [Worker]) -> Result<Vec<&'w Worker>, Box<WorkerResult>> {
+    let failed = |outcome, error: String| Box::new(WorkerResult::failed(word, outcome, error));
     let exact: Vec<&Worker> = workers
         .iter()
         .filter(|worker| &*worker.id == word)
@@ -132,8 +132,8 @@ fn meant<'w>(word: &str, workers: &'w [Worker]) -> Result<Vec<&'w Worker>, Worke
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_fleet::api::WorkerState;
-    use tidegate_fleet::clock::Moment;
+    use crate::api::WorkerState;
+    use crate::clock::Moment;
 
     fn worker(id: &str, name: &str, state: WorkerState) -> Worker {
         Worker {

@@ -1,0 +1,70 @@
+//! The queues on the page: what waits in each and why, and what the page says when it cannot know.
+
+use serde_json::json;
+
+use super::config;
+use crate::harness::gate::Gate;
+use crate::harness::vhost::Vhost;
+use crate::harness::worker::Worker;
+use crate::program::{FleetConfig, FleetProgram};
+use crate::window::Browser;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queues_tell_what_waits_and_who_works_it() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "quorum").await;
+    let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
+    let gate = Gate::closed().await;
+    let mut worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;
+    vhost.publish("orders", 7).await;
+    gate.started(4).await;
+    let browser = Browser::open().await;
+    browser.visit(&fleet.url("/").await).await;
+    browser.click("#view-queues").await;
+    browser
+        .shows("#queues-title", "The one queue is worked.")
+        .await;
+    let row = "[data-queue=orders]";
+    browser.shows(&format!("{row} .name"), "orders").await;
+    browser.shows(&format!("{row} .ready"), "3").await;
+    browser.shows(&format!("{row} .busy"), "4 / 4").await;
+    browser.shows(&format!("{row} .workers"), "1").await;
+    browser
+        .shows("#queues-more", "3 messages wait, 4 run")
+        .await;
+    browser.fill("#queue-filter", "nothing").await;
+    browser.shows("#queues-tally", "0 of 1 queue").await;
+    browser.fill("#queue-filter", "ord").await;
+    browser.shows("#queues-tally", "1 queue").await;
+
+    worker.kill().await;
+    browser
+        .shows(
+            "#queues-title",
+            "1 queue is not worked, and 7 messages wait there.",
+        )
+        .await;
+    browser
+        .shows(&format!("{row} .held"), "no worker is on it")
+        .await;
+    browser.click("#view-workers").await;
+    browser.shows(".item.lost .name", "web-1").await;
+    browser.hides("#queues").await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_fit_on_a_phone() {
+    let vhost = Vhost::new().await;
+    vhost.declare("orders", "classic").await;
+    let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
+    let gate = Gate::open().await;
+    let _worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;
+    let browser = Browser::sized(360, 780).await;
+    browser.visit(&fleet.url("/#/queues").await).await;
+    browser.shows("[data-queue=orders] .ready", "0").await;
+    let script = "return [document.documentElement.scrollWidth, innerWidth];";
+    assert_eq!(browser.run(script, vec![]).await, json!([360, 360]));
+    let labels = "return getComputedStyle(document.querySelector('[data-queue=orders] .dead'), '::before').content;";
+    assert_eq!(browser.run(labels, vec![]).await, json!("\"Dead\""));
+}
