@@ -90,22 +90,25 @@ class Node:
             return channel.queue_declare(queue, passive=True).method.message_count
 
     def take(self, queue: str):
-        """The properties of all messages in `queue`, which they leave."""
+        """The properties and bodies of all messages in `queue`, which they leave."""
         with self.channel() as channel:
             # Not basic.get: a quorum queue with a single active consumer does not have it.
-            for method, properties, _ in channel.consume(queue, auto_ack=True, inactivity_timeout=1):
+            for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=1):
                 if method is None:
                     break
-                yield properties
+                yield properties, body
 
     def take_all(self, queue: str) -> list:
         """The ids of all messages in `queue`."""
-        return [properties.message_id for properties in self.take(queue)]
+        return [properties.message_id for properties, _ in self.take(queue)]
+
+    def take_bodies(self, queue: str) -> list:
+        return [body for _, body in self.take(queue)]
 
     def take_letters(self, queue: str) -> list:
         """The ids of all dead letters in `queue`. Two with one copy id are one: the first was not confirmed in time."""
         copies, found = set(), []
-        for properties in self.take(queue):
+        for properties, _ in self.take(queue):
             copy = (properties.headers or {}).get("x-tidegate-copy")
             if copy is None or copy not in copies:
                 found.append(properties.message_id)

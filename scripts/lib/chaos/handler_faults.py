@@ -6,8 +6,8 @@ import os
 import signal
 from pathlib import Path
 
-POOL = 'handler = { pool = { command = ["python3", "-I", "HERE/child.py", "SERVICE"%s], size = 4, warm = true%s } }'
-LEAVER = 'handler = { exec = { command = ["HERE/leaver.sh", "SERVICE"] } }'
+POOL = 'handler = { pool = { command = ["PYTHON", "-I", "-S", "HERE/child.py", "SERVICE"%s], size = 4, warm = true%s } }'
+LEAVER = 'handler = { exec = { command = ["HERE/leaver.sh", "PYTHON", "SERVICE"] } }'
 DESCRIPTORS = 40  # that a worker may have more at the end than at the beginning
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
+import sys
 import time
 
 import broker
@@ -17,6 +19,7 @@ from service import Service
 from workers import End, Worker
 
 WORK_LIMIT = 120  # seconds for what is left after the faults
+COUNTS = ("outcome", "finished", "handed_back", "interrupted", "unconfirmed")
 OUTCOMES = {"clean": 0, "unconfirmed": 0, "deadline": 3, "interrupted": 3, "aborted": 4}
 
 
@@ -30,6 +33,8 @@ class Scene:
         self.queue = "orders-%d" % number if self.shared else "orders"
         self.workers, self.pipes, self.faults, self.exits = [], [], [], []
         self.restarts = self.drains = 0
+        self.reports, self.listening = self.queue + ".reports", False
+        self.logged = []  # ids of workers, and the reports that their logs call published
         self.poisoned = 0  # messages without an id that must be set aside
         self.doomed = []  # ids that must be dead without a run
         self.taken = []  # ids of dead letters that the scenario took itself
@@ -42,6 +47,8 @@ class Scene:
         self.proxy = Proxy(self.broker.port) if scenario.proxied else None
 
     def begin(self):
+        if not self.scenario.cluster:
+            self.listen()
         if self.scenario.prepare:
             self.scenario.prepare(self)
         for number in range(self.scenario.workers):
@@ -57,10 +64,31 @@ class Scene:
         self.publisher.start()
         self.end = time.monotonic() + (self.scenario.least and max(self.scenario.least, self.chosen.seconds) or self.chosen.seconds)
 
+    def listen(self):
+        """From now on a queue gets the drain reports that workers publish."""
+        with self.broker.channel() as channel:
+            channel.exchange_declare("tidegate.status", "topic", durable=True)
+            channel.queue_declare(self.reports, durable=True)
+            channel.queue_bind(self.reports, "tidegate.status", "drain.#")
+        self.listening = True
+
+    def compare_published(self):
+        """Each report that a worker's log calls published is there, with the same counts."""
+        found = {}
+        for body in self.broker.take_bodies(self.reports):
+            report = json.loads(body)
+            found[report["worker"]] = report
+        for worker, logged in self.logged:
+            published = found.get(worker)
+            if published is None:
+                self.faults.append("%s: its log says that the drain report was published, and it was not" % worker)
+            elif any(published[key] != logged[key] for key in COUNTS):
+                self.faults.append("%s: published %s, logged %s" % (worker, *({key: one[key] for key in COUNTS} for one in (published, logged))))
+
     def new_worker(self, number) -> Worker:
         scenario = self.scenario
         handler = scenario.handler
-        for name, value in {"HERE": os.path.dirname(os.path.abspath(__file__)), "DIRECTORY": str(self.directory)}.items():
+        for name, value in {"HERE": os.path.dirname(os.path.abspath(__file__)), "PYTHON": sys.executable}.items():
             handler = handler.replace(name, value)
         url = self.broker.url(self.proxy.port if self.proxy else None, scenario.user)
         lines = scenario.broker.replace("DIRECTORY", str(self.directory))
@@ -142,6 +170,9 @@ class Scene:
             self.faults.append("%s: outcome %s with exit code %s" % (end.worker, report["outcome"], end.code))
         if report["outcome"] == "clean" and report["interrupted"]:
             self.faults.append("%s: clean with %d interrupted" % (end.worker, report["interrupted"]))
+        started = worker.line('"worker starting"')
+        if report.get("published") and started:
+            self.logged.append((started["worker"], report))
         begun = worker.line('"drain begins"')
         if self.scenario.exact and begun:
             self.drains += 1
@@ -156,6 +187,8 @@ class Scene:
         self.until_worked_off()
         for worker in self.workers:
             self.settle(worker, worker.drain(), expect_report=not self.pipes)
+        if self.listening:
+            self.compare_published()
         left = self.broker.take_all(self.queue)
         dead = self.broker.take_letters(self.queue + ".dead") + self.taken
         nameless = [one for one in dead if one is None or not one.startswith("m-")]
@@ -187,7 +220,7 @@ class Scene:
         if self.proxy:
             self.proxy.close()
         if self.broker and self.shared:
-            for name in (self.queue, self.queue + ".dead"):
+            for name in (self.queue, self.queue + ".dead", self.reports):
                 self.broker.delete(name)
         elif self.broker:
             self.broker.remove()
