@@ -1,6 +1,7 @@
 //! A piece of the stream of events: made once for all clients, and compressed once for those that want it so.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
@@ -12,23 +13,60 @@ const LAST_BLOCK: [u8; 2] = [3, 0];
 /// Bytes by which the room for compressed data grows at least.
 const ROOM: usize = 4 << 10;
 
-/// One piece.
-#[derive(Debug, Default)]
-pub(crate) struct EventPart {
-    plain: Bytes,
-    deflated: OnceLock<Bytes>,
-}
+/// The bytes of all pieces that somebody still sends. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BytesHeld(Arc<AtomicUsize>);
 
-impl From<Vec<u8>> for EventPart {
-    fn from(plain: Vec<u8>) -> Self {
-        Self {
-            plain: plain.into(),
-            deflated: OnceLock::new(),
-        }
+impl BytesHeld {
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts `data` until the last of those that send it has done so.
+    fn hold(&self, data: Vec<u8>) -> Bytes {
+        self.0.fetch_add(data.len(), Ordering::Relaxed);
+        let held = self.clone();
+        Bytes::from_owner(Held { data, held })
     }
 }
 
+/// Data that is counted.
+struct Held {
+    data: Vec<u8>,
+    held: BytesHeld,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.held.0.fetch_sub(self.data.len(), Ordering::Relaxed);
+    }
+}
+
+/// One piece.
+#[derive(Debug)]
+pub(crate) struct EventPart {
+    plain: Bytes,
+    deflated: OnceLock<Bytes>,
+    held: BytesHeld,
+}
+
 impl EventPart {
+    /// A piece whose bytes are counted in `held`.
+    pub(crate) fn new(plain: Vec<u8>, held: &BytesHeld) -> Self {
+        Self {
+            plain: held.hold(plain),
+            deflated: OnceLock::new(),
+            held: held.clone(),
+        }
+    }
+
     /// The piece as it is.
     pub(crate) fn plain(&self) -> Bytes {
         self.plain.clone()
@@ -37,7 +75,9 @@ impl EventPart {
     /// The piece as deflate blocks that refer to nothing before them and end at a byte: so pieces can follow each other
     /// in the streams of clients that began at different times.
     fn deflated(&self) -> Bytes {
-        let deflated = self.deflated.get_or_init(|| deflate(&self.plain).into());
+        let deflated = self
+            .deflated
+            .get_or_init(|| self.held.hold(deflate(&self.plain)));
         deflated.clone()
     }
 }
@@ -93,11 +133,28 @@ mod tests {
 
     use super::*;
 
+    fn part(text: &str) -> EventPart {
+        EventPart::new(text.as_bytes().to_vec(), &BytesHeld::default())
+    }
+
+    #[test]
+    fn bytes_are_counted_until_they_are_sent() {
+        let held = BytesHeld::default();
+        let piece = EventPart::new(vec![b'x'; 1_000], &held);
+        let sending = piece.plain();
+        let compressed = piece.deflated();
+        drop(piece);
+        assert_eq!(held.count(), 1_000 + compressed.len());
+        drop(sending);
+        assert_eq!(held.count(), compressed.len());
+        drop(compressed);
+        assert_eq!(held.count(), 0);
+    }
+
     #[test]
     fn pieces_that_were_compressed_apart_are_one_stream() {
         let long = "0123456789,".repeat(100_000);
-        let pieces =
-            ["first", "", &long, "last"].map(|text| EventPart::from(text.as_bytes().to_vec()));
+        let pieces = ["first", "", &long, "last"].map(part);
         for from in 0..pieces.len() {
             let mut gzip = Gzip::default();
             let mut sent = Vec::new();
@@ -120,7 +177,7 @@ mod tests {
     #[test]
     fn a_piece_can_be_read_as_soon_as_it_is_there() {
         let mut gzip = Gzip::default();
-        let sent = gzip.next(&EventPart::from(b"event: summary\n\n".to_vec()));
+        let sent = gzip.next(&part("event: summary\n\n"));
         let mut read = [0; 16];
         GzDecoder::new(&*sent)
             .read_exact(&mut read)

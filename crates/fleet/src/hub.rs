@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::api::{Broker, Gone, Program, Snapshot, Summary};
-use super::event_part::EventPart;
+use super::event_part::{BytesHeld, EventPart};
 use super::pending::Pending;
 use super::shared::Shared;
 
@@ -23,6 +23,9 @@ const FIGURES: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(15);
 /// Batches that a client may be behind.
 const BACKLOG: usize = 16;
+/// Bytes of events that clients still read, at most, before a client gets another snapshot. All clients that come
+/// between two batches share one.
+const HELD_BYTES: usize = 256 << 20;
 /// Drains of a snapshot.
 const SNAPSHOT_DRAINS: usize = 200;
 /// The time after which a client connects again, in milliseconds.
@@ -37,6 +40,7 @@ pub(crate) struct Hub {
     /// The snapshot since the last batch.
     snapshot: Mutex<Option<Arc<EventPart>>>,
     forward: Option<Arc<Pending>>,
+    held: BytesHeld,
 }
 
 /// The content of the last batch.
@@ -55,6 +59,7 @@ impl Hub {
             sender: broadcast::Sender::new(BACKLOG),
             snapshot: Mutex::default(),
             forward,
+            held: BytesHeld::default(),
         }
     }
 
@@ -74,17 +79,22 @@ impl Hub {
         }
     }
 
-    /// The snapshot, and every batch after it.
-    pub(crate) fn subscribe(&self) -> (Arc<EventPart>, broadcast::Receiver<Arc<EventPart>>) {
+    /// The snapshot, and every batch after it; nothing if slow clients hold too much already.
+    pub(crate) fn subscribe(
+        &self,
+    ) -> Option<(Arc<EventPart>, broadcast::Receiver<Arc<EventPart>>)> {
         let mut kept = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let batches = self.sender.subscribe();
         // Clients that come at once share a snapshot: what changed since it was made is in the next batch.
         if let Some(snapshot) = &*kept {
-            return (Arc::clone(snapshot), batches);
+            return Some((Arc::clone(snapshot), batches));
         }
-        let snapshot = Arc::new(EventPart::from(self.make_snapshot()));
+        if self.held.count() > HELD_BYTES {
+            return None;
+        }
+        let snapshot = Arc::new(EventPart::new(self.make_snapshot(), &self.held));
         *kept = Some(Arc::clone(&snapshot));
-        (snapshot, batches)
+        Some((snapshot, batches))
     }
 
     fn make_snapshot(&self) -> Vec<u8> {
@@ -165,7 +175,8 @@ impl Hub {
         }
         batch.event("summary", &self.summary());
         // Whoever looked may have gone.
-        let _ = self.sender.send(Arc::new(batch.text.into()));
+        let part = EventPart::new(batch.text, &self.held);
+        let _ = self.sender.send(Arc::new(part));
     }
 }
 
@@ -189,4 +200,25 @@ fn event(text: &mut Vec<u8>, number: u64, kind: &str, data: &impl Serialize) {
     // JSON without spaces has no line breaks outside of strings, and inside they are escaped.
     serde_json::to_writer(&mut *text, data).expect("what is told is plain data");
     text.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Limits;
+
+    #[test]
+    fn clients_that_do_not_read_hold_a_bounded_number_of_snapshots() {
+        let shared = Arc::new(Shared::new(Limits::default()));
+        let hub = Hub::new(shared, false, None);
+        let (first, _batches) = hub.subscribe().expect("nobody is slow");
+        let again = hub.subscribe().expect("nobody is slow");
+        assert!(Arc::ptr_eq(&first, &again.0), "they share it");
+        let slow = EventPart::new(vec![0; HELD_BYTES], &hub.held).plain();
+        assert!(hub.subscribe().is_some(), "it is made already");
+        hub.tell(&mut 0);
+        assert!(hub.subscribe().is_none());
+        drop(slow);
+        assert!(hub.subscribe().is_some());
+    }
 }

@@ -78,6 +78,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", message)
     }
 
+    pub(super) fn slow_clients() -> Self {
+        let message = "clients that read slowly hold too many events; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", message)
+    }
+
     /// What became of a command to this worker.
     pub(super) fn of_command(worker: &str, error: &CommandError) -> Self {
         let message = match error {

@@ -37,7 +37,8 @@ struct Client {
 }
 
 impl Client {
-    /// The next batch, or a new snapshot if some were missed; nothing when the program ends.
+    /// The next batch, or a new snapshot if some were missed; nothing when the program ends, or when slow clients hold
+    /// too much for another snapshot.
     async fn next(&mut self) -> Option<Arc<EventPart>> {
         tokio::select! {
             batch = self.batches.recv() => match batch {
@@ -46,7 +47,7 @@ impl Client {
                     debug!(batches, "a client of events does not keep up; it gets a new snapshot");
                     self.slow += 1;
                     self.metrics.client_was_slow();
-                    let (snapshot, batches) = subscribe(&self.hub).await;
+                    let (snapshot, batches) = subscribe(&self.hub).await?;
                     self.batches = batches;
                     Some(snapshot)
                 }
@@ -58,7 +59,7 @@ impl Client {
 }
 
 /// Making a snapshot of thousands of workers takes a while: others are served meanwhile.
-async fn subscribe(hub: &Arc<Hub>) -> (Arc<EventPart>, Receiver<Arc<EventPart>>) {
+async fn subscribe(hub: &Arc<Hub>) -> Option<(Arc<EventPart>, Receiver<Arc<EventPart>>)> {
     let hub = Arc::clone(hub);
     let subscribed = tokio::task::spawn_blocking(move || hub.subscribe()).await;
     subscribed.expect("making a snapshot does not panic")
@@ -105,7 +106,8 @@ pub(super) async fn events(
 ) -> Result<Response, ApiError> {
     let place = Arc::clone(&api.clients).try_acquire_owned();
     let place = place.map_err(|_full| ApiError::too_many(EVENT_CLIENTS))?;
-    let (snapshot, batches) = subscribe(&api.hub).await;
+    let subscribed = subscribe(&api.hub).await;
+    let (snapshot, batches) = subscribed.ok_or_else(ApiError::slow_clients)?;
     let metrics = api.shared.metrics.clone();
     metrics.client_came();
     let gzip = takes_gzip(&headers);
@@ -167,7 +169,7 @@ mod tests {
 
     fn client(hub: &Arc<Hub>, places: &Arc<Semaphore>, metrics: &FleetMetrics) -> Client {
         metrics.client_came();
-        let (_snapshot, batches) = hub.subscribe();
+        let (_snapshot, batches) = hub.subscribe().expect("nobody is slow");
         Client {
             hub: Arc::clone(hub),
             batches,
