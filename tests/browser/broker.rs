@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use super::config;
 use crate::harness::gate::Gate;
 use crate::harness::proxy::{Direction, Proxy};
+use crate::harness::puppet::Puppet;
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that};
 use crate::harness::worker::Worker;
@@ -67,6 +68,41 @@ async fn a_program_without_its_broker_says_so_and_then_that_it_reads_its_log() {
     browser.shows(".item.running .name", "web-1").await;
     proxy.refuse(false);
     browser.hides("#brokerless").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_stay_under_the_pointer_when_a_notice_comes_and_goes() {
+    let vhost = Vhost::new().await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let fleet = FleetProgram::ready(&FleetConfig::new(&proxy.url(vhost.url()))).await;
+    let puppet = Puppet::new(&vhost, "web-1").await;
+    puppet.say("state", &puppet.state(1, "running")).await;
+    let browser = Browser::open().await;
+    browser.visit(&fleet.url("/").await).await;
+    // The page is shorter than its window: there is nothing to scroll.
+    browser.point_at(".item.running .word").await;
+    let before = first_row(&browser).await;
+    proxy.refuse(true);
+    proxy.cut();
+    browser
+        .shows("#brokerless-title", "has no connection to the broker.")
+        .await;
+    let after = first_row(&browser).await;
+    assert!((after - before).abs() <= 1.0, "{before} became {after}");
+    browser.run("scrollTo(0, 0);", vec![]).await;
+    browser.point_at(".item.running .word").await;
+    let before = first_row(&browser).await;
+    proxy.refuse(false);
+    browser.hides("#brokerless").await;
+    let after = first_row(&browser).await;
+    assert!((after - before).abs() <= 1.0, "{before} became {after}");
+}
+
+/// Where the first row begins in the window, in pixels.
+async fn first_row(browser: &Browser) -> f64 {
+    let place = "return document.querySelector('.item').getBoundingClientRect().top;";
+    let place = browser.run(place, vec![]).await;
+    place.as_f64().expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread")]

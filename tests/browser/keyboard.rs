@@ -52,6 +52,7 @@ async fn everything_can_be_done_by_keyboard() {
     browser.shows("#worker h1", "web-2").await;
     browser.press_key(Key::Escape).await;
     browser.shows("#tally", "2 of 3").await;
+    chosen(&browser, "web-2").await;
 
     browser.press("0").await;
     browser.until("#tally", "is 3", |text| text == "3").await;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that fails shows what it saw")]
 
+mod accessibility;
 mod broker;
 mod commands;
 #[path = "../it"]
@@ -17,6 +18,7 @@ mod program;
 mod queues;
 mod strangers;
 mod tabs;
+mod watch;
 mod window;
 
 use serde_json::json;
@@ -24,6 +26,7 @@ use serde_json::json;
 use it::harness;
 
 use crate::harness::gate::Gate;
+use crate::harness::puppet::Puppet;
 use crate::harness::status::BEATS;
 use crate::harness::vhost::Vhost;
 use crate::harness::worker::{Worker, WorkerConfig};
@@ -125,6 +128,24 @@ async fn a_killed_worker_is_in_the_headline() {
         )
         .await;
     assert_eq!(why, "it is lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_is_in_order_even_within_a_millisecond() {
+    let vhost = Vhost::new().await;
+    let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
+    let puppet = Puppet::new(&vhost, "web-1").await;
+    let starting = puppet.state(1, "starting");
+    let mut running = puppet.state(2, "running");
+    running["at"] = starting["at"].clone();
+    puppet.say("state", &starting).await;
+    puppet.say("state", &running).await;
+    let browser = Browser::open().await;
+    browser.visit(&fleet.url("/#/workers/web-1").await).await;
+    browser.shows("#worker .state-line", "running").await;
+    browser.shows("#worker .history", "starting").await;
+    let history = browser.texts("#worker .history li .word").await;
+    assert_eq!(history, ["running", "starting"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,23 @@ async fn the_pure_parts_of_the_page_do_what_they_say() {
     events(&browser).await;
     drains(&browser).await;
     headlines(&browser).await;
+    missed_drains(&browser).await;
+}
+
+/// When the stream begins again, drains between those known and those it brings may be missing.
+async fn missed_drains(browser: &Browser) {
+    let script = "{
+        const { store, receive } = module;
+        const drain = (number) => ({ worker: `w-${number}`, name: 'w', reason: 'r', outcome: 'clean', at: new Date(number * 1000).toISOString(), duration_ms: 1 });
+        const newest = (from, to) => Array.from({ length: to - from }, (_, index) => drain(to - 1 - index));
+        const begin = (drains) => {
+            receive('snapshot', { summary: store.summary, workers: [], drains });
+            return [store.drains.length, store.gaps];
+        };
+        return [begin(newest(0, 200)), begin(newest(100, 300)), begin(newest(1000, 1200)), begin(newest(1190, 1205))];
+    }";
+    let expected = json!([[200, 0], [300, 0], [200, 1], [15, 2]]);
+    assert_eq!(module(browser, "store.js", script).await, expected);
 }
 
 async fn durations(browser: &Browser) {

@@ -181,6 +181,14 @@ impl Browser {
         .await;
     }
 
+    /// Puts the pointer over what `css` selects.
+    pub(crate) async fn point_at(&self, css: &str) {
+        let element = self.element(css).await;
+        let moved = self.handle.action_chain().move_to_element_center(&element);
+        let moved = moved.perform().await;
+        moved.unwrap_or_else(|error| panic!("{css}: {error}"));
+    }
+
     /// Empties the field that `css` selects and types `text` into it.
     pub(crate) async fn fill(&self, css: &str, text: &str) {
         let field = self.element(css).await;

@@ -158,7 +158,7 @@ function drawWaiting(phase, error, next) {
 
 function drawFoot() {
   const { program, broker } = store.summary;
-  const events = broker?.events ? "broker events show a crash at once" : "without broker events a crash shows shortly before its lease runs out";
+  const events = broker?.events ? "broker events show a crash at once" : "without broker events a crash shows within 90 s";
   setText(byId("foot"), `tidegate fleet ${program?.version ?? ""}, ${events}. Times are in ${zone}.`);
 }
 

@@ -36,6 +36,9 @@ let tops = new Float64Array(1);
 let selected = null;
 let holdUntil = 0;
 let over = false;
+// Pixels that keep the rows in their place where scrolling cannot: above the list, and below the page.
+let above = 0;
+let below = 0;
 let sortedAt = 0;
 let queued = 0;
 // Whether places were held when the order was taken last.
@@ -59,6 +62,7 @@ export function build(command, sort) {
   }, { passive: true });
   byId("rows").addEventListener("pointerleave", () => {
     over = false;
+    pad(0, 0);
     holdUntil = Math.min(holdUntil, performance.now() + SETTLE_MS);
   });
   byId("rows").addEventListener("pointerdown", hold, { passive: true });
@@ -80,6 +84,7 @@ function queue() {
 export function rechoose() {
   holdUntil = 0;
   over = false;
+  pad(0, 0);
   arrange();
 }
 
@@ -99,8 +104,20 @@ export function still(draw) {
   const before = over ? rows.getBoundingClientRect().top : null;
   draw();
   if (before === null) return;
-  const moved = rows.getBoundingClientRect().top - before;
-  if (moved) scrollBy(0, moved);
+  const moved = () => Math.round(rows.getBoundingClientRect().top - before);
+  if (moved() > 0 && above) pad(Math.max(0, above - moved()), below);
+  if (moved()) scrollBy(0, moved());
+  if (moved() < 0) pad(above - moved(), below);
+  if (moved() <= 0) return;
+  // The page is too short to scroll that far.
+  pad(above, below + moved());
+  scrollBy(0, moved());
+}
+
+function pad(top, bottom) {
+  if (top !== above) byId("list").style.marginBlockStart = top ? `${top}px` : "";
+  if (bottom !== below) document.documentElement.style.paddingBlockEnd = bottom ? `${bottom}px` : "";
+  [above, below] = [top, bottom];
 }
 
 function arrange() {
@@ -269,7 +286,9 @@ export function choose(id) {
 // Gives the chosen row the focus back, where nothing else has it.
 export function focusSelected() {
   const index = shown.indexOf(selected);
-  if (index < 0 || (document.activeElement !== document.body && document.activeElement !== null)) return;
+  const active = document.activeElement;
+  // What has just been hidden has the focus until the next frame.
+  if (index < 0 || (active && active !== document.body && active.checkVisibility())) return;
   render();
   rows.get(selected)?.element.focus({ preventScroll: true });
 }

@@ -171,7 +171,8 @@ function history() {
     past.box.replaceChildren(el("li", { class: "quiet-text", text: shown.error ? shown.error.message : "Nothing is known of it." }));
     return;
   }
-  const entries = [...shown.history].sort((a, b) => (parse(b.at) ?? 0) - (parse(a.at) ?? 0));
+  // The newest first; of those at the same time, the one that came last.
+  const entries = [...shown.history].reverse().sort((a, b) => (parse(b.at) ?? 0) - (parse(a.at) ?? 0));
   past.box.replaceChildren(...entries.map((entry) => {
     const at = parse(entry.at);
     const state = Object.hasOwn(MEANINGS, entry.state) ? entry.state : "silent";

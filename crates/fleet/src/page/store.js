@@ -7,11 +7,15 @@ export const STATES = ["lost", "silent", "draining", "starting", "paused", "runn
 export const PRESENT = new Set(["starting", "running", "paused", "draining", "silent"]);
 // Drains kept here: more than the program keeps one by one.
 const DRAINS = 50_000;
+// Drains that the stream begins with, at most.
+export const SNAPSHOT_DRAINS = 200;
 
 export const store = {
   summary: null,
   workers: new Map(),
   drains: [],
+  // How often drains were missed: those before the latest ones must be asked for again.
+  gaps: 0,
   // The program's clock minus this machine's.
   skew: 0,
   connection: { phase: "connecting", since: Date.now(), heard: null, error: null, retryAt: null, live: false },
@@ -90,6 +94,16 @@ export function mergeDrains(more) {
   touch("drains");
 }
 
+// The stream begins again. Between its drains and those that are known here others may be missing.
+function restart(drains) {
+  const known = new Set(store.drains.map((each) => each.worker));
+  if (store.drains.length && (drains.length < SNAPSHOT_DRAINS || !known.has(drains.at(-1).worker))) {
+    store.drains = [];
+    store.gaps += 1;
+  }
+  mergeDrains(drains);
+}
+
 function summarise(raw) {
   store.summary = raw;
   const at = parse(raw.at);
@@ -104,7 +118,7 @@ const apply = {
   snapshot(data) {
     summarise(data.summary);
     store.workers = new Map(data.workers.map((raw) => [String(raw.id), worker(raw)]));
-    mergeDrains(data.drains.map(drain));
+    restart(data.drains.map(drain));
     touch("workers", "moved");
   },
   summary: summarise,

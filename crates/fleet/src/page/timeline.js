@@ -4,7 +4,7 @@ import { el, icon, setAttribute, setHidden, setText, byId } from "./dom.js";
 import { duration, plural, span, tick as tickText, time } from "./format.js";
 import { RANGES, brief, explain, finished, inRange, step, told, underWay } from "./drains.js";
 import { OUTCOMES, STEPS } from "./words.js";
-import { drain as drainOf, mergeDrains, now, store } from "./store.js";
+import { SNAPSHOT_DRAINS, drain as drainOf, mergeDrains, now, store } from "./store.js";
 import { workerLink } from "./row.js";
 import { headers } from "./token.js";
 
@@ -13,8 +13,6 @@ const LANES = 200;
 // What one request asks for, and how many of them a range may take: more drains than the program keeps.
 const PAGE = 1000;
 const PAGES = 50;
-// Drains that the stream begins with.
-const SNAPSHOT = 200;
 const MODES = [
   ["clock", "On the clock"],
   ["length", "Side by side"],
@@ -56,7 +54,7 @@ function isCovered(known, at) {
 
 // The stream brings the latest drains. A longer range, or a large roll, asks for those before them.
 async function complete() {
-  const wanted = range;
+  const wanted = `${range} ${store.gaps}`;
   if (asked.has(wanted)) return;
   asked.add(wanted);
   let before = "";
@@ -66,7 +64,9 @@ async function complete() {
       if (!response.ok) throw new Error(String(response.status));
       const { drains, next } = await response.json();
       mergeDrains(drains.map(drainOf));
-      if (!next || !drains.length || range !== wanted || isCovered(known(), now())) return;
+      if (!next || !drains.length || isCovered(known(), now())) return;
+      // Another range was chosen meanwhile; this one is asked for again when it is chosen again.
+      if (`${range} ${store.gaps}` !== wanted) return asked.delete(wanted);
       before = `&before=${encodeURIComponent(next)}`;
     }
   } catch {
@@ -93,7 +93,7 @@ function items() {
   dirty = open.length > 0;
   const ended = known();
   // The stream's first message brings so many at most.
-  if (ended.length >= SNAPSHOT && !isCovered(ended, at)) complete();
+  if (ended.length >= SNAPSHOT_DRAINS && !isCovered(ended, at)) complete();
   return inRange([...open, ...ended], range, at);
 }
 
