@@ -24,6 +24,7 @@ mod fleet_crash;
 mod fleet_doubt;
 mod fleet_forward;
 mod fleet_queues;
+mod fleet_restart;
 mod fleet_rollout;
 mod frames;
 mod guard;
