@@ -130,6 +130,9 @@ async fn the_fleet_is_accessible_empty_full_and_filtered() {
         let (secret, title) = (closed.url("/").await, "those who have its token");
         checker.visit(&secret, "#waiting-title", title).await;
         checker.check("a fleet that wants a token").await;
+        let queues = fleet.url("/#/queues").await;
+        checker.visit(&queues, "main", "orders").await;
+        checker.check("the queues").await;
         let page = fleet.url("/").await;
         checker.visit(&page, ".item.lost .name", "web-lost").await;
         browser.shows(".item.silent .name", "web-silent").await;
@@ -171,6 +174,9 @@ async fn dialogs_are_accessible() {
             browser.click(close).await;
             browser.hides(dialog).await;
         }
+        browser.click("#bulk button").await;
+        browser.shows("#bulk-title", "Drain").await;
+        checker.check("the dialog of a bulk command").await;
         // The row's own buttons are hidden in narrow windows; those on the worker's page are not.
         for (worker, command, title) in [
             ("running", "pause", "Pause web-running?"),

@@ -115,7 +115,7 @@ export function still(draw) {
 }
 
 function pad(top, bottom) {
-  if (top !== above) byId("list").style.marginBlockStart = top ? `${top}px` : "";
+  if (top !== above) byId("list").style.paddingBlockStart = top ? `${top}px` : "";
   if (bottom !== below) document.documentElement.style.paddingBlockEnd = bottom ? `${bottom}px` : "";
   [above, below] = [top, bottom];
 }

@@ -63,7 +63,7 @@ export function draw() {
   for (const [command, button] of buttons) {
     const number = targets(command).length;
     setText(button, `${TITLES[command]} ${filtering() ? "" : "all "}${count(number)}…`);
-    setAttribute(button, "aria-label", `${TITLES[command]} ${plural(number, "worker")} of the list`);
+    setAttribute(button, "aria-label", `${button.textContent.trim()} of the workers in the list`);
     setAttribute(button, "aria-disabled", number === 0 ? "true" : null);
   }
 }
