@@ -16,10 +16,6 @@ type ConsumerOf<L> = <<L as BrokerLink>::Channel as BrokerChannel>::Consumer;
 
 /// A consumer that has started.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, in a box"
-)]
 pub(crate) enum Opened<L: BrokerLink> {
     /// On a channel of its own.
     Channel(L::Channel, ConsumerOf<L>, QueueFacts),
