@@ -8,6 +8,9 @@ use http::StatusCode;
 /// Changes that one request carries at most.
 const CHANGES_MOST: usize = 2_000;
 
+/// Refusals that are about the address, the token or the time: nothing is wrong with the content.
+const NOT_THE_CONTENT: [u16; 10] = [401, 403, 404, 405, 407, 408, 410, 421, 425, 429];
+
 /// How a platform took a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reception {
@@ -24,15 +27,13 @@ pub(super) enum Reception {
 }
 
 impl Reception {
-    /// The meaning of a status. A refusal that is about the address or the token comes from the configuration on one of
-    /// both sides: nothing is wrong with the content.
+    /// The meaning of a status.
     pub(super) fn of(status: StatusCode) -> Self {
         match status.as_u16() {
             200..=299 => Self::Taken,
             413 => Self::TooLarge,
             415 => Self::CodingRefused,
-            401 | 403 | 404 | 405 | 407 | 408 | 410 | 421 | 425 | 429 => Self::Unavailable,
-            400..=499 => Self::Refused,
+            code @ 400..=499 if !NOT_THE_CONTENT.contains(&code) => Self::Refused,
             _ => Self::Unavailable,
         }
     }

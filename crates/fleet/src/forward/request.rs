@@ -89,16 +89,9 @@ struct Room(usize);
 
 impl Room {
     fn take(&mut self, bytes: usize) -> bool {
-        match self.0.checked_sub(bytes) {
-            Some(left) => {
-                self.0 = left;
-                true
-            }
-            None => {
-                self.0 = 0;
-                false
-            }
-        }
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
     }
 }
 
@@ -179,7 +172,7 @@ mod tests {
         let (fleet, mut untold) = fleet(300, 50, "x");
         let summary: Summary = serde_json::from_str(SUMMARY).unwrap();
         let (mut told, mut requests) = (0, 0);
-        while untold.len() > 0 {
+        while !untold.is_empty() {
             let (content, rest) = Content::of(&mut untold, &fleet, &summary);
             let bytes = serde_json::to_vec(&content.workers).unwrap().len();
             assert!(bytes <= CHANGES_BYTES + 2, "{bytes}");
