@@ -69,8 +69,8 @@ impl Graph {
     /// The messages that were last said to be ready, in this slot or the one before it.
     pub(super) fn waiting(&self, now: Moment) -> Option<u64> {
         let recent = (number(now) - 1).max(self.oldest())..=self.newest;
-        let slots = recent.rev().map(|slot| self.slots[place(slot)]);
-        slots.filter_map(|slot| slot.ready).next().map(u64::from)
+        let mut slots = recent.rev().map(|slot| self.slots[place(slot)]);
+        slots.find_map(|slot| slot.ready).map(u64::from)
     }
 
     /// The hour as the API shows it, from `begun` on if that is later.
