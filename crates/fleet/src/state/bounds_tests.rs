@@ -107,7 +107,8 @@ fn drains_of_workers_that_were_forgotten_stay_in_the_figures_of_the_week() {
     let week = fleet.overview(at(60_000 * 100)).week;
     assert_eq!((week.drains, week.summed, week.interrupted), (100, 90, 100));
     assert_eq!(week.interrupted_deliveries, 100);
-    let (p50, p99) = (week.duration_p50_ms.unwrap(), week.duration_p99_ms.unwrap());
+    let p50 = week.duration_p50_ms.expect("there were drains");
+    let p99 = week.duration_p99_ms.expect("there were drains");
     assert!((120..=132).contains(&p50) && (120..=132).contains(&p99));
     // Sums are kept by the hour.
     let next_week = at(60_000 * 100).after(Duration::from_hours(7 * 24 + 1));
@@ -131,7 +132,7 @@ fn the_bytes_of_hostile_workers_are_bounded_and_the_others_keep_their_nodes() {
     assert!(bytes <= most, "{bytes} of {most}");
     assert!(fleet.shared_bytes <= 100 * NODE_BYTES_SHARED);
     live(&mut fleet, beat_of("w-1", 1, true, many("r", 10)), 2_000);
-    let worker = fleet.worker("w-1", at(2_000)).unwrap();
+    let worker = fleet.worker("w-1", at(2_000)).expect("it is known");
     assert_eq!(worker.nodes.len(), 10);
     // One that is forgotten gives its bytes back.
     for number in 0..50 {
@@ -157,7 +158,7 @@ fn a_state_with_more_than_its_bytes_says_what_is_left_out() {
         })
         .collect();
     live(&mut fleet, Message::State(state), 1_000);
-    let worker = fleet.worker("w-1", at(1_000)).unwrap();
+    let worker = fleet.worker("w-1", at(1_000)).expect("it is known");
     let kept = worker.nodes.len();
     assert!((10..100).contains(&kept), "{kept}");
     assert_eq!(worker.nodes_left_out, 1_500 - kept as u64);
