@@ -126,7 +126,11 @@ class Broker(Node):
     def __init__(self, image: str):
         self.port = free_port()
         self.id = docker("run", "--detach", "--publish", "127.0.0.1:%d:5672" % self.port, "--hostname", "chaos", image)
-        self.await_up()
+        try:
+            self.await_up()
+        except BaseException:
+            self.remove()  # nobody else knows of it yet
+            raise
 
     def control(self, *words) -> str:
         return docker("exec", self.id, "rabbitmqctl", "--quiet", *words)
