@@ -31,6 +31,8 @@ pub struct FleetSettings {
     pub log_max_bytes: u64,
     /// Beats per second that the whole fleet is asked for, at most.
     pub beats_per_second: u32,
+    /// Whether dead letters can be looked at, replayed and dropped with `token`.
+    pub dead_letters: bool,
     /// Whom to tell what changes.
     pub forward: Option<ForwardSettings>,
 }
@@ -69,6 +71,7 @@ impl Default for FleetSettings {
             log_max_age: week,
             log_max_bytes: 1 << 30,
             beats_per_second: 200,
+            dead_letters: false,
             forward: None,
         }
     }

@@ -133,6 +133,9 @@ async fn the_fleet_is_accessible_empty_full_and_filtered() {
         let queues = fleet.url("/#/queues").await;
         checker.visit(&queues, "main", "orders").await;
         checker.check("the queues").await;
+        let queue = fleet.url("/#/queues/orders").await;
+        checker.visit(&queue, "#queue h1", "Orders of today").await;
+        checker.check("a queue").await;
         let page = fleet.url("/").await;
         checker.visit(&page, ".item.lost .name", "web-lost").await;
         browser.shows(".item.silent .name", "web-silent").await;

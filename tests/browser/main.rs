@@ -16,6 +16,7 @@ mod modules;
 mod outage;
 mod program;
 mod queues;
+mod rollouts;
 mod strangers;
 mod tabs;
 mod watch;

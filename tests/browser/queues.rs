@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use super::config;
+use super::{TOKEN, config};
 use crate::harness::gate::Gate;
+use crate::harness::status::BEATS;
 use crate::harness::vhost::Vhost;
-use crate::harness::worker::Worker;
+use crate::harness::worker::{Worker, WorkerConfig};
 use crate::program::{FleetConfig, FleetProgram};
 use crate::window::Browser;
 
@@ -67,4 +68,60 @@ async fn queues_fit_on_a_phone() {
     assert_eq!(browser.run(script, vec![]).await, json!([360, 360]));
     let labels = "return getComputedStyle(document.querySelector('[data-queue=orders] .dead'), '::before').content;";
     assert_eq!(browser.run(labels, vec![]).await, json!("\"Dead\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_read_looked_at_and_dropped_on_the_page() {
+    let vhost = Vhost::new().await;
+    let lines = format!("token = \"{TOKEN}\"\ndead_letters = true");
+    let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url()).lines(&lines)).await;
+    let gate = Gate::open().await;
+    gate.answer(|_| 400);
+    let config = WorkerConfig::new(vhost.url())
+        .name("web-1")
+        .tables(BEATS)
+        .declaring_node("orders", "quorum", &gate.url(), "");
+    let _worker = Worker::ready(&config).await;
+    vhost
+        .publish_all("orders", ["m-1", "<b>m-2</b>"].map(str::to_owned))
+        .await;
+    vhost.until_ready("orders.dead", 2).await;
+    let browser = Browser::open().await;
+    browser.visit(&fleet.url("/#/queues").await).await;
+    browser.shows("[data-queue=orders] .dead", "2").await;
+    browser.click("[data-queue=orders] .name").await;
+    browser.shows("#queue h1", "orders").await;
+    browser.shows("#queue .facts", "1 consumer").await;
+    browser
+        .shows("#queue .graph.failed_per_second", "Failed /s")
+        .await;
+    browser.click("#queue .letter-acts button").await;
+    browser.fill("#token-input", TOKEN).await;
+    browser.click("#token-form button[type=submit]").await;
+    browser.hides("#token-dialog").await;
+    browser.click("#queue .letter-acts button").await;
+    browser.shows("#queue .reasons", "handler 2").await;
+    browser.click(".letters li:nth-child(2) summary").await;
+    browser.shows(".letters pre", "<b>m-2</b>").await;
+    browser.shows(".letter-inside", "x-tidegate-reason").await;
+    browser
+        .click(".letters li:nth-child(2) .letter-acts button:last-child")
+        .await;
+    browser.shows("#letters-title", "Drop 1 dead letter?").await;
+    browser.click("#letters-go").await;
+    browser.shows("#toasts", "orders.dead: 1 dropped.").await;
+    vhost.until_ready("orders.dead", 1).await;
+    browser.shows("#queue .reasons", "handler 1").await;
+
+    gate.answer(|_| 200);
+    browser
+        .click("#queue .letter-acts button:nth-child(2)")
+        .await;
+    browser
+        .shows("#letters-title", "Replay 1 dead letter?")
+        .await;
+    browser.click("#letters-go").await;
+    browser.shows("#toasts", "orders.dead: 1 replayed.").await;
+    vhost.until_ready("orders.dead", 0).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
 }

@@ -23,6 +23,7 @@ mod fleet_api;
 mod fleet_crash;
 mod fleet_doubt;
 mod fleet_forward;
+mod fleet_letters;
 mod fleet_queues;
 mod fleet_restart;
 mod fleet_rollout;

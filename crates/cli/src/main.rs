@@ -2,7 +2,6 @@
 
 mod check;
 mod commands;
-mod dead;
 mod declare;
 mod output;
 mod publish;

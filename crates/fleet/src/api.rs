@@ -1,5 +1,6 @@
 //! What the fleet program says over HTTP, as JSON. `docs/openapi.json` describes it.
 
+mod letters;
 mod overview;
 mod queues;
 mod rollouts;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use letters::{DeadLetter, DeadLetterList, DeadLetterRequest};
 pub use overview::{Counts, Messages, Overview, Week};
 pub use queues::{Depth, Graph, Held, NewestDead, Queue, Queues};
 pub use rollouts::{
@@ -67,6 +69,9 @@ pub struct Summary {
     pub broker: Broker,
     /// Whether commands are taken: a token is configured.
     pub commands: bool,
+    /// Whether dead letters can be looked at, replayed and dropped: `fleet.dead_letters` is on, and commands are taken.
+    #[serde(default)]
+    pub dead_letters: bool,
     /// The fleet.
     #[serde(flatten)]
     pub overview: Overview,

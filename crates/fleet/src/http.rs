@@ -10,6 +10,7 @@ mod compression;
 mod error;
 mod events;
 mod hosts;
+mod letters;
 mod query;
 mod queues;
 mod read;
@@ -31,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::dead::DeadLetters;
 use super::hub::Hub;
 use super::openapi;
 use super::page::asset;
@@ -68,6 +70,7 @@ pub(crate) struct Api {
     speaker: Arc<Speaker>,
     viewers: Arc<Viewers>,
     queues: Arc<QueueWatcher>,
+    letters: Option<DeadLetters>,
     rollouts: Arc<RolloutBoard>,
     tokens: Arc<Tokens>,
     hosts: Arc<Hosts>,
@@ -84,6 +87,7 @@ pub(super) struct ApiParts {
     pub speaker: Arc<Speaker>,
     pub viewers: Arc<Viewers>,
     pub queues: Arc<QueueWatcher>,
+    pub letters: Option<DeadLetters>,
     pub rollouts: Arc<RolloutBoard>,
 }
 
@@ -101,6 +105,7 @@ impl Api {
             speaker: parts.speaker,
             viewers: parts.viewers,
             queues: parts.queues,
+            letters: parts.letters,
             rollouts: parts.rollouts,
             tokens: Arc::new(Tokens::of(settings)),
             hosts: Arc::new(Hosts::new(&settings.hosts)),
@@ -127,7 +132,9 @@ fn all_reads() -> ApiRouter<Api> {
 }
 
 fn all_commands() -> ApiRouter<Api> {
-    commands().merge(rollouts::commands())
+    commands()
+        .merge(rollouts::commands())
+        .merge(letters::routes())
 }
 
 fn reads() -> ApiRouter<Api> {

@@ -14,6 +14,7 @@ use super::api::{Broker, Gone, Program, Snapshot, Summary};
 use super::event_part::{BytesHeld, EventPart};
 use super::pending::Pending;
 use super::shared::Shared;
+use tidegate::config::FleetSettings;
 
 /// The interval of looks for changes of state.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -36,6 +37,7 @@ const RETRY_MS: u64 = 2_000;
 pub(crate) struct Hub {
     shared: Arc<Shared>,
     commands: bool,
+    dead_letters: bool,
     sender: broadcast::Sender<Arc<EventPart>>,
     /// The snapshot since the last batch.
     snapshot: Mutex<Option<Arc<EventPart>>>,
@@ -51,11 +53,17 @@ struct Last {
 }
 
 impl Hub {
-    /// Tells of `shared`; `commands` is whether commands are taken.
-    pub(crate) fn new(shared: Arc<Shared>, commands: bool, forward: Option<Arc<Pending>>) -> Self {
+    /// Tells of `shared`; `settings` say whether commands are taken.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        settings: &FleetSettings,
+        forward: Option<Arc<Pending>>,
+    ) -> Self {
+        let commands = settings.token.is_some();
         Self {
             shared,
             commands,
+            dead_letters: commands && settings.dead_letters,
             sender: broadcast::Sender::new(BACKLOG),
             snapshot: Mutex::default(),
             forward,
@@ -75,6 +83,7 @@ impl Hub {
             },
             broker,
             commands: self.commands,
+            dead_letters: self.dead_letters,
             overview: self.shared.fleet().overview(now),
         }
     }
@@ -210,7 +219,7 @@ mod tests {
     #[test]
     fn clients_that_do_not_read_hold_a_bounded_number_of_snapshots() {
         let shared = Arc::new(Shared::new(Limits::default()));
-        let hub = Hub::new(shared, false, None);
+        let hub = Hub::new(shared, &FleetSettings::default(), None);
         let (first, _batches) = hub.subscribe().expect("nobody is slow");
         let again = hub.subscribe().expect("nobody is slow");
         assert!(Arc::ptr_eq(&first, &again.0), "they share it");

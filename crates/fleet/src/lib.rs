@@ -8,6 +8,7 @@ pub mod api;
 mod cadence;
 mod client;
 pub mod clock;
+pub mod dead;
 mod event_part;
 mod forward;
 mod http;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use ulid::Ulid;
 
+use super::dead::DeadLetters;
 use super::forward::Forwarder;
 use super::http::{self, Api, ApiParts};
 use super::hub::Hub;
@@ -98,9 +99,7 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     let viewers = Arc::<Viewers>::default();
     let requests = Arc::new(requests(&id, fleet, &viewers));
     let pending = fleet.forward.as_ref().map(|_| Arc::<Pending>::default());
-    let hub = Hub::new(Arc::clone(&shared), fleet.token.is_some(), pending.clone());
-    let hub = Arc::new(hub);
-
+    let hub = Arc::new(Hub::new(Arc::clone(&shared), fleet, pending.clone()));
     let tasks = amqp.tasks();
     let here = Handle::current();
     let mut others = Vec::new();
@@ -120,6 +119,7 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
     };
     let (listening, refusal) = listen(parts, &amqp);
     let stop = CancellationToken::new();
+    let letters = letters(fleet, &broker, &watcher_id, &amqp);
     let queues = QueueWatcher::new(&shared, &viewers);
     let watching = watch_queues(&queues, broker, watcher_id, &amqp, &stop);
     let rollouts = RolloutBoard::new(Commander::new(&shared, &speaker));
@@ -129,6 +129,7 @@ pub async fn start(settings: Settings) -> Result<RunningFleet, FleetError> {
         speaker: Arc::clone(&speaker),
         viewers,
         queues,
+        letters,
         rollouts: Arc::clone(&rollouts),
     };
     let api = Api::new(parts, fleet, tasks.clone(), stop.clone());
@@ -189,6 +190,17 @@ fn forwarding(
         &Handle::current(),
         forwarder.run(),
     )))
+}
+
+/// The dead letters, if they may be dealt with.
+fn letters(
+    fleet: &FleetSettings,
+    broker: &Arc<BrokerSettings>,
+    id: &str,
+    amqp: &Arc<AmqpRuntime>,
+) -> Option<DeadLetters> {
+    let on = fleet.dead_letters;
+    on.then(|| DeadLetters::new(broker, id, amqp))
 }
 
 /// Starts to look at queues, which ends with `stop`.

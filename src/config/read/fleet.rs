@@ -13,7 +13,7 @@ use super::super::tree::Tree;
 use super::super::{HandlersFrom, rules, value};
 use super::{broker, handler, pem};
 
-pub(super) const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 14] = [
     "http",
     "hosts",
     "token",
@@ -26,6 +26,7 @@ pub(super) const KEYS: [&str; 13] = [
     "log_max_age",
     "log_max_bytes",
     "beats_per_second",
+    "dead_letters",
     "forward",
 ];
 
@@ -52,6 +53,7 @@ pub(super) fn read(section: &Section<'_>, handlers: HandlersFrom) -> FleetSettin
     section.set(&mut fleet.log_max_bytes, "log_max_bytes", sizes);
     let beats = value::integer(rules::BEATS_PER_SECOND);
     section.set(&mut fleet.beats_per_second, "beats_per_second", beats);
+    section.set(&mut fleet.dead_letters, "dead_letters", value::boolean);
     fleet.forward = section.field("forward").and_then(|field| {
         let keys = ["url", "window", "headers", "ca"];
         forward(&field.table(&keys), secrets)

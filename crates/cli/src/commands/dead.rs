@@ -5,6 +5,7 @@ mod progress;
 mod prompt;
 mod render;
 mod show;
+mod since;
 
 use anyhow::Context as _;
 use console::Term;
@@ -15,9 +16,6 @@ pub(crate) use arguments::DeadCommand;
 
 use super::connection::CLOSE_LIMIT;
 use super::{Exit, signals};
-use crate::dead::{
-    self, DeadAction, DeadOutcome, DeadReport, Export, Filter, Letter, Picking, QueueReport, Record,
-};
 use crate::output::{OutputError, conclude, note, print_aside, usage_error};
 use arguments::{DropArgs, ListArgs, PickArgs, ReplayArgs};
 use progress::Progress;
@@ -25,6 +23,9 @@ use render::List;
 use show::Shown;
 use tidegate::config::BrokerSettings;
 use tidegate::internal::broker::{AmqpRuntime, Link, connect};
+use tidegate_fleet::dead::{
+    self, DeadAction, DeadOutcome, DeadReport, Export, Filter, Letter, Picking, QueueReport, Record,
+};
 
 /// Runs the command. It exits with 0 only if everything that was picked is dealt with.
 ///
@@ -292,5 +293,16 @@ fn exit(report: &DeadReport) -> Exit {
     match report.outcome {
         DeadOutcome::Complete => Exit::Clean,
         DeadOutcome::Stopped | DeadOutcome::Failed => Exit::Failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_connector_is_named_as_opencti_s_worker_names_it() {
+        use tidegate_fleet::dead;
+        use tidegate_opencti::dead_letter;
+        assert_eq!(dead::CONNECTOR, dead_letter::CONNECTOR);
+        assert_eq!(dead::CONNECTOR_NAME, dead_letter::CONNECTOR_NAME);
     }
 }

@@ -185,6 +185,9 @@ pub struct Node {
     pub interrupted: u64,
     /// Deliveries done per second over the last two beats; null before the second.
     pub rate: Option<f64>,
+    /// The share of the deliveries of the last minutes that failed, from 0 to 1; absent if hardly any ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<f64>,
 }
 
 /// How a drain ended.

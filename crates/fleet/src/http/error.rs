@@ -33,6 +33,15 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
+    pub(super) fn letters_off() -> Self {
+        let message = "dead letters are off: set fleet.dead_letters = true, and a token";
+        Self::new(StatusCode::FORBIDDEN, "dead_letters_off", message)
+    }
+
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "broker", message)
+    }
+
     pub(super) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }

@@ -163,6 +163,8 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 mod tests {
     use tokio::sync::Semaphore;
 
+    use tidegate::config::FleetSettings;
+
     use super::*;
     use crate::shared::Shared;
     use crate::state::Limits;
@@ -184,7 +186,11 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_does_not_keep_up_gets_a_new_snapshot_and_is_counted() {
         let shared = Arc::new(Shared::new(Limits::default()));
-        let hub = Arc::new(Hub::new(Arc::clone(&shared), false, None));
+        let hub = Arc::new(Hub::new(
+            Arc::clone(&shared),
+            &FleetSettings::default(),
+            None,
+        ));
         let (metrics, places) = (FleetMetrics::new(), Arc::new(Semaphore::new(1)));
         let mut client = client(&hub, &places, &metrics);
         let text = |told: Option<Arc<EventPart>>| {

@@ -9,10 +9,11 @@ export const SORTS = [
   ["slots", "Slots in use"],
   ["rate", "Rate"],
   ["oldest", "Oldest delivery"],
+  ["failing", "Failing"],
   ["lease", "Lease left"],
 ];
 // Largest first, unless turned round.
-const DESCENDING = new Set(["since", "slots", "rate", "oldest"]);
+const DESCENDING = new Set(["since", "slots", "rate", "oldest", "failing"]);
 
 export const choices = { states: new Set(), text: "", sort: "attention", turned: false };
 
@@ -46,6 +47,7 @@ const KEYS = {
   slots: (worker) => (worker.slots ? worker.inFlight / worker.slots : null),
   rate: (worker) => worker.rate,
   oldest: (worker) => worker.oldest || null,
+  failing: (worker) => worker.failing || null,
   lease: (worker) => (worker.leaseEnd !== null && worker.state !== "stopped" && worker.state !== "lost" ? worker.leaseEnd : null),
 };
 

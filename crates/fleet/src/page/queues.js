@@ -6,6 +6,8 @@ import { count, duration, percent, plural, rate, short, visible } from "./format
 import { store } from "./store.js";
 import { failure } from "./stream.js";
 import { headers } from "./token.js";
+import { graphs } from "./graphs.js";
+import * as page from "./queue.js";
 
 const EVERY_MS = 2000;
 // A request that takes longer than this is given up.
@@ -28,6 +30,9 @@ const COLUMNS = [
 ];
 
 let open = false;
+// The queue whose own page is shown.
+let one = null;
+let fleet = null;
 let timer = 0;
 let answer = null;
 let error = null;
@@ -49,40 +54,59 @@ export function build() {
     draw();
   });
   document.addEventListener("visibilitychange", ask);
+  fleet = graphs();
+  byId("queues-graphs").append(fleet.root);
+  page.build(byId("queue"));
 }
 
 // Whether the address is one of the queues'.
 export function route(path) {
   const was = open;
-  open = path === "/queues";
+  const before = one;
+  const name = /^\/queues\/(.+)$/.exec(path)?.[1];
+  open = path === "/queues" || name !== undefined;
+  one = name === undefined ? null : decoded(name);
+  if (one === null) page.close();
+  else if (one !== before) page.open(one);
+  fleet.show(open && one === null ? "" : null);
   if (open && !was) {
     ask();
-    if (!byId("queues").hidden) byId("queues-title").focus({ preventScroll: true });
+    if (one === null && !byId("queues").hidden) byId("queues-title").focus({ preventScroll: true });
   }
   if (!open) clearTimeout(timer);
   return open;
 }
 
+function decoded(name) {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    // An address typed by hand.
+    return name;
+  }
+}
+
 export function show(known, onWorker) {
-  setHidden(byId("queues"), !known || !open);
+  setHidden(byId("queues"), !known || !open || one !== null);
+  setHidden(byId("queue"), !known || !open || one === null);
   setHidden(byId("views"), !known || onWorker);
   setAttribute(byId("view-workers"), "aria-current", open ? null : "page");
   setAttribute(byId("view-queues"), "aria-current", open ? "page" : null);
   if (open && known) {
-    document.title = "Queues · Tidegate";
+    document.title = `${one === null ? "Queues" : visible(one)} · Tidegate`;
     draw();
   }
 }
 
 export function pressed(key) {
-  if (key !== "/") return false;
+  if (key !== "/" || one !== null) return false;
   byId("queue-filter").focus();
   byId("queue-filter").select();
   return true;
 }
 
 export function back() {
-  location.hash = "#/";
+  location.hash = one === null ? "#/" : "#/queues";
   return true;
 }
 
@@ -144,6 +168,7 @@ function draw() {
     setText(byId("queues-title"), error ? "The queues cannot be shown" : "Asking for the queues");
     return;
   }
+  if (one !== null) return page.update(answer.queues.find((queue) => queue.queue === one));
   headline(answer.queues);
   const shown = chosen();
   const names = new Set(shown.map((queue) => queue.queue));
@@ -188,7 +213,7 @@ function headline(queues) {
 }
 
 function make(queue) {
-  const row = { name: el("span", { class: "name" }), beneath: el("small", { class: "beneath" }), cells: new Map() };
+  const row = { name: el("a", { class: "name", href: `#/queues/${encodeURIComponent(queue.queue)}` }), beneath: el("small", { class: "beneath" }), cells: new Map() };
   const cells = COLUMNS.slice(1).map(([label, kind]) => {
     const cell = el("td", { class: kind, "data-label": label });
     row.cells.set(kind.split(" ").at(-1), cell);

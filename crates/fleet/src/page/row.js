@@ -1,7 +1,7 @@
 // One row of the list of workers: made once, then patched where it differs.
 
 import { el, icon, setAttribute, setHidden, setIcon, setReason, setText } from "./dom.js";
-import { count, duration, plural, rate, short, span, time, utc, visible } from "./format.js";
+import { count, duration, percent, plural, rate, short, span, time, utc, visible } from "./format.js";
 import { now, store } from "./store.js";
 import { hindrance } from "./words.js";
 
@@ -82,7 +82,8 @@ export function patch(row, worker, { open, selected }) {
   setText(row.where, where(worker));
   setText(row.queues, worker.nodes.map((node) => node.title ?? node.queue).join(", ") || "no nodes");
   setAttribute(row.queues, "title", worker.nodes.length ? row.queues.textContent : null);
-  setText(row.more, worker.note ?? plural(worker.nodes.length, "node"));
+  setText(row.more, worker.note ?? `${plural(worker.nodes.length, "node")}${worker.failing > 0 ? ` · ${percent(worker.failing)} failing` : ""}`);
+  setAttribute(row.more, "data-alarm", worker.failing > 0.1);
   setAttribute(row.more, "title", worker.note);
   const ended = ENDED.has(worker.state);
   setHidden(row.meter.parentElement, ended);

@@ -67,6 +67,8 @@ export function worker(raw) {
     slots: sum("slots"),
     inFlight: sum("in_flight"),
     rate: rated ? sum("rate") : null,
+    // The largest share of deliveries that failed lately, of any node.
+    failing: nodes.reduce((most, node) => Math.max(most, number(node.failing)), 0),
     oldest: nodes.reduce((most, node) => Math.max(most, number(node.oldest_ms)), 0),
     // When the figures were true; null before the first beat.
     figuresAt: parse(raw.figures?.at),

@@ -8,6 +8,7 @@ use super::inflow::{Inflow, Level};
 use super::looks::{Found, Looks, Purpose};
 use crate::api::{Depth, Held, NewestDead, Queue, Queues};
 use crate::clock::Moment;
+use crate::dead::dead_queue;
 use crate::state::{Fleet, QueueWork};
 use tidegate::internal::broker::{BrokerError, QueueFacts};
 use tidegate::internal::retry::delay_queue;
@@ -25,11 +26,6 @@ pub(crate) struct Board {
     inflows: BTreeMap<Arc<str>, Inflow>,
     newest: BTreeMap<Arc<str>, NewestDead>,
     problem: Option<String>,
-}
-
-/// The queue of the dead letters of `queue`.
-fn dead_queue(queue: &str) -> String {
-    format!("{queue}.dead")
 }
 
 fn delay_queues(queue: &str, work: &QueueWork) -> impl Iterator<Item = String> {
@@ -76,6 +72,11 @@ impl Board {
     /// Why the broker cannot be asked at all, if so.
     pub(crate) fn set_problem(&mut self, problem: Option<String>) {
         self.problem = problem;
+    }
+
+    /// A dead letter of `queue` was read.
+    pub(crate) fn read_letter(&mut self, queue: &str, newest: NewestDead) {
+        self.newest.insert(queue.into(), newest);
     }
 
     /// What the broker said of `queue`. Returns the messages that are ready in it.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Board;
-use crate::api::Queues;
+use crate::api::{NewestDead, Queues};
 use crate::shared::Shared;
 use crate::start::CLOSE_LIMIT;
 use crate::viewers::Viewers;
@@ -53,6 +53,11 @@ impl QueueWatcher {
         // The board comes before the fleet, everywhere.
         let board = self.board();
         board.rows(&self.shared.fleet(), now)
+    }
+
+    /// A dead letter of `queue` was read.
+    pub(crate) fn read_letter(&self, queue: &str, newest: NewestDead) {
+        self.board().read_letter(queue, newest);
     }
 
     /// Watches until `stop`. There is a connection only while somebody looks.

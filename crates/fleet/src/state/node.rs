@@ -1,12 +1,15 @@
 //! One node of a worker: what its worker's last state says of it, and what beats do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::clock::Moment;
 use super::text::{NAME_LIMIT, REASON_LIMIT, Texts};
 use tidegate::internal::status::wire::{BeatNode, StateNode};
 use tidegate::lifecycle::Phase;
 
+/// After this time what ended counts half.
+const HALF_LIFE: Duration = Duration::from_secs(120);
 /// Delays of retries kept of one node.
 const DELAYS_LIMIT: usize = 8;
 /// Shortest time between two beats that a rate is made of, in milliseconds.
@@ -26,6 +29,15 @@ pub(super) struct Node {
     full: Busy,
     full_seq: u64,
     pub rate: f32,
+    pub recent: Recent,
+}
+
+/// What ended lately, done and failed. It counts half after each [`HALF_LIFE`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Recent {
+    done: f32,
+    failed: f32,
+    at: Option<Moment>,
 }
 
 /// What a state says of a node.
@@ -67,6 +79,8 @@ pub(super) struct BeatAt {
     /// When it was sent, and the beat before it, by the sender's clock.
     pub sent: Moment,
     pub before: Option<Moment>,
+    /// When it came, by our clock.
+    pub received: Moment,
 }
 
 impl Node {
@@ -80,6 +94,7 @@ impl Node {
             full: Busy::default(),
             full_seq: 0,
             rate: 0.0,
+            recent: Recent::default(),
         }
     }
 
@@ -126,6 +141,9 @@ impl Node {
             if ms >= RATE_SPAN_MS {
                 let done = node.done.saturating_sub(self.counts.done);
                 self.rate = per_second(done, ms);
+                let failed = node.retried.saturating_sub(self.counts.retried)
+                    + node.dead.saturating_sub(self.counts.dead);
+                self.recent.add(done, failed, beat.received);
             }
         }
         self.seq = beat.seq;
@@ -156,6 +174,30 @@ impl Node {
     }
 }
 
+impl Recent {
+    fn add(&mut self, done: u64, failed: u64, at: Moment) {
+        let (kept_done, kept_failed) = self.kept(at);
+        *self = Self {
+            done: kept_done + as_f32(done),
+            failed: kept_failed + as_f32(failed),
+            at: Some(at),
+        };
+    }
+
+    fn kept(&self, now: Moment) -> (f32, f32) {
+        let age = self.at.map_or(Duration::ZERO, |at| now.since(at));
+        let kept = (-age.as_secs_f32() / HALF_LIFE.as_secs_f32()).exp2();
+        (self.done * kept, self.failed * kept)
+    }
+
+    /// The share that failed; nothing if hardly anything ended lately.
+    pub(super) fn failing(&self, now: Moment) -> Option<f64> {
+        let (done, failed) = self.kept(now);
+        let ended = done + failed;
+        (ended >= 0.5).then(|| f64::from(failed / ended))
+    }
+}
+
 impl Role {
     fn bytes(&self) -> usize {
         let optional = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
@@ -180,6 +222,11 @@ impl Role {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a share needs two digits")]
+fn as_f32(count: u64) -> f32 {
+    count as f32
+}
+
 fn clamped(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
@@ -191,4 +238,23 @@ fn clamped(number: u64) -> u32 {
 )]
 fn per_second(count: u64, ms: i64) -> f32 {
     (count as f64 * 1_000.0 / ms as f64) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_that_fails_is_that_of_the_last_minutes() {
+        let at = |s: i64| Moment::from_ms(s * 1_000);
+        let mut recent = Recent::default();
+        assert_eq!(recent.failing(at(0)), None);
+        recent.add(6, 2, at(0));
+        assert_eq!(recent.failing(at(10)), Some(0.25));
+        recent.add(4, 3, at(120));
+        // Of 8 there are 4 left.
+        let failing = recent.failing(at(120)).unwrap();
+        assert!((failing - 4.0 / 11.0).abs() < 1e-5, "{failing}");
+        assert_eq!(recent.failing(at(3_600)), None, "that is long ago");
+    }
 }

@@ -66,6 +66,7 @@ fn told(fleet: &Fleet) -> (Worker, Vec<super::history::Record>) {
     worker.last_heard = at(0);
     for node in &mut worker.nodes {
         node.rate = None;
+        node.failing = None;
     }
     if worker.host.is_none() {
         // Before the first state nodes have no order.

@@ -185,14 +185,14 @@ fn worker(id: &Arc<str>, entry: &Entry, now: Moment) -> Worker {
         deadline_at: entry.deadline_at(),
         nodes: entry
             .shown_nodes()
-            .map(|node| shown_node(entry, node, state))
+            .map(|node| shown_node(entry, node, state, now))
             .collect(),
         nodes_left_out: entry.nodes_left_out as u64,
         drain: entry.report().cloned(),
     }
 }
 
-fn shown_node(entry: &Entry, node: &node::Node, state: WorkerState) -> Node {
+fn shown_node(entry: &Entry, node: &node::Node, state: WorkerState, now: Moment) -> Node {
     let pulse = entry.pulse;
     let newest = pulse.map_or(0, |pulse| pulse.seq);
     let role = node.role.as_ref();
@@ -223,6 +223,7 @@ fn shown_node(entry: &Entry, node: &node::Node, state: WorkerState) -> Node {
         handed_back: node.counts.handed_back,
         interrupted: node.counts.interrupted,
         rate: rated.then(|| rounded(node.rate_at(newest).into())),
+        failing: node.recent.failing(now).filter(|_| rated).map(rounded),
     }
 }
 

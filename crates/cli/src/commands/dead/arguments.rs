@@ -7,8 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use crate::commands::connection::{BROKER_HELP, BrokerArgs, UsageError};
-use crate::dead::{self, Filter, InDoubt};
 use tidegate::config::BrokerSettings;
+use tidegate_fleet::dead::{Filter, InDoubt, ReplayOptions};
 
 /// How many letters `list` lists by default.
 const LIST_LIMIT: u64 = 1_000;
@@ -134,6 +134,7 @@ impl PickArgs {
             ids: set(&self.id),
             connectors: self.connector.clone(),
             since: self.since,
+            ..Filter::default()
         }
     }
 
@@ -193,8 +194,8 @@ impl PickArgs {
 
 impl ReplayArgs {
     /// How to replay.
-    pub(super) fn options(&self) -> dead::ReplayOptions {
-        dead::ReplayOptions {
+    pub(super) fn options(&self) -> ReplayOptions {
+        ReplayOptions {
             to_queue: self.to_queue,
             dry_run: self.dry_run,
             in_doubt: match self.in_doubt {
@@ -224,5 +225,5 @@ fn queue(text: &str) -> Result<String, String> {
 }
 
 fn since(text: &str) -> Result<Timestamp, String> {
-    dead::since(text, Timestamp::now())
+    super::since::since(text, Timestamp::now())
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::dead::QueueReport;
+use tidegate_fleet::dead::QueueReport;
 
 /// Redraws a second, at most.
 const REDRAWS: u8 = 10;

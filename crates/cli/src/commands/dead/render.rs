@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::commands::table::{Column, Table, plain};
-use crate::dead::{BODY_SHOWN, Letter, Record};
+use tidegate_fleet::dead::{BODY_SHOWN, Letter, Record};
 
 /// How much of an error is listed.
 const ERROR_SHOWN: usize = 200;

@@ -168,6 +168,7 @@ impl Entry {
             full: beat.full,
             sent,
             before: before.map(|before| before.sent),
+            received: at.received,
         };
         let mut room = Room {
             bytes: room.saturating_sub(self.node_bytes),

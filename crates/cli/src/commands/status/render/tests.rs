@@ -24,6 +24,7 @@ fn worker(name: &str, state: WorkerState) -> Worker {
         handed_back: 0,
         interrupted: 0,
         rate: Some(31.25),
+        failing: None,
     };
     Worker {
         id: format!("{name}-01KB3XQ6ZP8Y2M4N5R7S9T0V1W").into(),

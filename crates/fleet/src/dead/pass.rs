@@ -31,7 +31,7 @@ const DEFAULT_DELIVERY_LIMIT: u64 = 20;
 /// all of them back in order. Before RabbitMQ 4.0 a quorum queue delivers new messages first: there a pass that ends
 /// early leaves the letters that it has read at the end of the queue.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(super) struct Pass {
     pub(super) channel: PullChannel,
     queue: String,
     dead_queue: Arc<str>,
@@ -51,7 +51,7 @@ impl Pass {
     ///
     /// # Errors
     /// [`BrokerError::Refused`] with 404 if there is no dead-letter queue.
-    pub(crate) async fn begin(link: &Link, queue: &str) -> Result<Self, BrokerError> {
+    pub(super) async fn begin(link: &Link, queue: &str) -> Result<Self, BrokerError> {
         let channel = PullChannel::open(link).await?;
         Self::begin_on(channel, link, queue).await
     }
@@ -76,7 +76,7 @@ impl Pass {
     }
 
     /// Dead letters that were there when the pass began.
-    pub(crate) fn waiting(&self) -> u64 {
+    pub(super) fn waiting(&self) -> u64 {
         self.waiting
     }
 
@@ -84,7 +84,7 @@ impl Pass {
     ///
     /// # Errors
     /// If the channel is lost.
-    pub(crate) async fn next(&mut self) -> Result<Option<(u64, Letter)>, BrokerError> {
+    pub(super) async fn next(&mut self) -> Result<Option<(u64, Letter)>, BrokerError> {
         if self.taken >= self.waiting {
             return Ok(None);
         }
@@ -102,7 +102,7 @@ impl Pass {
     ///
     /// # Errors
     /// If the channel is lost.
-    pub(crate) async fn remove(&mut self, tag: u64) -> Result<(), BrokerError> {
+    pub(super) async fn remove(&mut self, tag: u64) -> Result<(), BrokerError> {
         self.channel.ack(tag).await?;
         self.removed += 1;
         Ok(())
@@ -133,7 +133,7 @@ impl Pass {
     ///
     /// # Errors
     /// If the channel is lost: then the held letters are back all the same, and the last removals are not certain.
-    pub(crate) async fn end(mut self, stop: &CancellationToken) -> Result<(), BrokerError> {
+    pub(super) async fn end(mut self, stop: &CancellationToken) -> Result<(), BrokerError> {
         while self.was_returned && !stop.is_cancelled() {
             if self.next().await?.is_none() {
                 break;
@@ -171,7 +171,7 @@ pub(super) type Listed<'a> = dyn FnMut(&Letter) + Send + 'a;
 
 /// Which letters a command picks, and how many at most.
 #[derive(Debug)]
-pub(crate) struct Picking<'a> {
+pub struct Picking<'a> {
     /// The filter.
     pub filter: &'a Filter,
     /// How many more letters, over all queues.
@@ -199,7 +199,7 @@ impl Picking<'_> {
 }
 
 /// Calls `each` with every letter that is picked; removes nothing.
-pub(crate) async fn list(
+pub async fn list(
     link: &Link,
     queue: &str,
     picking: &mut Picking<'_>,
@@ -230,7 +230,7 @@ pub(crate) async fn list(
 
 /// Removes every letter that is picked, for good. If there is an `export`, it removes a letter after it is on the disk.
 /// Calls `observe` after each letter.
-pub(crate) async fn drop_letters(
+pub async fn drop_letters(
     link: &Link,
     queue: &str,
     picking: &mut Picking<'_>,

@@ -18,7 +18,7 @@ const MEMORY_LIMIT: usize = 1_000_000;
 
 /// What to do with a letter that an interrupted pass may have sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum InDoubt {
+pub enum InDoubt {
     /// Leave it, and name it.
     #[default]
     Leave,
@@ -30,7 +30,7 @@ pub(crate) enum InDoubt {
 
 /// How to replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct ReplayOptions {
+pub struct ReplayOptions {
     /// Send each letter to its queue, whatever exchange it came from.
     pub to_queue: bool,
     /// Only say what would be done.
@@ -44,7 +44,7 @@ pub(crate) struct ReplayOptions {
 /// for that destination.
 ///
 /// Dropping the future loses no letter and sends none twice: the next pass finishes what this one left.
-pub(crate) async fn replay(
+pub async fn replay(
     link: &Link,
     queue: &str,
     picking: &mut Picking<'_>,

@@ -17,7 +17,7 @@ pub(super) const RECEIPT_AGE_LIMIT: Duration = Duration::from_hours(1);
 
 /// What the journal says of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(super) enum Entry {
     /// The broker has routed it to its destination.
     Receipt,
     /// It was about to be published. Whether it was is not known.
@@ -39,13 +39,13 @@ struct Found {
 
 /// The entries that earlier passes have left, each with the tag of its delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Journal {
+pub(super) struct Journal {
     entries: HashMap<String, Vec<Found>>,
 }
 
 impl Journal {
     /// Adds what was delivered under `tag`. Returns `false` if it is no entry of a journal.
-    pub(crate) fn enter(&mut self, tag: u64, delivery: &Delivery) -> bool {
+    pub(super) fn enter(&mut self, tag: u64, delivery: &Delivery) -> bool {
         let properties = &delivery.properties;
         let mark = properties
             .headers
@@ -72,7 +72,7 @@ impl Journal {
 
     /// Takes the entry for a letter with `identity`, with the tag of its delivery. Receipts come first, because they are
     /// certain.
-    pub(crate) fn take(&mut self, identity: &str) -> Option<(u64, Entry)> {
+    pub(super) fn take(&mut self, identity: &str) -> Option<(u64, Entry)> {
         let found = self.entries.get_mut(identity)?;
         let receipt = found.iter().position(|found| found.entry == Entry::Receipt);
         let taken = found.swap_remove(receipt.unwrap_or(0));
@@ -83,7 +83,7 @@ impl Journal {
     }
 
     /// The tags of the remaining entries that are too old to be of use.
-    pub(crate) fn outdated(&self, now: SystemTime) -> Vec<u64> {
+    pub(super) fn outdated(&self, now: SystemTime) -> Vec<u64> {
         let old = |pass: Ulid| {
             let age = now.duration_since(pass.datetime());
             age.is_ok_and(|age| age > RECEIPT_AGE_LIMIT)

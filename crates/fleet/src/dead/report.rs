@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// How many failures the report names.
 const FAULTS_LIMIT: usize = 20;
@@ -10,7 +11,7 @@ const FAULTS_LIMIT: usize = 20;
 /// The command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum DeadAction {
+pub enum DeadAction {
     /// List letters, one a line.
     List,
     /// Show everything about letters.
@@ -24,7 +25,7 @@ pub(crate) enum DeadAction {
 /// The way it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum DeadOutcome {
+pub enum DeadOutcome {
     /// Everything that was picked has been dealt with.
     Complete,
     /// A signal ended the command early. Every letter is where it was, or dealt with.
@@ -34,18 +35,18 @@ pub(crate) enum DeadOutcome {
 }
 
 /// A letter that could not be dealt with. It is still in the dead-letter queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Fault {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fault {
     /// The message's identifier.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Why.
     pub error: String,
 }
 
 /// The report of one queue.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct QueueReport {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueReport {
     /// The work queue.
     pub queue: String,
     /// The queue of its dead letters.
@@ -71,16 +72,16 @@ pub(crate) struct QueueReport {
     /// The first 20 letters that were left, and why.
     pub faults: Vec<Fault>,
     /// What the operator should know.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// What ended the pass early.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 /// The report of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct DeadReport {
+pub struct DeadReport {
     /// The command.
     pub command: DeadAction,
     /// The way it ended.
@@ -93,7 +94,7 @@ pub(crate) struct DeadReport {
 
 impl QueueReport {
     /// The report of a pass over the dead letters of `queue`, before it begins.
-    pub(crate) fn new(queue: &str) -> Self {
+    pub fn new(queue: &str) -> Self {
         Self {
             queue: queue.to_owned(),
             dead_queue: super::dead_queue(queue),
@@ -102,13 +103,13 @@ impl QueueReport {
     }
 
     /// Records a letter that could not be dealt with.
-    pub(crate) fn fail(&mut self, id: Option<&str>, error: String) {
+    pub fn fail(&mut self, id: Option<&str>, error: String) {
         self.failed += 1;
         self.tell(id, error);
     }
 
     /// Records a letter that an interrupted pass may have sent.
-    pub(crate) fn doubt(&mut self, id: Option<&str>) {
+    pub fn doubt(&mut self, id: Option<&str>) {
         self.in_doubt += 1;
         let error = "an earlier replay was interrupted while it sent this message, which may have arrived: find out, and \
                      say --in-doubt replay or --in-doubt drop";
@@ -129,7 +130,7 @@ impl QueueReport {
 
 impl DeadReport {
     /// The report of `command` over `queues`; `stopped` if a signal ended it.
-    pub(crate) fn new(
+    pub fn new(
         command: DeadAction,
         dry_run: bool,
         stopped: bool,

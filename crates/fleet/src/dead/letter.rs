@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use tidegate::delivery::{Delivery, HeaderValue, header};
-use tidegate_opencti::dead_letter::{CONNECTOR, CONNECTOR_NAME};
+
+/// The headers in which a dead letter of OpenCTI's worker names the connector that it came from: its id and its name.
+pub const CONNECTOR: &str = "x-tidegate-connector";
+/// See [`CONNECTOR`].
+pub const CONNECTOR_NAME: &str = "x-tidegate-connector-name";
 
 /// The header in which RabbitMQ records how a message was dead-lettered, the latest first.
 const DEATHS: &str = "x-death";
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Letter {
+pub struct Letter {
     /// The queue whose dead letter it is.
     pub queue: String,
     /// The message as it waits in the dead-letter queue.
@@ -60,7 +64,7 @@ fn seconds_since_epoch(seconds: u64) -> Option<Timestamp> {
 
 impl Letter {
     /// The dead letter of `queue` that `delivery` is.
-    pub(crate) fn new(queue: impl Into<String>, delivery: Delivery) -> Self {
+    pub fn new(queue: impl Into<String>, delivery: Delivery) -> Self {
         Self {
             queue: queue.into(),
             delivery,
@@ -100,12 +104,12 @@ impl Letter {
     }
 
     /// The message's identifier, if it has one.
-    pub(crate) fn id(&self) -> Option<&str> {
+    pub fn id(&self) -> Option<&str> {
         self.delivery.properties.message_id.as_deref()
     }
 
     /// Why its last run failed: a reason of Tidegate's (`handler`, `timeout`, …) or of RabbitMQ's (`rejected`, `maxlen`, …).
-    pub(crate) fn reason(&self) -> Option<&str> {
+    pub fn reason(&self) -> Option<&str> {
         if self.undecodable().is_some() {
             return Some("undecodable");
         }
@@ -114,28 +118,28 @@ impl Letter {
     }
 
     /// What went wrong, in words.
-    pub(crate) fn error(&self) -> Option<&str> {
+    pub fn error(&self) -> Option<&str> {
         self.undecodable().or_else(|| self.text(header::ERROR))
     }
 
     /// How many times it has been run.
-    pub(crate) fn attempts(&self) -> Option<u64> {
+    pub fn attempts(&self) -> Option<u64> {
         let attempts = self.header(header::ATTEMPTS)?.as_i64()?;
         u64::try_from(attempts).ok()
     }
 
     /// The worker that gave it up.
-    pub(crate) fn worker(&self) -> Option<&str> {
+    pub fn worker(&self) -> Option<&str> {
         self.text(header::WORKER)
     }
 
     /// The OpenCTI connector that it came from: its id and its name, as far as it says.
-    pub(crate) fn connector(&self) -> (Option<&str>, Option<&str>) {
+    pub fn connector(&self) -> (Option<&str>, Option<&str>) {
         (self.text(CONNECTOR), self.text(CONNECTOR_NAME))
     }
 
     /// When it died, as far as it says.
-    pub(crate) fn at(&self) -> Option<Timestamp> {
+    pub fn at(&self) -> Option<Timestamp> {
         let own = self
             .text(header::AT)
             .and_then(|text| text.parse::<Timestamp>().ok());
@@ -143,12 +147,12 @@ impl Letter {
     }
 
     /// The id of the copy. A copy that was published again, because its first confirm was lost, has the same id.
-    pub(crate) fn copy(&self) -> Option<&str> {
+    pub fn copy(&self) -> Option<&str> {
         self.text(header::COPY)
     }
 
     /// How often it has been returned to a quorum queue, by the broker's count.
-    pub(crate) fn returns(&self) -> Option<u64> {
+    pub fn returns(&self) -> Option<u64> {
         u64::try_from(self.header("x-delivery-count")?.as_i64()?).ok()
     }
 }

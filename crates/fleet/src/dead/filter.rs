@@ -4,24 +4,26 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::Letter;
+use super::{Letter, identity};
 
 /// Picks dead letters. An empty filter picks all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Filter {
+pub struct Filter {
     /// Reasons; empty for any.
     pub reasons: BTreeSet<String>,
     /// Message ids; empty for any, and for letters without one.
     pub ids: BTreeSet<String>,
     /// OpenCTI connectors by id or name, in any case; empty for any.
     pub connectors: Vec<String>,
+    /// Letters by their [`identity`](super::identity()); empty for any.
+    pub identities: BTreeSet<String>,
     /// The earliest time of death. A letter that does not say when it died is not picked.
     pub since: Option<Timestamp>,
 }
 
 impl Filter {
     /// Whether the filter picks `letter`.
-    pub(crate) fn picks(&self, letter: &Letter) -> bool {
+    pub fn picks(&self, letter: &Letter) -> bool {
         let any_of = |wanted: &BTreeSet<String>, found: Option<&str>| {
             wanted.is_empty() || found.is_some_and(|found| wanted.contains(found))
         };
@@ -35,6 +37,7 @@ impl Filter {
         any_of(&self.reasons, letter.reason())
             && (self.connectors.is_empty() || self.connectors.iter().any(is_connector))
             && any_of(&self.ids, letter.id())
+            && (self.identities.is_empty() || self.identities.contains(&identity(letter)))
             && self
                 .since
                 .is_none_or(|since| letter.at().is_some_and(|at| at >= since))
@@ -45,8 +48,8 @@ impl Filter {
 mod tests {
     use super::super::letter::testing::letter;
     use super::*;
+    use crate::dead::{CONNECTOR, CONNECTOR_NAME};
     use tidegate::delivery::header;
-    use tidegate_opencti::dead_letter::{CONNECTOR, CONNECTOR_NAME};
 
     fn set(words: &[&str]) -> BTreeSet<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
@@ -85,6 +88,17 @@ mod tests {
             assert!(with(words).picks(&letter), "{words:?}");
         }
         assert!(!with(&["other"]).picks(&letter));
+    }
+
+    #[test]
+    fn a_letter_is_picked_by_its_identity() {
+        let letter = letter(&[]);
+        let with = |word: String| Filter {
+            identities: [word].into(),
+            ..Filter::default()
+        };
+        assert!(with(identity(&letter)).picks(&letter));
+        assert!(!with("0".repeat(32)).picks(&letter));
     }
 
     #[test]

@@ -2,43 +2,44 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Destination, Letter};
 use tidegate::internal::status::wire::rfc3339;
 
 /// How many bytes of a body are shown.
-pub(crate) const BODY_SHOWN: usize = 64 << 10;
+pub const BODY_SHOWN: usize = 64 << 10;
 
 /// What a dead letter says about itself, and where it came from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Record {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
     /// The queue whose dead letter it is.
     pub queue: String,
     /// The message's identifier.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Why it is dead.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What went wrong, in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// How many times it has been run.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u64>,
     /// The worker that gave it up.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
     /// The id of the OpenCTI connector that it came from.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connector: Option<String>,
     /// That connector's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connector_name: Option<String>,
     /// When it died: RFC 3339 in UTC.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
     /// The exchange that a replay publishes to; empty for the default exchange.
     pub exchange: String,
@@ -52,17 +53,17 @@ pub(crate) struct Record {
 }
 
 /// Properties, headers and body.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Contents {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Contents {
     /// The properties that it has.
     pub properties: Map<String, Value>,
     /// The headers; bytes in base64.
     pub headers: Map<String, Value>,
     /// The body, if it is UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
     /// The body in base64, if it is not UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_base64: Option<String>,
     /// Whether only the beginning of the body is here.
     pub truncated: bool,
@@ -70,7 +71,7 @@ pub(crate) struct Contents {
 
 impl Record {
     /// What `letter` says of itself.
-    pub(crate) fn summary(letter: &Letter) -> Self {
+    pub fn summary(letter: &Letter) -> Self {
         let (exchange, routing_key) = match letter.origin() {
             Destination::Queue(queue) => (String::new(), queue),
             Destination::Exchange {
@@ -97,7 +98,7 @@ impl Record {
     }
 
     /// Everything about `letter`, with at most `limit` bytes of its body.
-    pub(crate) fn full(letter: &Letter, limit: usize) -> Self {
+    pub fn full(letter: &Letter, limit: usize) -> Self {
         Self {
             contents: Some(Contents::of(letter, limit)),
             ..Self::summary(letter)

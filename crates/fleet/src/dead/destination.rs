@@ -21,7 +21,7 @@ const ROUTING: [&str; 2] = ["CC", "BCC"];
 
 /// A place to publish a message to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Destination {
+pub enum Destination {
     /// Straight to a queue, by the default exchange.
     Queue(String),
     /// To another exchange.
@@ -47,7 +47,7 @@ impl fmt::Display for Destination {
 
 /// A message that a replay publishes.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Republish {
+pub struct Republish {
     /// Its destination.
     pub destination: Destination,
     /// The message.
@@ -56,7 +56,7 @@ pub(crate) struct Republish {
 
 impl Letter {
     /// The place that the message came from: as the worker noted it, else as RabbitMQ did (`x-death`), else its queue.
-    pub(crate) fn origin(&self) -> Destination {
+    pub fn origin(&self) -> Destination {
         let noted = (self.text(header::EXCHANGE), self.text(header::ROUTING_KEY));
         let death = self
             .death()
@@ -81,7 +81,7 @@ impl Letter {
     ///
     /// Not restored: `user_id`, which the broker accepts only from that user, and the headers `CC` and `BCC`, because
     /// the queues that they name already got the message.
-    pub(crate) fn again(&self, destination: Destination) -> Republish {
+    pub fn again(&self, destination: Destination) -> Republish {
         let mut properties = self.original_properties();
         properties.user_id = None;
         let headers = &mut properties.headers;
@@ -132,7 +132,7 @@ impl Republish {
     /// Has the broker route the message to the queue `journal` as well, in the same step. The journal knows it by
     /// `mark`. Only for destinations that are queues.
     #[must_use]
-    pub(crate) fn with_receipt(mut self, journal: &str, mark: &str) -> Self {
+    pub fn with_receipt(mut self, journal: &str, mark: &str) -> Self {
         let headers = &mut self.message.properties.headers;
         let journal = HeaderValue::List(vec![journal.into()]);
         headers.insert("BCC".to_owned(), journal);

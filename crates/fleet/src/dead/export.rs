@@ -8,7 +8,7 @@ use super::{Letter, Record};
 
 /// A file of JSON lines that grows. It blocks: a line is on the disk when [`flush`](Self::flush) has returned.
 #[derive(Debug)]
-pub(crate) struct Export {
+pub struct Export {
     path: PathBuf,
     file: BufWriter<File>,
 }
@@ -18,7 +18,7 @@ impl Export {
     ///
     /// # Errors
     /// If the operating system refuses; the error names the file.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         let named =
             |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let mut options = OpenOptions::new();
@@ -34,7 +34,7 @@ impl Export {
     ///
     /// # Errors
     /// If the file cannot be written, such as on a full disk.
-    pub(crate) fn write(&mut self, letter: &Letter) -> io::Result<()> {
+    pub fn write(&mut self, letter: &Letter) -> io::Result<()> {
         let record = Record::full(letter, usize::MAX);
         serde_json::to_writer(&mut self.file, &record)?;
         self.file.write_all(b"\n")
@@ -44,7 +44,7 @@ impl Export {
     ///
     /// # Errors
     /// If that fails; the error names the file. Lines written since the last flush are not certain then.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub fn flush(&mut self) -> io::Result<()> {
         let flushed = self
             .file
             .flush()

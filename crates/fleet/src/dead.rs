@@ -22,31 +22,33 @@ mod filter;
 mod identity;
 mod journal;
 mod letter;
+mod letters;
 mod pass;
 mod record;
 mod replay;
 mod report;
 mod sender;
-mod since;
 
-pub(crate) use destination::{Destination, Republish};
-pub(crate) use export::Export;
-pub(crate) use filter::Filter;
-pub(crate) use identity::identity;
-pub(crate) use journal::{Entry, Journal};
-pub(crate) use letter::Letter;
-pub(crate) use pass::{Pass, Picking, drop_letters, list};
-pub(crate) use record::{BODY_SHOWN, Record};
-pub(crate) use replay::{InDoubt, ReplayOptions, replay};
-pub(crate) use report::{DeadAction, DeadOutcome, DeadReport, QueueReport};
-pub(crate) use since::since;
+pub use destination::Destination;
+use destination::Republish;
+pub use export::Export;
+pub use filter::Filter;
+pub use identity::identity;
+use journal::{Entry, Journal};
+pub use letter::{CONNECTOR, CONNECTOR_NAME, Letter};
+pub(crate) use letters::{DeadLetters, LettersError};
+use pass::Pass;
+pub use pass::{Picking, drop_letters, list};
+pub use record::{BODY_SHOWN, Contents, Record};
+pub use replay::{InDoubt, ReplayOptions, replay};
+pub use report::{DeadAction, DeadOutcome, DeadReport, Fault, QueueReport};
 
 /// The queue of the dead letters of `queue`.
-pub(crate) fn dead_queue(queue: &str) -> String {
+pub fn dead_queue(queue: &str) -> String {
     format!("{queue}.dead")
 }
 
 /// The journal of replays of `queue`.
-pub(crate) fn journal_queue(queue: &str) -> String {
+pub fn journal_queue(queue: &str) -> String {
     format!("{queue}.replay")
 }

@@ -11,7 +11,7 @@ const CHANGING: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 /// A fingerprint of everything in the letter that does not change while it waits, as 32 hexadecimal digits.
 ///
 /// Two letters with the same identity are the same in every byte: if one is settled, the other remains.
-pub(crate) fn identity(letter: &Letter) -> String {
+pub fn identity(letter: &Letter) -> String {
     let properties = &letter.delivery.properties;
     let headers: Vec<_> = properties
         .headers
