@@ -16,6 +16,8 @@ mod in_place;
 mod intake;
 mod lease;
 mod line;
+#[cfg(test)]
+mod model;
 mod opening;
 mod outcomes;
 mod port;

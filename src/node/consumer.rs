@@ -91,7 +91,11 @@ impl<L: BrokerLink> Task<L> {
         let given_up = async move {
             tokio::select! {
                 () = sleep(limit) => {}
-                () = interruption(commands) => sleep(LAST_CHANCE).await,
+                () = interruption(commands.clone()) => {
+                    // Never beyond the end of the drain.
+                    let last_chance = commands.borrow().within(LAST_CHANCE);
+                    sleep(last_chance).await;
+                }
             }
         };
         let either = async {

@@ -64,12 +64,14 @@ impl<L: BrokerLink> Task<L> {
     pub(super) async fn settle_owed(&mut self) {
         let limit = self.commands.borrow().within(RECONNECT_LIMIT);
         let end = Instant::now() + limit;
+        let mut session = self.session.clone();
         while self.is_owing() && Instant::now() < end {
+            // What has changed before is not worth another look: the wait below would end at once, again and again.
+            session.mark_unchanged();
             self.take_back().await;
             if !self.is_owing() {
                 return;
             }
-            let mut session = self.session.clone();
             let waited = timeout(
                 end.saturating_duration_since(Instant::now()),
                 wait::changed(&mut session),
