@@ -39,6 +39,8 @@ pub use crate::delivery::Message;
 pub(crate) use backoff::Attempt;
 pub use backoff::Backoff;
 pub(crate) use consume::{ConsumeChannel, Consumer, Intake, Write};
+#[cfg(test)]
+pub(crate) use convert::delivery_of;
 pub use error::BrokerError;
 pub use exclusive::{ExclusiveConsumer, ExclusiveQueue, Taken};
 pub use feed::{Batch, Feed, FeedQueue, Offset};

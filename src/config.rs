@@ -14,6 +14,8 @@ mod environment;
 mod error;
 mod file;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod node;
 mod read;

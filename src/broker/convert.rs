@@ -198,6 +198,17 @@ fn to_header(ours: &HeaderValue) -> Result<AMQPValue, BrokerError> {
     })
 }
 
+/// A delivery with the properties in a content header's payload, as it comes through guard and conversion.
+#[cfg(test)]
+pub(crate) fn delivery_of(payload: &[u8]) -> Option<Delivery> {
+    let raw = super::guard::testing::properties_of(payload)?;
+    let mut properties = properties(&raw);
+    translate_mark(&mut properties.headers);
+    let mut delivery = Delivery::new("orders", payload.to_vec());
+    delivery.properties = properties;
+    Some(delivery)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,5 +289,18 @@ mod tests {
         };
         let error = to_properties(&ours).expect_err("256 bytes are too many");
         assert!(error.to_string().contains("message_id"), "{error}");
+    }
+
+    #[test]
+    fn whatever_a_broker_sends_can_be_sent_again_as_it_is() {
+        tidegate_fuzzing::run("headers", &[], |payload| {
+            let Some(delivery) = delivery_of(payload) else {
+                return;
+            };
+            let there = to_properties(&delivery.properties).expect("it came from a broker");
+            let back = properties(&there);
+            // Not a number differs from itself, and its text does not.
+            assert_eq!(format!("{back:?}"), format!("{:?}", delivery.properties));
+        });
     }
 }

@@ -14,7 +14,7 @@ mod field;
 mod frame;
 mod method;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 

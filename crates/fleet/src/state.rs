@@ -31,6 +31,8 @@ mod week;
 #[cfg(test)]
 mod bounds_tests;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod properties;

@@ -275,7 +275,10 @@ fn read_token(path: &Path) -> std::io::Result<SecretString> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::discovery::{Selection, discover};
     use crate::signs::{Cause, cause};
 
     #[test]
@@ -300,5 +303,42 @@ mod tests {
             let sign = read(status, text.into(), None).unwrap_err();
             assert_eq!(cause(&sign), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn whatever_the_platform_answers_is_queues_or_a_sign() {
+        let words = [
+            "null",
+            "\"errors\":[",
+            "\"connectorsForWorker\":",
+            "\"port\":",
+            "65536",
+            "\"AUTH_REQUIRED\"",
+            "{\"message\":",
+            "1e999",
+        ];
+        tidegate_fuzzing::run("graphql", &words, |input| {
+            let text = String::from_utf8_lossy(input).into_owned();
+            let status = if text.len().is_multiple_of(5) {
+                503
+            } else {
+                200
+            };
+            match read(status, text, None) {
+                Err(sign) => {
+                    let _ = cause(&sign);
+                }
+                Ok(data) => {
+                    let connectors = &data["connectorsForWorker"];
+                    let before = BTreeMap::new();
+                    let found = discover(connectors, &Selection::default(), &before);
+                    for (queue, node) in found.map(|found| found.nodes).unwrap_or_default() {
+                        assert_eq!(queue, node.queue);
+                        assert!(!queue.is_empty() && queue.len() <= 255, "{queue:?}");
+                        assert_eq!(node.broker.url().port(), Some(node.broker.key.port));
+                    }
+                }
+            }
+        });
     }
 }

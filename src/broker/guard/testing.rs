@@ -109,6 +109,14 @@ pub(super) fn parse(payload: &[u8]) -> basic::AMQPProperties {
     properties
 }
 
+/// The properties in the content header with this payload, once the guard has seen it.
+pub(in crate::broker) fn properties_of(payload: &[u8]) -> Option<basic::AMQPProperties> {
+    let sent = frame(2, 1, payload);
+    let passed = through(&mut Guard::new(FRAME_MAX), &sent, sent.len()).ok()?;
+    let frames = frames(&passed);
+    Some(parse(&frames.first()?.2))
+}
+
 /// The properties of the only content header in `bytes`, and the table of its mark.
 pub(super) fn marked(bytes: &[u8]) -> (basic::AMQPProperties, FieldTable) {
     let frames = frames(bytes);

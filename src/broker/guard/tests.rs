@@ -5,6 +5,7 @@ use lapin::types::{AMQPValue, FieldArray};
 use super::testing::*;
 use super::*;
 
+mod fuzz;
 mod properties;
 
 #[test]

@@ -159,4 +159,17 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn whatever_a_message_has_becomes_variables_that_a_process_can_have() {
+        tidegate_fuzzing::run("headers", &[], |payload| {
+            let Some(delivery) = crate::broker::delivery_of(payload) else {
+                return;
+            };
+            for (name, value) in variables(&delivery) {
+                assert!(!name.is_empty() && !name.contains(['=', '\0']));
+                assert!(!value.contains('\0'));
+            }
+        });
+    }
 }

@@ -225,4 +225,21 @@ mod tests {
             headers(&testing::delivery("").header(&name, "any name is safe").0);
         }
     }
+
+    #[test]
+    fn whatever_a_message_has_becomes_headers_within_their_room() {
+        tidegate_fuzzing::run("headers", &[], |payload| {
+            let Some(delivery) = crate::broker::delivery_of(payload) else {
+                return;
+            };
+            let map = headers(&delivery);
+            let own = map
+                .iter()
+                .filter(|(name, _)| name.as_str().starts_with("tidegate-header-"));
+            let bytes: usize = own
+                .map(|(name, value)| name.as_str().len() + value.len())
+                .sum();
+            assert!(bytes <= ROOM.bytes + ROOM.entries * "tidegate-header-".len());
+        });
+    }
 }

@@ -326,7 +326,7 @@ async fn exchange<A: DeserializeOwned, T>(
         let envelope = envelope(&line)?;
         match envelope.id {
             Some(answered) if answered == id => {
-                let answer = serde_json::from_slice(&line).map_err(rubbish)?;
+                let answer = read_answer(&line)?;
                 if let ControlFlow::Break(value) = reply(answer) {
                     return Ok(value);
                 }
@@ -340,6 +340,11 @@ async fn exchange<A: DeserializeOwned, T>(
 }
 
 fn envelope(line: &Bytes) -> Result<Envelope, String> {
+    read_answer(line)
+}
+
+/// What a line of a child says.
+pub(super) fn read_answer<A: DeserializeOwned>(line: &Bytes) -> Result<A, String> {
     serde_json::from_slice(line).map_err(rubbish)
 }
 

@@ -246,4 +246,19 @@ mod tests {
         assert!(!wants_text(Some(&json!("text"))));
         assert!(!wants_text(None));
     }
+
+    #[test]
+    fn whatever_a_message_has_is_told_in_one_line() {
+        tidegate_fuzzing::run("headers", &[], |payload| {
+            let Some(delivery) = crate::broker::delivery_of(payload) else {
+                return;
+            };
+            for wants_text in [false, true] {
+                let request = Request::new(&delivery, wants_text);
+                let line = serde_json::to_string(&request).expect("it is plain data");
+                assert!(!line.contains('\n'));
+                serde_json::from_str::<Value>(&line).expect("the child can read it");
+            }
+        });
+    }
 }

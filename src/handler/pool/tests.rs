@@ -1,5 +1,6 @@
 //! The `pool` handler with real children.
 
+mod fuzz;
 mod misbehaving;
 
 use std::collections::{BTreeMap, BTreeSet};

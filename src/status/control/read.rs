@@ -257,4 +257,42 @@ mod tests {
             prop_assert!(!cleaned.chars().any(char::is_control));
         }
     }
+
+    #[test]
+    fn whatever_is_published_is_a_command_or_a_short_error() {
+        let words = [
+            "\"command\":",
+            "\"drain\"",
+            "\"cadence\"",
+            "\"interval_ms\":",
+            "-1",
+            "1e999",
+            "\\u202e",
+            "[",
+        ];
+        tidegate_fuzzing::run("control", &words, |body| {
+            let kind = body.first().is_some_and(|byte| byte % 2 == 0);
+            match read(kind.then_some(COMMAND_TYPE), body) {
+                Ok(Command::Drain { reason } | Command::Pause { reason }) => {
+                    let reason = reason.unwrap_or_default();
+                    assert!(reason.chars().count() <= REASON_LIMIT);
+                    assert!(!reason.contains(char::is_control));
+                }
+                Ok(Command::Cadence {
+                    interval_ms,
+                    for_ms,
+                    by,
+                }) => {
+                    assert!((1..=3_600_000).contains(&interval_ms));
+                    assert!(for_ms <= 86_400_000);
+                    assert!(by.is_none_or(|by| by.chars().count() <= REQUESTER_LIMIT));
+                }
+                Ok(Command::Resume | Command::Report | Command::Ping) => {}
+                Err(unreadable) => {
+                    assert!(unreadable.command.chars().count() <= SHOWN);
+                    assert!(unreadable.error.chars().count() <= 4 * SHOWN);
+                }
+            }
+        });
+    }
 }

@@ -290,4 +290,28 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn whatever_a_child_writes_is_an_answer_or_nonsense() {
+        let words = [
+            "\"failed\":",
+            "\"retry_after\":",
+            "\"item\":",
+            "null",
+            "-1",
+            "[",
+            "1e999",
+        ];
+        tidegate_fuzzing::run("python-lines", &words, |input| {
+            for line in input.split(|byte| *byte == b'\n') {
+                if let Ok(answer) = serde_json::from_slice::<AnswerLine>(line)
+                    && let Some(failed) = answer.failed
+                {
+                    let _ = crate::signs::cause(&Sign::from(failed));
+                }
+                drop(serde_json::from_slice::<Hello>(line).map(|hello| hello.versions));
+                drop(serde_json::from_slice::<ServerLine>(line));
+            }
+        });
+    }
 }
