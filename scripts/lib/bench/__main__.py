@@ -32,7 +32,8 @@ ABOUT = """\
 Drains queues with Tidegate's whole runtime and with other consumers, side by side on one broker: a plain lapin loop and C
 librabbitmq, each acknowledging one by one and with `multiple`; pika; Celery. Prints ratios with medians and spread as Markdown,
 keeps every run in target/bench/runs.jsonl, and draws target/bench/performance.svg. With --full it also writes both into docs/.
-Everything is built, and what is missing is installed where that is possible. The broker is private, and stopped at the end.
+Everything is built, and what is missing is installed where that is possible. The broker is a container of rabbitmq:4-management
+(BENCH_IMAGE names another), or a private one if there is no such image; it is stopped at the end.
 Interrupted or out of time, it reports what it has; --resume goes on from there. --handlers measures what each handler costs.
 """
 
@@ -44,7 +45,7 @@ def arguments() -> argparse.Namespace:
     size.add_argument("--full", dest="mode", action="store_const", const="full", help="all scenarios, about 20 minutes, into docs/")
     parser.add_argument("--resume", action="store_true", help="go on with the runs that the last time has not come to")
     parser.add_argument("--report", action="store_true", help="measure nothing, report the runs that there are")
-    parser.add_argument("--broker", metavar="URL", help="a broker on loopback instead of a private one")
+    parser.add_argument("--broker", metavar="URL", help="a broker on loopback, or \"private\" for the one of scripts/private-broker")
     parser.add_argument("--only", metavar="NAMES", help="some of: %s" % ", ".join(each.name for each in matrix.CONSUMERS))
     parser.add_argument("--minutes", type=float, metavar="M", help="begin no run after so long (quick: 5, full: 18)")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/ as it is")
@@ -71,7 +72,7 @@ def header(asked: argparse.Namespace, broker: brokers.Broker) -> dict:
     return {
         "machine": platform.machine(),
         "mode": asked.mode,
-        "arguments": "--" + asked.mode + (" --broker URL" if asked.broker else ""),
+        "arguments": "--" + asked.mode + (" --broker %s" % ("private" if asked.broker == "private" else "URL") if asked.broker else ""),
         "commit": commit + (" with changes" if said("git", "status", "--porcelain", "--untracked-files=no", "src", "Cargo.lock") else ""),
         "day": time.strftime("%Y-%m-%d"),
         "cores": len(os.sched_getaffinity(0)),
@@ -91,10 +92,7 @@ def measure(asked: argparse.Namespace, raw: Raw, stack: ExitStack) -> None:
         os.environ["BENCH_PYTHON"],
     )
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-bench-")))
-    if asked.broker:
-        broker = brokers.use(asked.broker, programs.rabbitmq, stack)
-    else:
-        broker = brokers.start_private(directory, programs.rabbitmq, stack)
+    broker = brokers.start(asked.broker, directory, programs.rabbitmq, stack)
     if not (asked.resume and raw.load() and raw.header["mode"] == asked.mode):
         raw.begin(header(asked, broker))
     names = asked.only.split(",") if asked.only else [each.name for each in matrix.CONSUMERS]

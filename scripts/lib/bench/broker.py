@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +19,15 @@ import amqp  # noqa: E402  as much of a client as the demo has
 
 QUIET = 0.1  # of one core: then the broker has done with a queue that was filled
 QUIET_LIMIT = 5  # seconds to wait for that
+IMAGE = os.environ.get("BENCH_IMAGE", "rabbitmq:4-management")
+START_LIMIT = 90  # seconds for a broker in a container
+SETTINGS = """\
+listeners.tcp.1 = 127.0.0.1:%d
+management.tcp.ip = 127.0.0.1
+management.tcp.port = %d
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = %d
+"""
 
 
 class Broker:
@@ -97,6 +109,70 @@ def start_private(directory: Path, filler: str, stack) -> Broker:
     broker = Broker(facts["AMQP_URL"], filler, int(facts["PID"]))
     stack.callback(broker.close)
     return broker
+
+
+def start(asked: str | None, directory: Path, filler: str, stack) -> Broker:
+    """The broker that was asked for: its address, "private", or the best that there is."""
+    if asked == "private" or (not asked and not has_image()):
+        return start_private(directory, filler, stack)
+    if not asked:
+        return start_container(directory, filler, stack)
+    return use(asked, filler, stack)
+
+
+def has_image() -> bool:
+    inspect = ["docker", "image", "inspect", IMAGE]
+    try:
+        return subprocess.run(inspect, capture_output=True, timeout=20).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def start_container(directory: Path, filler: str, stack) -> Broker:
+    """A broker in a container on the host's network: a published port would put the engine's proxy between."""
+    amqp_port, management, prometheus, distribution, epmd = free_ports(5)
+    settings = directory / "broker.conf"
+    settings.write_text(SETTINGS % (amqp_port, management, prometheus))
+    settings.chmod(0o644)
+    directory.chmod(0o755)
+    environment = {
+        "RABBITMQ_NODENAME": "bench@localhost",
+        "RABBITMQ_DIST_PORT": distribution,
+        "ERL_EPMD_PORT": epmd,
+    }
+    command = ["docker", "run", "--detach", "--rm", "--network", "host"]
+    command += [word for pair in environment.items() for word in ("--env", "%s=%s" % pair)]
+    command += ["--volume", "%s:/etc/rabbitmq/conf.d/90-bench.conf:ro" % settings, IMAGE]
+    started = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if started.returncode:
+        raise Failed("no broker in a container: %s" % started.stderr.strip())
+    container = started.stdout.strip()
+    stack.callback(subprocess.run, ["docker", "stop", "--time", "5", container], capture_output=True, timeout=60)
+    deadline = time.monotonic() + START_LIMIT
+    while True:
+        try:
+            broker = Broker("amqp://guest:guest@127.0.0.1:%d/%%2f" % amqp_port, filler, node_of(container))
+            break
+        except (OSError, amqp.Refused):
+            if time.monotonic() > deadline:
+                raise Failed("the broker in a container did not come up within %d s" % START_LIMIT) from None
+            time.sleep(0.5)
+    stack.callback(broker.close)
+    broker.settle()
+    return broker
+
+
+def node_of(container: str) -> int | None:
+    """The process of the broker's virtual machine."""
+    top = subprocess.run(["docker", "top", container, "-eo", "pid,comm"], capture_output=True, text=True, timeout=20)
+    found = [line.split() for line in top.stdout.splitlines()]
+    return next((int(words[0]) for words in found if words[1:] and words[1].startswith("beam")), None)
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as sockets:
+        listening = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in listening]
 
 
 def use(url: str, filler: str, stack) -> Broker:

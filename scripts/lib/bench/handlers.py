@@ -106,7 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("scripts/bench --handlers", description=__doc__)
     parser.add_argument("--handlers", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--tidegate", default=os.environ.get("BENCH_TIDEGATE") or os.environ.get("BENCH_BUILT_TIDEGATE"))
-    parser.add_argument("--broker", metavar="URL")
+    parser.add_argument("--broker", metavar="URL", help="a broker on loopback, or \"private\"")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
     python = os.environ["BENCH_PYTHON"]
@@ -115,10 +115,7 @@ def main() -> int:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-bench-")))
         url = start_server(stack)
-        if asked.broker:
-            broker = brokers.use(asked.broker, programs.rabbitmq, stack)
-        else:
-            broker = brokers.start_private(directory, programs.rabbitmq, stack)
+        broker = brokers.start(asked.broker, directory, programs.rabbitmq, stack)
         for number in range(asked.rounds):
             for name, count, body, kind, run in cases(url, python):
                 queue = broker.fill(CLASSIC, count, body, kind)
