@@ -25,6 +25,7 @@ mod testing;
 mod trace;
 
 pub use context::Context;
+pub(crate) use context::Surroundings;
 pub use error::HandlerError;
 pub use exec::ExecHandler;
 pub use function::{FunctionHandler, IntoHandler, Json};

@@ -372,16 +372,16 @@ pub struct NodeMetrics {
 }
 
 impl NodeMetrics {
-    /// Notes that run `run` begins; numbers of runs grow with time.
-    pub fn run_began(&self, run: u64) {
+    /// Notes that run `run` begins at `at`; numbers of runs grow with time.
+    pub fn run_began(&self, run: u64, at: Instant) {
         self.in_flight.inc();
-        self.runs.began(run, Instant::now());
+        self.runs.began(run, at);
     }
 
-    /// Notes that run `run` is over, however it ended.
-    pub fn run_ended(&self, run: u64) {
+    /// Notes that run `run` is over at `at`, however it ended.
+    pub fn run_ended(&self, run: u64, at: Instant) {
         self.in_flight.dec();
-        self.runs.ended(run, Instant::now());
+        self.runs.ended(run, at);
     }
 }
 

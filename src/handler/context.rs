@@ -15,36 +15,41 @@ use crate::lifecycle::{DrainSignal, DrainTrigger};
 /// In a test, [`Context::detached`] gives one of no worker.
 #[derive(Debug, Clone)]
 pub struct Context {
-    drain: DrainSignal,
+    surroundings: Arc<Surroundings>,
     /// The slot of this run, and the run's number; `None` outside a worker.
     slot: Option<(Arc<dyn Hold>, u64)>,
-    shortages: Shortages,
     /// Whether the run waits for something that the worker lacks, and has not begun.
     starved: Arc<AtomicBool>,
+}
+
+/// What all runs of a node share.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub drain: DrainSignal,
+    pub shortages: Shortages,
 }
 
 impl Context {
     /// A context that observes `drain`, for a handler that runs outside a worker, in a test for example.
     pub fn new(drain: DrainSignal) -> Self {
-        Self {
+        let surroundings = Surroundings {
             drain,
-            slot: None,
             shortages: Shortages::default(),
+        };
+        Self {
+            surroundings: Arc::new(surroundings),
+            slot: None,
             starved: Arc::default(),
         }
     }
 
     /// The context of run `run`, which has a slot in `slot`.
-    pub(crate) fn of_run(drain: DrainSignal, slot: Arc<dyn Hold>, run: u64) -> Self {
+    pub(crate) fn of_run(surroundings: Arc<Surroundings>, slot: Arc<dyn Hold>, run: u64) -> Self {
         Self {
+            surroundings,
             slot: Some((slot, run)),
-            ..Self::new(drain)
+            starved: Arc::default(),
         }
-    }
-
-    /// The same context, which counts in `shortages`.
-    pub(crate) fn counting(self, shortages: Shortages) -> Self {
-        Self { shortages, ..self }
     }
 
     /// A context of no worker, and what begins a drain in it: for tests of handlers.
@@ -102,32 +107,32 @@ impl Context {
         }
         tokio::select! {
             biased;
-            _deadline = self.drain.begun() => HoldEnd::Draining,
+            _deadline = self.surroundings.drain.begun() => HoldEnd::Draining,
             () = tokio::time::sleep(delay) => HoldEnd::Elapsed,
         }
     }
 
     /// Whether the worker is draining. The delivery may still finish; it ought not to begin long work.
     pub fn is_draining(&self) -> bool {
-        self.drain.deadline().is_some()
+        self.surroundings.drain.deadline().is_some()
     }
 
     /// Resolves when a drain begins, at once if it has begun; then is the time to checkpoint.
     ///
     /// Cancel safe.
     pub async fn draining(&self) {
-        self.drain.begun().await;
+        self.surroundings.drain.begun().await;
     }
 
     /// When the drain will interrupt what still runs; `None` while there is no drain.
     pub fn deadline(&self) -> Option<Instant> {
-        self.drain.deadline()
+        self.surroundings.drain.deadline()
     }
 
     /// Whether the run has not begun because the worker lacks something. A run that its time-out ends in this
     /// state is handed back: it is no run of the message.
-    pub(crate) fn is_starved(&self) -> bool {
-        self.starved.load(Ordering::Relaxed)
+    pub(crate) fn starved(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.starved)
     }
 
     pub(super) fn set_starved(&self, starved: bool) {
@@ -135,7 +140,7 @@ impl Context {
     }
 
     pub(super) fn shortages(&self) -> &Shortages {
-        &self.shortages
+        &self.surroundings.shortages
     }
 
     /// The waits of one run for what the worker lacks.

@@ -206,9 +206,10 @@ impl<L: BrokerLink> Task<L> {
                 "handlers did not end when they were cancelled; their deliveries are handed back"
             );
         }
+        let now = Instant::now();
         for (number, run) in std::mem::take(&mut self.runs) {
-            self.run_is_over(number, &run);
-            self.end_run(number, &run, RunEnd::Cancelled);
+            self.run_is_over(number, &run, now);
+            self.end_run(number, &run, RunEnd::Cancelled, now);
         }
     }
 

@@ -27,6 +27,8 @@ const CLOCK_SKEW: Duration = Duration::from_millis(100);
 
 impl<L: BrokerLink> Task<L> {
     pub(super) fn take(&mut self, intake: Intake) {
+        // Deliveries that are here together arrived together.
+        let (now, arrived) = (Timestamp::now(), Instant::now());
         let mut next = Some(intake);
         while let Some(intake) = next.take() {
             match intake {
@@ -37,7 +39,7 @@ impl<L: BrokerLink> Task<L> {
                         return self.lose(&BrokerError::Lost { what, cause });
                     }
                     self.caution.delivered();
-                    self.accept(tag, delivery);
+                    self.accept(tag, delivery, now, arrived);
                     next = next_intake(self.channel.as_mut()).now_or_never();
                 }
                 // The cancel that we asked for tells it.
@@ -50,14 +52,13 @@ impl<L: BrokerLink> Task<L> {
 
     /// Finds out what a delivery is: one that is known already, one that has to wait, one that cannot be run,
     /// or work.
-    fn accept(&mut self, tag: u64, mut delivery: Arc<Delivery>) {
+    fn accept(&mut self, tag: u64, mut delivery: Arc<Delivery>, now: Timestamp, arrived: Instant) {
         let undecodable = delivery.undecodable().map(str::to_owned);
         if undecodable.is_some() {
             // The mark is the guard's word to this process, and no part of the message.
             let headers = &mut Arc::make_mut(&mut delivery).properties.headers;
             headers.remove(header::UNDECODABLE);
         }
-        let now = Timestamp::now();
         let received = receive(delivery, self.delayed_by_broker, now);
         let identity = match &undecodable {
             None => self.handlers_identity(&received.delivery),
@@ -66,7 +67,7 @@ impl<L: BrokerLink> Task<L> {
         let work = Work {
             identity: Identity::of(&received, identity.as_deref()),
             received,
-            arrived: Instant::now(),
+            arrived,
         };
         let Some(generation) = self.channel.as_ref().map(L::Channel::generation) else {
             return;
@@ -139,12 +140,13 @@ impl<L: BrokerLink> Task<L> {
         let Some((run, Waiting { place, work })) = self.line.first() else {
             return;
         };
-        self.metrics.run_began(run);
-        self.book
-            .begin_run(run, place, work.clone(), Instant::now());
+        let now = Instant::now();
+        self.metrics.run_began(run, now);
         let begin = Start {
             run,
-            work,
+            began: now,
+            delivery: Arc::clone(work.delivery()),
+            hold_until: work.arrived + self.settings.hold_max,
             slot,
             lease: Lease::new(
                 self.slots.clone(),
@@ -154,13 +156,13 @@ impl<L: BrokerLink> Task<L> {
                 self.single_active_consumer,
             ),
             handler: self.handler.clone(),
-            drain: self.drain_signal.clone(),
-            shortages: self.metrics.shortages.clone(),
+            surroundings: Arc::clone(&self.surroundings),
             timeout: self.settings.timeout,
             hold_max: self.settings.hold_max,
             events: self.events_sender.clone(),
             line: self.goes_on().then(|| Arc::clone(&self.line)),
         };
+        self.book.begin_run(run, place, work, now);
         self.runs.insert(run, start(begin, &self.runtime));
     }
 }

@@ -66,15 +66,15 @@ impl Lease {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Run `run` begins, with `slot` or with the slot that is here already. Its holds end at `hold_until`.
-    pub(crate) fn begin(&self, run: u64, slot: Option<Slot>, hold_until: Option<Instant>) {
+    /// Run `run` begins at `began`, with `slot` or with the slot that is here already. Its holds end at `hold_until`.
+    pub(crate) fn begin(&self, run: u64, slot: Option<Slot>, began: Instant, hold_until: Instant) {
         let mut state = self.state();
         let slot = slot.or_else(|| state.slot.take());
         *state = State {
             run,
             slot,
-            began: Some(Instant::now()),
-            hold_until,
+            began: Some(began),
+            hold_until: Some(hold_until),
             ..State::default()
         };
     }
@@ -231,7 +231,8 @@ mod tests {
         let (_commands, commands) = watch::channel(Command::Run);
         let line = Arc::new(Line::new(commands));
         let lease = Lease::new(pool.clone(), trigger.signal(), sender, line, exclusive);
-        lease.begin(1, pool.try_acquire(), Some(Instant::now() + SECOND * 10));
+        let now = Instant::now();
+        lease.begin(1, pool.try_acquire(), now, now + SECOND * 10);
         Scene {
             lease: Arc::new(lease),
             pool,
@@ -308,7 +309,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_context_that_outlived_its_run_takes_no_slot() {
         let scene = scene(false);
-        scene.lease.begin(2, None, None);
+        let now = Instant::now();
+        scene.lease.begin(2, None, now, now + SECOND * 10);
         assert_eq!(scene.lease.hold(1, SECOND).await, HoldEnd::Elapsed);
         assert!(scene.lease.has_slot(), "run 2 keeps its slot");
     }

@@ -33,12 +33,13 @@ impl<L: BrokerLink> Task<L> {
         };
         if run.on_hold != on_hold {
             run.on_hold = on_hold;
+            let now = Instant::now();
             if on_hold {
-                self.metrics.run_ended(number);
+                self.metrics.run_ended(number, now);
                 self.metrics.held.inc();
             } else {
                 self.metrics.held.dec();
-                self.metrics.run_began(number);
+                self.metrics.run_began(number, now);
             }
         }
     }
@@ -48,27 +49,27 @@ impl<L: BrokerLink> Task<L> {
             // It was interrupted, and settled then.
             return;
         };
-        self.run_is_over(completion.run, &run);
+        let now = Instant::now();
+        self.run_is_over(completion.run, &run, now);
         if let Some(next) = completion.next {
             self.went_on(next, run.abort.clone());
         }
-        self.metrics
-            .handler
-            .observe(run.started.elapsed().as_secs_f64());
-        self.end_run(completion.run, &run, completion.end);
+        let took = now.saturating_duration_since(run.started);
+        self.metrics.handler.observe(took.as_secs_f64());
+        self.end_run(completion.run, &run, completion.end, now);
     }
 
     /// The figures of a run that is over.
-    pub(super) fn run_is_over(&self, number: u64, run: &Run) {
+    pub(super) fn run_is_over(&self, number: u64, run: &Run, now: Instant) {
         if run.on_hold {
             self.metrics.held.dec();
         } else {
-            self.metrics.run_ended(number);
+            self.metrics.run_ended(number, now);
         }
     }
 
-    pub(super) fn end_run(&mut self, number: u64, run: &Run, end: RunEnd) {
-        let ended = self.book.end_run(number, end, Instant::now());
+    pub(super) fn end_run(&mut self, number: u64, run: &Run, end: RunEnd, now: Instant) {
+        let ended = self.book.end_run(number, end, now);
         match ended.expect("the book has every run") {
             Ended::Follow(in_hand, outcome) => {
                 let runs = in_hand.work.delivery().attempt;
@@ -91,7 +92,7 @@ impl<L: BrokerLink> Task<L> {
             Ended::Interrupted(in_hand) => {
                 let id = in_hand.work.message_id().map(str::to_owned);
                 let id = id.unwrap_or_else(|| format!("{}#{}", self.queue, in_hand.place.tag));
-                let ran = run.started.elapsed();
+                let ran = now.saturating_duration_since(run.started);
                 warn!(queue = %self.queue, message_id = id, ?ran, "interrupted");
                 self.metrics.interrupted.inc();
                 if self.interrupted_ids.len() < NAMED {
@@ -103,7 +104,7 @@ impl<L: BrokerLink> Task<L> {
 
     /// A slot has gone on with the next delivery in line by itself.
     fn went_on(&mut self, next: Next, abort: AbortHandle) {
-        self.metrics.run_began(next.run);
+        self.metrics.run_began(next.run, next.started);
         let Waiting { place, work } = next.waiting;
         self.book.begin_run(next.run, place, work, next.started);
         let run = Run {

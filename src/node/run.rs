@@ -3,21 +3,21 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, coop};
 use tokio::time::Instant;
 
 use super::lease::Lease;
 use super::line::{Line, Waiting};
 use super::slots::Slot;
 use crate::delivery::Delivery;
-use crate::handler::{AnyHandler, Context, Outcome, Reason, Shortages};
-use crate::lifecycle::DrainSignal;
-use crate::settlement::{RunEnd, Work};
+use crate::handler::{AnyHandler, Context, Outcome, Reason, Surroundings};
+use crate::settlement::RunEnd;
 
 /// A message from a run to the node's task.
 #[derive(Debug)]
@@ -79,25 +79,30 @@ struct Guard {
 
 impl Guard {
     /// Reports `end`, and goes on with the next delivery in line if there is one.
+    ///
+    /// A task that has to let others have the thread does not: the delivery would wait with it, and so would the
+    /// acknowledgement of all that came after.
     fn report(&mut self, end: RunEnd) -> Option<Arc<Delivery>> {
         self.end = end;
-        let line = self.line.clone().filter(|_| self.lease.has_slot())?;
-        let next = line.go_on(|run, waiting| {
-            let finished = std::mem::replace(&mut self.run, run);
-            let until = waiting.work.arrived + self.hold_max;
-            self.lease.begin(run, None, Some(until));
+        let may_go_on = self.lease.has_slot() && coop::has_budget_remaining();
+        let line = self.line.clone().filter(|_| may_go_on)?;
+        line.go_on(|run, waiting| {
+            let started = Instant::now();
+            let hold_until = waiting.work.arrived + self.hold_max;
+            self.lease.begin(run, None, started, hold_until);
+            let delivery = Arc::clone(waiting.work.delivery());
             // Without a receiver the node has ended, and the broker has both deliveries back.
             let _ = self.events.send(RunEvent::Completed(Completion {
-                run: finished,
+                run: std::mem::replace(&mut self.run, run),
                 end: std::mem::replace(&mut self.end, RunEnd::Cancelled),
                 next: Some(Next {
                     run,
-                    waiting: waiting.clone(),
-                    started: Instant::now(),
+                    waiting,
+                    started,
                 }),
             }));
-        })?;
-        Some(next.work.received.delivery)
+            delivery
+        })
     }
 }
 
@@ -116,12 +121,14 @@ impl Drop for Guard {
 /// Everything a run needs.
 pub(crate) struct Start {
     pub run: u64,
-    pub work: Work,
+    pub began: Instant,
+    pub delivery: Arc<Delivery>,
+    /// When its holds end at the latest.
+    pub hold_until: Instant,
     pub slot: Slot,
     pub lease: Lease,
     pub handler: AnyHandler,
-    pub drain: DrainSignal,
-    pub shortages: Shortages,
+    pub surroundings: Arc<Surroundings>,
     pub timeout: Duration,
     pub hold_max: Duration,
     pub events: mpsc::UnboundedSender<RunEvent>,
@@ -132,8 +139,7 @@ pub(crate) struct Start {
 /// Runs the handler on `runtime` within its time-out and reports how it ended; then on what is in line.
 pub(crate) fn start(start: Start, runtime: &Handle) -> Run {
     let lease = Arc::new(start.lease);
-    let until = start.work.arrived + start.hold_max;
-    lease.begin(start.run, Some(start.slot), Some(until));
+    lease.begin(start.run, Some(start.slot), start.began, start.hold_until);
     let mut guard = Guard {
         run: start.run,
         end: RunEnd::Cancelled,
@@ -142,24 +148,23 @@ pub(crate) fn start(start: Start, runtime: &Handle) -> Run {
         line: start.line,
         hold_max: start.hold_max,
     };
-    let mut delivery = Arc::clone(start.work.delivery());
+    let mut delivery = start.delivery;
     let task = runtime.spawn(async move {
         loop {
             let slot = Arc::clone(&lease) as Arc<_>;
-            let context = Context::of_run(start.drain.clone(), slot, guard.run)
-                .counting(start.shortages.clone());
-            let handled = start.handler.handle(delivery, context.clone());
-            let end = within(start.timeout, &lease, &context, handled).await;
+            let context = Context::of_run(Arc::clone(&start.surroundings), slot, guard.run);
+            let starved = context.starved();
+            let handled = start.handler.handle(delivery, context);
+            let end = within(start.timeout, &lease, &starved, handled).await;
             let Some(next) = guard.report(end) else {
                 return;
             };
             delivery = next;
-            // Handlers that never wait must let others have the thread.
-            tokio::task::consume_budget().await;
+            coop::consume_budget().await;
         }
     });
     Run {
-        started: Instant::now(),
+        started: start.began,
         on_hold: false,
         abort: task.abort_handle(),
     }
@@ -168,7 +173,7 @@ pub(crate) fn start(start: Start, runtime: &Handle) -> Run {
 async fn within(
     limit: Duration,
     lease: &Lease,
-    context: &Context,
+    starved: &AtomicBool,
     handled: impl Future<Output = Outcome>,
 ) -> RunEnd {
     let caught = AssertUnwindSafe(handled).catch_unwind();
@@ -183,7 +188,7 @@ async fn within(
             }),
         },
         // A lack of the worker is not charged to the message.
-        () = lease.ran_for(limit) => if context.is_starved() {
+        () = lease.ran_for(limit) => if starved.load(Ordering::Relaxed) {
             RunEnd::Decided(Outcome::HandBack)
         } else {
             RunEnd::Failed(Outcome::Retry {

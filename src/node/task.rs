@@ -24,7 +24,7 @@ use super::slots::{Slot, SlotPool};
 use super::{NodeDrain, NodeParts, NodeState};
 use crate::broker::{Backoff, BrokerError, Intake, QueueFacts, SessionState, Write};
 use crate::config::{NodeSettings, QueueType};
-use crate::handler::AnyHandler;
+use crate::handler::{AnyHandler, Surroundings};
 use crate::lifecycle::{DrainSignal, DrainTrigger};
 use crate::metrics::NodeMetrics;
 use crate::settlement::{Backlog, Book, Call, Pace};
@@ -62,6 +62,7 @@ pub(super) struct Task<L: BrokerLink> {
     /// Tells handlers that this node drains: with its worker, or alone.
     pub(super) drain_trigger: DrainTrigger,
     pub(super) drain_signal: DrainSignal,
+    pub(super) surroundings: Arc<Surroundings>,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) commands: watch::Receiver<Command>,
     pub(super) mode: Mode,
@@ -134,6 +135,10 @@ impl<L: BrokerLink> Task<L> {
     ) -> Self {
         let settings = Arc::new(parts.settings);
         let drain_trigger = DrainTrigger::new();
+        let surroundings = Surroundings {
+            drain: drain_trigger.signal(),
+            shortages: parts.metrics.shortages.clone(),
+        };
         Self {
             queue: settings.queue.as_str().into(),
             single_active_consumer: settings.single_active_consumer,
@@ -149,6 +154,7 @@ impl<L: BrokerLink> Task<L> {
             session,
             metrics: parts.metrics,
             drain_signal: drain_trigger.signal(),
+            surroundings: Arc::new(surroundings),
             drain_trigger,
             runtime: parts.work,
             commands: commands.clone(),

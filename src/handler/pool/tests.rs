@@ -6,6 +6,7 @@ mod misbehaving;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -254,7 +255,7 @@ async fn a_drain_hands_back_what_waits_for_a_child() {
         let delivery = testing::delivery("second").send();
         let waiting = pool.handler.handle(delivery, context.clone());
         let drain = async {
-            eventually("it waits", || context.is_starved()).await;
+            eventually("it waits", || context.starved().load(Ordering::Relaxed)).await;
             drain.begin(tokio::time::Instant::now());
         };
         tokio::join!(waiting, drain).0

@@ -104,13 +104,13 @@ mod tests {
         let (orders, more) = (&worker.nodes[0].figures, &worker.nodes[1].figures);
         let begin = Instant::now();
         let mut figures = Figures::new(begin);
-        orders.run_began(1);
-        more.run_began(1);
+        orders.run_began(1, Instant::now());
+        more.run_began(1, Instant::now());
         let load_now = figures.recent_load(&worker, begin);
         assert_eq!(load_now, None, "it was observed just now");
         assert!((load(&worker) - 0.5).abs() < 1e-9);
         tokio::time::advance(SAMPLE).await;
-        orders.run_ended(1);
+        orders.run_ended(1, Instant::now());
         orders.done.inc();
         tokio::time::advance(SAMPLE).await;
         let now = begin + SAMPLE * 2;
