@@ -48,3 +48,8 @@ pub const UNDECODABLE: &str = "x-tidegate-undecodable";
 /// The original property flags and properties of an undecodable message, in base64; the beginning, if there is too much
 /// of them.
 pub const PROPERTIES: &str = "x-tidegate-properties";
+
+/// How often a quorum queue has taken the message back as failed.
+pub const DELIVERY_COUNT: &str = "x-delivery-count";
+/// How often a quorum queue of RabbitMQ 4 had delivered the message before.
+pub const ACQUIRED_COUNT: &str = "x-acquired-count";

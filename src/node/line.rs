@@ -70,6 +70,13 @@ impl Line {
         self.lock().waiting.push_back(waiting);
     }
 
+    /// Takes out an earlier delivery of the same message: the queue has taken it back.
+    pub(crate) fn remove_before(&self, later: &Work) -> Option<ChannelTag> {
+        let waiting = &mut self.lock().waiting;
+        let earlier = waiting.iter().position(|one| one.work.is_before(later))?;
+        waiting.remove(earlier).map(|earlier| earlier.place)
+    }
+
     /// Whether the line is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().waiting.is_empty()
@@ -154,8 +161,11 @@ pub(super) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::testing::waiting;
     use super::*;
+    use crate::delivery::{HeaderValue, header};
 
     fn line(command: Command) -> (watch::Sender<Command>, Line) {
         let (sender, commands) = watch::channel(command);
@@ -175,6 +185,30 @@ mod tests {
         assert_eq!(told, Some((first + 1, 2)));
         assert!(line.is_empty());
         assert!(line.go_on(|_, _| ()).is_none(), "nothing waits");
+    }
+
+    #[test]
+    fn a_message_that_its_queue_took_back_leaves_the_line() {
+        let (_commands, line) = line(Command::Run);
+        let mut again = waiting(3).work;
+        assert_eq!(
+            line.remove_before(&again),
+            None,
+            "the queue counts no more deliveries"
+        );
+        let delivery = Arc::make_mut(&mut again.received.delivery);
+        delivery.redelivered = true;
+        let count = (header::ACQUIRED_COUNT.to_owned(), HeaderValue::I64(1));
+        delivery.properties.headers.extend([count]);
+        let place = line.remove_before(&again);
+        assert_eq!(
+            place,
+            Some(ChannelTag {
+                generation: 1,
+                tag: 1
+            })
+        );
+        assert_eq!(line.first().map(|(_, next)| next.place.tag), Some(2));
     }
 
     #[test]

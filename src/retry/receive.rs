@@ -11,7 +11,6 @@ use crate::delivery::{Delivery, HeaderValue, Properties, header};
 /// Prefixes of the broker's dead-lettering headers.
 pub(super) const DEATHS: [&str; 3] = ["x-death", "x-first-death-", "x-last-death-"];
 /// The broker's count of failed deliveries of a message.
-const DELIVERY_COUNT: &str = "x-delivery-count";
 
 /// A message that arrived, as its publisher sent it.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +51,7 @@ pub fn receive(mut arrived: Arc<Delivery>, counted_by_broker: bool, now: Timesta
     let delivery = Arc::make_mut(&mut arrived);
     // Publishers can set the header too. A broker that counted a return also marks the message as redelivered.
     let returned = if counted_by_broker && delivery.redelivered {
-        count(&delivery.properties.headers, DELIVERY_COUNT)
+        count(&delivery.properties.headers, header::DELIVERY_COUNT)
     } else {
         0
     };
@@ -130,7 +129,7 @@ pub(super) fn is_death(header: &str) -> bool {
 
 /// Whether the broker counts deliveries in this header.
 pub(super) fn is_counter(header: &str) -> bool {
-    header == DELIVERY_COUNT || header == "x-acquired-count"
+    header == header::DELIVERY_COUNT || header == header::ACQUIRED_COUNT
 }
 
 fn count(headers: &BTreeMap<String, HeaderValue>, name: &str) -> u32 {
@@ -219,7 +218,7 @@ mod tests {
             counted.redelivered = redelivered;
             let count = HeaderValue::I64(7);
             let headers = &mut counted.properties.headers;
-            headers.insert(DELIVERY_COUNT.into(), count);
+            headers.insert(header::DELIVERY_COUNT.into(), count);
             receive(counted.into(), by_broker, now()).delivery.attempt
         };
         assert_eq!(counted(true, true), 8);

@@ -7,6 +7,7 @@
 
 mod end;
 mod facts;
+mod returned;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -137,6 +138,9 @@ impl Book {
 
     /// Finds out what a delivery of the present channel is.
     pub(crate) fn arrive(&mut self, tag: u64, work: Work, now: Instant) -> Known {
+        if let Some(known) = self.returned(tag, &work) {
+            return known;
+        }
         if !work.is_copy() && (!work.delivery().redelivered || self.adoption.is_empty()) {
             return Known::New(work);
         }
@@ -241,8 +245,8 @@ impl Book {
     /// for it.
     pub(crate) fn settle(&mut self, tag: u64, work: &Work, settlement: Settlement) {
         let is_outcome = settlement != Settlement::HandBack;
-        let identity = (settlement == Settlement::Ack).then_some(work.identity);
-        self.decide(tag, settlement, identity, is_outcome);
+        let acknowledged = (settlement == Settlement::Ack).then_some(work);
+        self.decide(tag, settlement, acknowledged, is_outcome);
         if !work.is_copy() {
             return;
         }
@@ -261,14 +265,15 @@ impl Book {
         &mut self,
         tag: u64,
         settlement: Settlement,
-        identity: Option<super::Identity>,
+        acknowledged: Option<&Work>,
         is_outcome: bool,
     ) {
         self.ledger
             .decide(tag, settlement)
             .expect("each delivery of the present channel is decided once");
         self.unproven.decided(Settled {
-            identity,
+            identity: acknowledged.map(|work| work.identity),
+            deliveries: acknowledged.map_or(0, Work::earlier_deliveries),
             is_outcome,
         });
     }

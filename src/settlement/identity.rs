@@ -2,11 +2,11 @@
 
 use std::sync::LazyLock;
 
-use crate::delivery::ContentHash;
+use crate::delivery::{ContentHash, header};
 use crate::retry::Received;
 
 /// Headers that the broker sets anew with each delivery of the same message.
-const COUNTED_BY_BROKER: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
+const COUNTED_BY_BROKER: [&str; 2] = [header::DELIVERY_COUNT, header::ACQUIRED_COUNT];
 
 /// Hashes start from a number that only this process knows, so that nobody can make two messages with one hash on
 /// purpose.

@@ -21,6 +21,8 @@ pub(crate) struct Unproven {
     unwritten: usize,
     /// How many settlements were written before the drain began, if it has.
     before_drain: Option<u64>,
+    /// The last of those that left. The broker's channel knows of them, its queue may not.
+    known_to_channel: VecDeque<Settled>,
 }
 
 /// A settlement that was decided.
@@ -28,6 +30,8 @@ pub(crate) struct Unproven {
 pub(crate) struct Settled {
     /// The message; `None` if it need not be remembered, as it will be done anew.
     pub identity: Option<Identity>,
+    /// How often its queue had delivered the message before.
+    pub deliveries: u64,
     /// Whether an outcome is settled so.
     pub is_outcome: bool,
 }
@@ -79,9 +83,29 @@ impl Unproven {
             && self.proven + batch as u64 <= processed
         {
             self.batches.pop_front();
-            self.settlements.drain(..batch);
+            self.known_to_channel
+                .extend(self.settlements.drain(..batch));
             self.proven += batch as u64;
         }
+        let window = usize::try_from(window).unwrap_or(usize::MAX);
+        let older = self.known_to_channel.len().saturating_sub(window);
+        self.known_to_channel.drain(..older);
+    }
+
+    /// Takes the acknowledgement of a message that the queue had delivered less than `deliveries` times before, if
+    /// it was one of the last on this channel. Whether it was.
+    pub(crate) fn acknowledged(&mut self, identity: Identity, deliveries: u64) -> bool {
+        let all = self
+            .settlements
+            .iter_mut()
+            .chain(&mut self.known_to_channel);
+        let mut earlier = all.filter(|one| one.deliveries < deliveries);
+        let found = earlier.find(|one| one.identity == Some(identity));
+        let found = found.map(|one| {
+            one.identity = None;
+            one.is_outcome = false;
+        });
+        found.is_some()
     }
 
     /// The channel has ended: what has no proof.
@@ -110,6 +134,7 @@ mod tests {
     fn settled(number: u64) -> Settled {
         Settled {
             identity: Some(testing::identity(&number.to_string())),
+            deliveries: 0,
             is_outcome: true,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Identity;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, HeaderValue, header};
 use crate::retry::Received;
 
 /// The place of a delivery: its tag means nothing on another channel.
@@ -37,6 +37,23 @@ impl Work {
     /// The message's id.
     pub(crate) fn message_id(&self) -> Option<&str> {
         self.received.delivery.properties.message_id.as_deref()
+    }
+
+    /// How often the queue had delivered the message before, to whomever; 0 if it does not tell. Quorum queues of RabbitMQ 4
+    /// do, in a header of what is redelivered.
+    pub(crate) fn earlier_deliveries(&self) -> u64 {
+        let delivery = self.delivery();
+        if !delivery.redelivered {
+            return 0;
+        }
+        let count = delivery.properties.headers.get(header::ACQUIRED_COUNT);
+        let count = count.and_then(HeaderValue::as_i64);
+        count.and_then(|count| count.try_into().ok()).unwrap_or(0)
+    }
+
+    /// Whether `later` is a later delivery of the same message.
+    pub(crate) fn is_before(&self, later: &Self) -> bool {
+        self.identity == later.identity && self.earlier_deliveries() < later.earlier_deliveries()
     }
 
     /// Whether it is a copy that a worker made for another run.
