@@ -9,6 +9,7 @@ mod ages;
 mod caution;
 mod command;
 mod consumer;
+mod consumer_watch;
 mod copier;
 mod copying;
 mod drain;

@@ -11,6 +11,7 @@ use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserIn
 use lapin::{Connection, ConnectionProperties};
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
@@ -44,6 +45,8 @@ struct Inner {
     server: Server,
     /// Requests since the last answer.
     unanswered: AtomicUsize,
+    /// When somebody on the link last took a turn.
+    turn: Mutex<Option<Instant>>,
     /// Every consumer on the link has a clone.
     consuming: Arc<Consuming>,
     channels: Channels,
@@ -196,6 +199,7 @@ async fn log_in(
         server: greeting.and_then(Server::parse).unwrap_or_default(),
         socket: socket_handle,
         unanswered: AtomicUsize::new(0),
+        turn: Mutex::default(),
         consuming: Arc::default(),
         channels: Channels::default(),
         _watcher: AbortOnDropHandle::new(watcher),
@@ -276,6 +280,21 @@ impl Link {
         if unanswered >= SILENCE_LIMIT && consumers == 0 && !self.is_blocked() {
             self.0.socket.abandon();
         }
+    }
+
+    /// Whether the caller may do something that all who share the link together do once in `pause`.
+    pub(crate) fn takes_turn(&self, now: Instant, pause: Duration) -> bool {
+        let mut last = self.0.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = last.is_none_or(|last| now.saturating_duration_since(last) >= pause);
+        if is_free {
+            *last = Some(now);
+        }
+        is_free
+    }
+
+    /// Has the link be lost: it leads to a node of the broker that is of no use.
+    pub(crate) fn give_up(&self) {
+        self.0.socket.abandon();
     }
 
     /// Whether the broker blocks publishes on this link.

@@ -198,6 +198,7 @@ impl<L: BrokerLink> Task<L> {
             );
         }
         self.consumed_before = true;
+        self.consumer_watch.alive(Instant::now());
         self.backoff.reset();
         self.copier.queues_are_there();
         let copies_retries = self.settings.retry.max_attempts > 1 && !self.delayed_by_broker;

@@ -29,6 +29,7 @@ impl<L: BrokerLink> Task<L> {
     pub(super) fn take(&mut self, intake: Intake) {
         // Deliveries that are here together arrived together.
         let (now, arrived) = (Timestamp::now(), Instant::now());
+        self.consumer_watch.alive(arrived);
         let mut next = Some(intake);
         while let Some(intake) = next.take() {
             match intake {

@@ -8,10 +8,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::broker::{
     BrokerError, ConsumeChannel, Consumer, Intake, Link, Publisher, QueueFacts, Write,
     ensure_aside, ensure_dead_queue, ensure_delay_queue, ensure_known_queue, ensure_queue,
-    queue_type,
+    find_queue, queue_type,
 };
 use crate::config::NodeSettings;
 use crate::delivery::Message;
@@ -32,6 +34,15 @@ pub(crate) trait BrokerLink: Clone + Debug + Send + Sync + 'static {
 
     /// Whether it is lost because the broker could not go on with it.
     fn was_closed_by_broker(&self) -> bool;
+
+    /// How many consumers the queue has, as this connection's broker node counts them.
+    fn consumers(&self, queue: &str) -> impl Future<Output = Result<u32, BrokerError>> + Send;
+
+    /// Whether one of those who share the connection may do something that all of them together do once in `pause`.
+    fn takes_turn(&self, now: Instant, pause: Duration) -> bool;
+
+    /// Has the connection be lost.
+    fn give_up(&self);
 
     /// Notes whether a request was answered.
     fn note_answer<T>(&self, answer: &Result<T, BrokerError>);
@@ -124,6 +135,18 @@ impl BrokerLink for Link {
 
     fn was_closed_by_broker(&self) -> bool {
         self.was_closed_by_broker()
+    }
+
+    async fn consumers(&self, queue: &str) -> Result<u32, BrokerError> {
+        Ok(find_queue(self, queue).await?.consumers)
+    }
+
+    fn takes_turn(&self, now: Instant, pause: Duration) -> bool {
+        self.takes_turn(now, pause)
+    }
+
+    fn give_up(&self) {
+        self.give_up();
     }
 
     fn note_answer<T>(&self, answer: &Result<T, BrokerError>) {

@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::caution::Caution;
 use super::command::Command;
+use super::consumer_watch::{ConsumerWatch, Look};
 use super::copier::Copier;
 use super::copying::{Copied, Copying};
 use super::in_place::InPlace;
@@ -75,6 +76,8 @@ pub(super) struct Task<L: BrokerLink> {
     pub(super) reopen_at: Option<Instant>,
     pub(super) backoff: Backoff,
     pub(super) caution: Caution<L>,
+    pub(super) consumer_watch: ConsumerWatch,
+    pub(super) looking: Option<Look>,
     pub(super) consumed_before: bool,
     pub(super) single_active_consumer: bool,
     /// What is known of the queue.
@@ -122,6 +125,8 @@ enum Happening<L: BrokerLink> {
     InPlace,
     Flush,
     Link,
+    Look,
+    Looked(Result<u32, BrokerError>),
 }
 
 impl<L: BrokerLink> Task<L> {
@@ -167,6 +172,8 @@ impl<L: BrokerLink> Task<L> {
             reopen_at: None,
             backoff: Backoff::default(),
             caution: Caution::none(),
+            consumer_watch: ConsumerWatch::default(),
+            looking: None,
             consumed_before: false,
             line: Arc::new(Line::new(commands)),
             runs: HashMap::new(),
@@ -295,6 +302,7 @@ impl<L: BrokerLink> Task<L> {
         self.seek_consumer();
         let due = self.reopen_at;
         let in_place = self.in_place.next();
+        let look_at = self.look_at();
         let consuming = self.is_consuming();
         let happening = tokio::select! {
             biased;
@@ -312,6 +320,8 @@ impl<L: BrokerLink> Task<L> {
             () = wait::reached(due) => Happening::Due,
             () = wait::reached(in_place) => Happening::InPlace,
             () = wait::reached(flush_at) => Happening::Flush,
+            () = wait::reached(look_at) => Happening::Look,
+            consumers = wait::some(self.looking.as_mut()) => Happening::Looked(consumers),
         };
         match happening {
             Happening::Run(event) => {
@@ -323,6 +333,8 @@ impl<L: BrokerLink> Task<L> {
             // The next turn begins with a flush.
             Happening::Written(Ok(())) | Happening::Flush => {}
             Happening::Link => self.look_at_channel(),
+            Happening::Look => self.look(),
+            Happening::Looked(consumers) => self.looked(consumers),
             Happening::Written(Err(error)) => self.lose(&error),
             Happening::Slot(slot) => {
                 self.waiting = None;
