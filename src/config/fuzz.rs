@@ -23,7 +23,7 @@ fn whatever_a_file_says_is_settings_or_errors_without_secrets() {
         "&a [*a, *a]",
         "[[[[[[[[",
     ];
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder for the test");
     let yaml = if cfg!(feature = "yaml") {
         "yaml"
     } else {
@@ -40,7 +40,7 @@ fn whatever_a_file_says_is_settings_or_errors_without_secrets() {
             _ => "toml",
         };
         let path = folder.path().join(format!("tidegate.{extension}"));
-        fs::write(&path, text).unwrap();
+        fs::write(&path, text).expect("the folder is there");
         for handlers in [HandlersFrom::Configuration, HandlersFrom::Nobody] {
             let Err(errors) = load(&path, [], handlers) else {
                 continue;

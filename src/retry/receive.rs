@@ -10,7 +10,6 @@ use crate::delivery::{Delivery, HeaderValue, Properties, header};
 
 /// Prefixes of the broker's dead-lettering headers.
 pub(super) const DEATHS: [&str; 3] = ["x-death", "x-first-death-", "x-last-death-"];
-/// The broker's count of failed deliveries of a message.
 
 /// A message that arrived, as its publisher sent it.
 #[derive(Debug, Clone, PartialEq)]

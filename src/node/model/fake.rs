@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::broker::{Answer, Broker, Deliveries, Method, Unconfirmed, lost};
 use super::stored::take_settled;
@@ -69,6 +69,16 @@ impl BrokerLink for FakeLink {
     }
 
     fn note_answer<T>(&self, _answer: &Result<T, BrokerError>) {}
+
+    async fn consumers(&self, _queue: &str) -> Result<u32, BrokerError> {
+        Ok(1)
+    }
+
+    fn takes_turn(&self, _now: Instant, _pause: Duration) -> bool {
+        true
+    }
+
+    fn give_up(&self) {}
 
     async fn lost(&self) -> String {
         let mut publish = self.broker.publish.subscribe();

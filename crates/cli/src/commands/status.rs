@@ -37,6 +37,10 @@ fn after_help() -> String {
 /// Show the workers on a broker, and their states
 #[derive(Debug, Args)]
 #[command(after_help = after_help())]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     broker: BrokerArgs,
