@@ -30,8 +30,12 @@ async fn a_worker_says_what_it_is_and_what_becomes_of_it() {
         // Older brokers do not tell the type of a queue that is not declared here.
         orders["type"] = "quorum".into();
     }
+    // The delays of its retries; the first node declares nothing.
+    let delays = [
+        1_000, 2_259, 5_102, 11_525, 26_031, 58_799, 132_815, 300_000,
+    ];
     let more = serde_json::json!({"queue": "more", "type": "classic", "handler": "log", "slots": 8,
-                                  "prefetch": 16, "phase": "running"});
+                                  "prefetch": 16, "retry_ms": delays, "phase": "running"});
     assert_eq!(running["nodes"], serde_json::json!([orders, more]));
     worker.drained().await;
     let draining = tap.state("draining").await.json;

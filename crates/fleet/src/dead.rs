@@ -1,6 +1,6 @@
 //! Dead letters: looking at them, replaying them, dropping them.
 //!
-//! The dead letters of a queue wait in `<queue>.dead`. A [`Pass`] takes them one by one and holds them. Letters that it
+//! The dead letters of a queue wait in `<queue>.dead`. A pass takes them one by one and holds them. Letters that it
 //! does not settle go back to their place. [`Letter`] reads what a letter says about itself, [`Filter`] picks letters, and
 //! [`Letter::again`] makes the message that a replay publishes.
 //!

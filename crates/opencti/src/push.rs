@@ -102,14 +102,24 @@ impl Job {
             let running = self.engine.metrics.running();
             let python = &self.engine.python;
             let limit = self.engine.settings.python.item_timeout;
-            let split = python.split(&bundle.json, bundle_id, version, parts);
+            let split = async {
+                // Until a child is there nothing has begun, and a child takes seconds to start.
+                let lease = tokio::select! {
+                    biased;
+                    () = self.context.draining() => return Ok(None),
+                    lease = python.lease() => lease?,
+                };
+                let split = lease.split(&bundle.json, bundle_id, version, parts);
+                split.await.map(Some)
+            };
             let split = timeout(limit, split).await.unwrap_or_else(|_elapsed| {
                 let text = format!("the split took longer than {limit:?}");
                 Err(PythonError::Died(text))
             });
             drop(running);
             match split {
-                Ok(split) => {
+                Ok(None) => return Err(End::HandBack),
+                Ok(Some(split)) => {
                     self.ticket.goes_on();
                     return Ok(Ok(split));
                 }

@@ -98,26 +98,6 @@ impl Python {
         Ok(lease.child().versions().clone())
     }
 
-    /// Splits the bundle into messages' contents, in the order of their dependencies.
-    ///
-    /// Dropping the future kills the child.
-    ///
-    /// # Errors
-    /// See [`PythonError`].
-    pub async fn split(
-        &self,
-        bundle: &[u8],
-        bundle_id: &str,
-        event_version: Option<&str>,
-        parts: bool,
-    ) -> Result<Split, PythonError> {
-        let line = protocol::split_line(bundle, bundle_id, event_version, parts);
-        let mut lease = self.lease().await?;
-        let split = lease.child_mut().split(&line).await;
-        lease.end(split.as_ref().err());
-        split
-    }
-
     /// Imports one object.
     ///
     /// Dropping the future kills the child.
@@ -139,7 +119,11 @@ impl Python {
         self.shared.processes.close().await;
     }
 
-    async fn lease(&self) -> Result<Lease, PythonError> {
+    /// A child for one request; starts one if none is idle, which takes seconds.
+    ///
+    /// # Errors
+    /// No process can be started.
+    pub async fn lease(&self) -> Result<Lease, PythonError> {
         let closed = |_closed| PythonError::Unavailable("the worker is stopping".into());
         let permits = Arc::clone(&self.shared.permits);
         let permit = permits.acquire_owned().await.map_err(closed)?;
@@ -162,13 +146,32 @@ impl Python {
 }
 
 /// A child that one request has for itself.
-struct Lease {
+pub struct Lease {
     python: Python,
     child: Option<Child>,
     _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
 impl Lease {
+    /// Splits the bundle into messages' contents, in the order of their dependencies.
+    ///
+    /// Dropping the future kills the child.
+    ///
+    /// # Errors
+    /// See [`PythonError`].
+    pub async fn split(
+        mut self,
+        bundle: &[u8],
+        bundle_id: &str,
+        event_version: Option<&str>,
+        parts: bool,
+    ) -> Result<Split, PythonError> {
+        let line = protocol::split_line(bundle, bundle_id, event_version, parts);
+        let split = self.child_mut().split(&line).await;
+        self.end(split.as_ref().err());
+        split
+    }
+
     fn child(&self) -> &Child {
         self.child.as_ref().expect("a lease has its child")
     }

@@ -161,10 +161,9 @@ async fn a_bundle_is_split_in_the_order_of_its_dependencies() {
         let bundle = serde_json::json!({"type": "bundle", "id": "bundle--9",
             "objects": [report, identity(1), identity(2), lost]});
         let bundle = Bundle::read(&bundle.to_string().into()).unwrap();
-        let split = python
-            .split(&bundle.json, "bundle--9", Some("\"1\""), true)
-            .await
-            .unwrap();
+        let lease = python.lease().await.unwrap();
+        let split = lease.split(&bundle.json, "bundle--9", Some("\"1\""), true);
+        let split = split.await.unwrap();
         assert_eq!(split.incompatible, ["relationship--1"]);
         let parts: Vec<serde_json::Value> = split
             .elements
@@ -185,10 +184,9 @@ async fn a_bundle_is_split_in_the_order_of_its_dependencies() {
         );
         assert_eq!(parts[0]["id"], "bundle--9");
         assert_eq!(parts[0]["x_opencti_event_version"], "1");
-        let split = python
-            .split(&bundle.json, "bundle--9", None, false)
-            .await
-            .unwrap();
+        let lease = python.lease().await.unwrap();
+        let split = lease.split(&bundle.json, "bundle--9", None, false);
+        let split = split.await.unwrap();
         assert_eq!(split.elements[2].references, 2);
         assert_eq!(split.elements[2].id, identity(3)["id"]);
         python.close().await;
@@ -214,8 +212,9 @@ async fn long_chains_of_references_are_split_from_their_end() {
             .collect();
         let bundle = serde_json::json!({"type": "bundle", "id": "bundle--1", "objects": objects});
         let bundle = Bundle::read(&bundle.to_string().into()).unwrap();
-        let split = python.split(&bundle.json, "bundle--1", None, true).await;
-        let split = split.unwrap();
+        let lease = python.lease().await.unwrap();
+        let split = lease.split(&bundle.json, "bundle--1", None, true);
+        let split = split.await.unwrap();
         assert_eq!(split.elements.len(), length as usize);
         let first: serde_json::Value = serde_json::from_str(split.elements[0].json.get()).unwrap();
         assert_eq!(first["objects"][0]["id"], identity(length - 1)["id"]);

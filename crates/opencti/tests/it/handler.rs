@@ -135,3 +135,30 @@ async fn a_work_that_is_not_alive_is_done_without_a_report() {
     assert_eq!(platform.work("work").processed, 0);
     engine.python.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_does_not_wait_for_a_child_that_has_not_started() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("python");
+    let started = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = started.local_addr().unwrap().port();
+    let script = format!("#!/bin/bash\n: > /dev/tcp/127.0.0.1/{port}\nexec sleep 600\n");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let platform = Platform::start().await;
+    let (engine, handler) = setup::handler(&platform, &program, &[]);
+    let drain = DrainTrigger::new();
+    let delivery = setup::delivery(&identities(1), &json!({"work_id": "work"}));
+    let handled = handler.handle(delivery, Context::new(drain.signal()));
+    let begin = async {
+        started.accept().await.unwrap();
+        drain.begin(Instant::now() + Duration::from_secs(600));
+    };
+    let both = async { tokio::join!(handled, begin).0 };
+    let outcome = tokio::time::timeout(Duration::from_secs(30), both).await;
+    assert_eq!(outcome, Ok(Outcome::HandBack));
+    assert_eq!(platform.work("work").processed, 0);
+    engine.python.close().await;
+}
