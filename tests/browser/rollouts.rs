@@ -39,6 +39,8 @@ async fn a_command_goes_to_those_that_the_filter_shows() {
     browser
         .shows("#rollout-text", "0 of 2 done, 1 under way.")
         .await;
+    // The page moves once more when the drain has come, and a click must not fall between.
+    browser.shows("#verdict", "drained workers are back").await;
     browser.click("#rollout-stop").await;
     browser
         .shows("#rollout-title", "Drain of 2 workers was stopped.")
