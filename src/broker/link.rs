@@ -278,7 +278,7 @@ impl Link {
         let unanswered = self.0.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
         let consumers = Arc::strong_count(&self.0.consuming) - 1;
         if unanswered >= SILENCE_LIMIT && consumers == 0 && !self.is_blocked() {
-            self.0.socket.abandon();
+            self.give_up();
         }
     }
 

@@ -180,11 +180,14 @@ mod tests {
         let (_commands, line) = line(Command::Run);
         let (first, _) = line.first().expect("two wait");
         let mut told = None;
-        let went_on = line.go_on(|run, waiting| told = Some((run, waiting.place.tag)));
-        assert!(went_on.is_some());
+        let next = line.go_on(|run, waiting| {
+            told = Some((run, waiting.place.tag));
+            waiting.place.tag
+        });
+        assert_eq!(next, Some(2));
         assert_eq!(told, Some((first + 1, 2)));
         assert!(line.is_empty());
-        assert!(line.go_on(|_, _| ()).is_none(), "nothing waits");
+        assert!(line.go_on::<()>(|_, _| panic!("nothing waits")).is_none());
     }
 
     #[test]
@@ -215,7 +218,10 @@ mod tests {
     fn nothing_goes_on_while_a_run_comes_back_from_a_hold() {
         let (_commands, line) = line(Command::Run);
         let returning = line.come_back();
-        assert!(line.go_on(|_, _| ()).is_none(), "its slot is wanted");
+        assert!(
+            line.go_on::<()>(|_, _| panic!("its slot is wanted"))
+                .is_none()
+        );
         drop(returning);
         assert!(line.go_on(|_, _| {}).is_some());
     }
@@ -223,11 +229,11 @@ mod tests {
     #[test]
     fn nothing_goes_on_in_a_pause_or_once_a_drain_has_begun() {
         let (commands, line) = line(Command::Pause);
-        assert!(line.go_on(|_, _| ()).is_none(), "paused");
+        assert!(line.go_on::<()>(|_, _| panic!("paused")).is_none());
         commands.send_replace(Command::Run);
         assert!(line.go_on(|_, _| {}).is_some());
         line.close();
-        assert!(line.go_on(|_, _| ()).is_none(), "draining");
+        assert!(line.go_on::<()>(|_, _| panic!("draining")).is_none());
         assert_eq!(line.empty().len(), 1, "it is left to be handed back");
     }
 }
