@@ -241,7 +241,7 @@ impl FleetClient {
         Ok(())
     }
 
-    /// What commands its workers.
+    /// Sends commands to the workers of this fleet.
     pub fn commander(&self) -> Commander {
         Commander::new(&self.shared, &self.speaker)
     }

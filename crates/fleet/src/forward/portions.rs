@@ -39,7 +39,7 @@ impl Reception {
     }
 }
 
-/// What follows an answer.
+/// The next step after the platform has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     /// The changes are told.
@@ -59,7 +59,7 @@ pub(super) struct Portions {
     /// One change was refused, and is kept aside until a request without changes is answered.
     testing: bool,
     gzip: bool,
-    /// Whether the platform has taken a request in this coding.
+    /// The platform has accepted a request with this content coding.
     proven: bool,
 }
 
