@@ -64,6 +64,21 @@ impl Scene {
         .await;
     }
 
+    /// Waits until the worker remembers `count` outcomes, each for the next delivery of its message.
+    async fn remembers(&self, count: usize) {
+        let remembered = "its channel is gone: the outcome is remembered until the broker delivers the message again";
+        eventually(
+            format_args!("{count} outcomes are remembered"),
+            async || {
+                let log = self.worker.log().log();
+                let lines = log.iter().filter(|line| line.message() == remembered);
+                let found = lines.count();
+                expect_that(found == count, || format!("{found}"))
+            },
+        )
+        .await;
+    }
+
     /// The drain is clean, and nothing is left.
     async fn ends_with_nothing_left(mut self) {
         let report = self.worker.drained().await;
@@ -111,8 +126,7 @@ async fn an_outcome_decided_without_a_connection_settles_the_next_delivery() {
     scene.cut().await;
     scene.gate.release_all();
     scene.gate.finished(2).await;
-    let remembered = "its channel is gone: the outcome is remembered until the broker delivers the message again";
-    scene.worker.logged(remembered).await;
+    scene.remembers(2).await;
     scene.proxy.refuse(false);
     scene.adopted("decided", 2).await;
     scene.vhost.until_ready("orders.dead", 1).await;
@@ -162,6 +176,7 @@ async fn equal_messages_without_ids_are_all_run() {
     // Two run, two are ahead of them; one of the two running ends meanwhile.
     scene.gate.release(1);
     scene.gate.finished(1).await;
+    scene.remembers(1).await;
     scene.proxy.refuse(false);
     scene.adopted("running", 1).await;
     scene.adopted("decided", 1).await;

@@ -255,6 +255,7 @@ async fn what_a_worker_gave_up_is_listed_replayed_and_worked_on_anew() {
     gate.answer(|_| 200);
     let replayed = dead(&vhost, &["replay", "orders", "--id", "1"]).await;
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
+    gate.finished(4).await;
     let replayed = dead(&vhost, &["replay", "orders"]).await;
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
     gate.finished(6).await;

@@ -173,6 +173,10 @@ async fn nodes_of_one_worker_drain_side_by_side_and_share_their_pool() {
         config = config.http_node(queue, &gate.url(), "pool = \"shared\"\nprefetch = 4");
     }
     let mut worker = Worker::ready(&config).await;
+    // Each node has as many as its prefetch allows: none of them is late.
+    for queue in ["one", "two", "three"] {
+        vhost.until_ready(queue, 16).await;
+    }
     gate.release(9);
     gate.finished(9).await;
     gate.started(12).await;

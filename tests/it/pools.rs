@@ -25,6 +25,9 @@ async fn no_node_of_a_pool_starves_beside_one_with_a_long_backlog() {
         .http_node("rare", &gate.url(), pool);
     let mut worker = Worker::ready(&config).await;
     gate.started(1).await;
+    // Both have their messages before slots are given.
+    vhost.until_ready("busy", 40).await;
+    vhost.until_ready("calm", 0).await;
     for started in 2..=20 {
         gate.release(1);
         gate.started(started).await;
