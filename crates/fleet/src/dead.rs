@@ -36,7 +36,7 @@ pub use filter::Filter;
 pub use identity::identity;
 use journal::{Entry, Journal};
 pub use letter::{CONNECTOR, CONNECTOR_NAME, Letter};
-pub(crate) use letters::{DeadLetters, LettersError};
+pub(crate) use letters::{DeadLetters, LettersCommand, LettersError};
 use pass::Pass;
 pub use pass::{Picking, drop_letters, list};
 pub use record::{BODY_SHOWN, Contents, Record};

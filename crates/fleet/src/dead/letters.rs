@@ -44,6 +44,25 @@ impl From<BrokerError> for LettersError {
     }
 }
 
+/// A command that settles dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LettersCommand {
+    /// Send letters where they came from. Each is removed when its destination has confirmed it.
+    Replay,
+    /// Remove letters for good.
+    Drop,
+}
+
+impl LettersCommand {
+    /// The command's word.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Replay => "replay",
+            Self::Drop => "drop",
+        }
+    }
+}
+
 /// The dead letters of the fleet's queues. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetters(Arc<Inner>);
@@ -133,30 +152,10 @@ impl DeadLetters {
         .await
     }
 
-    /// Sends letters where they came from, and removes each when its destination has confirmed it.
-    pub(crate) async fn replay(
+    /// Replays or drops letters, as `command` says.
+    pub(crate) async fn carry_out(
         &self,
-        queue: String,
-        request: DeadLetterRequest,
-    ) -> Result<QueueReport, LettersError> {
-        let turn = self.begin().await?;
-        finished(async move {
-            let (link, stop) = (&turn.link, &turn.stop);
-            let filter = filter(&request);
-            let mut picking = picking(&filter, request.limit);
-            let options = ReplayOptions::default();
-            let mut observe = |_: &QueueReport| {};
-            let replayed = replay(link, &queue, &mut picking, options, stop, &mut observe);
-            let report = replayed.await;
-            turn.end().await;
-            sound(report)
-        })
-        .await
-    }
-
-    /// Removes letters for good.
-    pub(crate) async fn drop(
-        &self,
+        command: LettersCommand,
         queue: String,
         request: DeadLetterRequest,
     ) -> Result<QueueReport, LettersError> {
@@ -166,8 +165,15 @@ impl DeadLetters {
             let filter = filter(&request);
             let mut picking = picking(&filter, request.limit);
             let mut observe = |_: &QueueReport| {};
-            let dropped = drop_letters(link, &queue, &mut picking, false, None, stop, &mut observe);
-            let report = dropped.await;
+            let report = match command {
+                LettersCommand::Replay => {
+                    let options = ReplayOptions::default();
+                    replay(link, &queue, &mut picking, options, stop, &mut observe).await
+                }
+                LettersCommand::Drop => {
+                    drop_letters(link, &queue, &mut picking, false, None, stop, &mut observe).await
+                }
+            };
             turn.end().await;
             sound(report)
         })

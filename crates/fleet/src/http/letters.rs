@@ -17,7 +17,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::query::{Limit, Path, Query};
 use crate::api::{DeadLetter, DeadLetterList, DeadLetterRequest, ErrorBody, NewestDead};
-use crate::dead::{DeadLetters, LettersError, QueueReport};
+use crate::dead::{DeadLetters, LettersCommand, LettersError, QueueReport};
 
 /// Bytes of a body: a thousand letters.
 const BODY_LIMIT: usize = 64 << 10;
@@ -37,7 +37,7 @@ pub(super) struct QueuePath {
 pub(super) struct LetterPath {
     /// The queue's name
     queue: String,
-    /// What the list knows the letter by
+    /// The letter's identifier, from the list
     letter: String,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct LettersParameters {
     #[serde(default)]
     #[schemars(with = "String")]
     reason: Option<String>,
-    /// At most this many
+    /// The maximum number of items
     #[serde(default)]
     limit: Limit<100, 1_000>,
 }
@@ -59,7 +59,7 @@ pub(super) fn routes() -> ApiRouter<Api> {
         .api_route(
             "/api/v1/queues/{queue}/dead",
             get_with(list, |o| {
-                guarded(o, "Dead letters of a queue, and how many have which reason")
+                guarded(o, "Dead letters of a queue, counted by reason")
             }),
         )
         .api_route(
@@ -71,7 +71,7 @@ pub(super) fn routes() -> ApiRouter<Api> {
         .api_route(
             "/api/v1/queues/{queue}/dead/replay",
             post_with(replay, |o| {
-                guarded(o, "Send dead letters where they came from")
+                guarded(o, "Send dead letters back to where they came from")
                     .input::<Json<DeadLetterRequest>>()
             }),
         )
@@ -87,16 +87,16 @@ fn guarded<'o>(operation: TransformOperation<'o>, summary: &str) -> TransformOpe
     type Error = Json<ErrorBody>;
     operation
         .summary(summary)
-        .description("A pass takes ten seconds at most; what is left then is left.")
+        .description("A pass ends after ten seconds. Letters that it has not reached by then stay where they are.")
         .security_requirement("command")
-        .response_with::<401, Error, _>(|r| r.description("There is no token"))
+        .response_with::<401, Error, _>(|r| r.description("The token is missing"))
         .response_with::<403, Error, _>(|r| {
             r.description("The token is wrong, or fleet.dead_letters is off")
         })
         .response_with::<404, Error, _>(|r| {
-            r.description("The fleet works no such queue, or there is no such letter")
+            r.description("No worker of the fleet consumes the queue, or the letter does not exist")
         })
-        .response_with::<409, Error, _>(|r| r.description("Somebody else is at it"))
+        .response_with::<409, Error, _>(|r| r.description("Another pass is in progress"))
 }
 
 /// The dead letters, for a caller that may see those of `queue`.
@@ -154,20 +154,28 @@ async fn show(
 }
 
 async fn replay(
-    State(api): State<Api>,
+    state: State<Api>,
     headers: HeaderMap,
     caller: Caller,
-    Path(QueuePath { queue }): Path<QueuePath>,
+    path: Path<QueuePath>,
     body: Body,
 ) -> Result<Json<QueueReport>, ApiError> {
-    let letters = allowed(&api, &headers, &queue)?;
-    let request = request(body).await?;
-    let audited = begun("replay", &queue, &request, &caller);
-    let replayed = letters.replay(queue, request).await;
-    audited.ended(replayed)
+    carry_out(LettersCommand::Replay, state, headers, caller, path, body).await
 }
 
 async fn drop_letters(
+    state: State<Api>,
+    headers: HeaderMap,
+    caller: Caller,
+    path: Path<QueuePath>,
+    body: Body,
+) -> Result<Json<QueueReport>, ApiError> {
+    carry_out(LettersCommand::Drop, state, headers, caller, path, body).await
+}
+
+/// Carries out a command, and tells the log before and after.
+async fn carry_out(
+    command: LettersCommand,
     State(api): State<Api>,
     headers: HeaderMap,
     caller: Caller,
@@ -176,9 +184,9 @@ async fn drop_letters(
 ) -> Result<Json<QueueReport>, ApiError> {
     let letters = allowed(&api, &headers, &queue)?;
     let request = request(body).await?;
-    let audited = begun("drop", &queue, &request, &caller);
-    let dropped = letters.drop(queue, request).await;
-    audited.ended(dropped)
+    let audited = begun(command.as_str(), &queue, &request, &caller);
+    let report = letters.carry_out(command, queue, request).await;
+    audited.ended(report)
 }
 
 /// What the log is told of a command on dead letters.
