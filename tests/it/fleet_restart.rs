@@ -123,3 +123,25 @@ async fn a_drain_of_a_worker_with_a_wrong_clock_keeps_its_time() {
         assert!(moved.abs() <= 1_000, "{before} became {after}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_nobody_heard_is_not_placed_before_what_the_log_had_before_it() {
+    let vhost = Vhost::new().await;
+    let mut first = FleetProgram::ready(vhost.url(), "").await;
+    first.process.kill().await;
+    let mut right = Vec::new();
+    for id in ["right-1", "right-2", "right-3"] {
+        let puppet = Puppet::new(&vhost, id).await;
+        puppet.say("state", &puppet.state(1, "running")).await;
+        right.push(puppet);
+    }
+    let mut slow = Puppet::new(&vhost, "slow").await;
+    slow.skew = -600_000;
+    slow.say("state", &slow.state(1, "running")).await;
+    slow.say("drain", &slow.drain(2)).await;
+    let second = FleetProgram::ready(vhost.url(), "").await;
+    let worker = second.until("slow", "stopped").await;
+    let placed: jiff::Timestamp = worker["drain"]["at"].as_str().unwrap().parse().unwrap();
+    let ago = jiff::Timestamp::now().as_second() - placed.as_second();
+    assert!(ago < 300, "{placed} is {ago} s ago");
+}

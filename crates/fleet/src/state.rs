@@ -15,6 +15,7 @@ mod contact;
 mod entry;
 mod graph;
 mod history;
+mod log_clock;
 mod message;
 mod names;
 mod node;
@@ -52,6 +53,7 @@ pub use view::WorkersQuery;
 
 use super::clock::Moment;
 use entry::Entry;
+use log_clock::LogClock;
 use rates::Rates;
 use tallies::Tallies;
 use text::Texts;
@@ -145,6 +147,7 @@ pub struct Fleet {
     /// Bytes of the nodes of all workers, beyond those that each is sure of.
     shared_bytes: usize,
     forgotten: ForgottenEnds,
+    log_clock: LogClock,
     texts: Texts,
     rates: Rates,
     tallies: Tallies,
@@ -172,6 +175,7 @@ impl Fleet {
             notes: BTreeSet::new(),
             shared_bytes: 0,
             forgotten: ForgottenEnds::default(),
+            log_clock: LogClock::default(),
             texts: Texts::default(),
             rates: Rates::new(now),
             tallies: Tallies::new(now),
@@ -198,9 +202,10 @@ impl Fleet {
             Message::Drain(drain) if is_new => Some(drain.clone()),
             _ => None,
         };
+        let after = self.log_clock.take(&id, &head.at, origin, now);
         let known = self.change(&id, &name, now, |entry, texts| {
             let room = entry.node_bytes.max(NODE_BYTES_SURE) + shared;
-            entry.apply(message, origin, now, room, texts);
+            entry.apply(message, origin, now, after, room, texts);
         });
         match drain {
             Some(drain) if !known => self.count_refused(&drain, now),

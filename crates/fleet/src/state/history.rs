@@ -1,6 +1,7 @@
 //! The history of a worker in the order of `seq`, whatever order its messages came in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::api::HistoryKind;
 use super::super::clock::Moment;
@@ -23,11 +24,16 @@ pub(super) struct Record {
     pub reason: Option<Arc<str>>,
 }
 
+/// A message that seems to have been sent before others that came before it is not moved for less than this.
+const DISORDER_IGNORED: Duration = Duration::from_secs(60);
+
 /// The time of a message: by the sender's clock, and by ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub said: Moment,
     pub received: Moment,
+    /// When messages before it in the log were sent; nothing if that is not known.
+    pub after: Option<Moment>,
 }
 
 impl Stamp {
@@ -36,12 +42,18 @@ impl Stamp {
         Self {
             said: now,
             received: now,
+            after: None,
         }
     }
 
-    /// The sender's time, put right by how far its clock is behind ours, and never after receipt.
+    /// The sender's time, corrected by how far its clock is behind ours. It is never after receipt, and not long before
+    /// the messages that came before it.
     pub(super) fn shown(self, behind_ms: i64) -> Moment {
-        self.said.shifted(behind_ms).min(self.received)
+        let said = self.said.shifted(behind_ms);
+        let after = self
+            .after
+            .filter(|after| after.since(said) > DISORDER_IGNORED);
+        after.unwrap_or(said).min(self.received)
     }
 }
 

@@ -101,3 +101,14 @@ pub(super) fn drained(worker: &str, seq: u64) -> Message {
     report.interrupted_ids = vec!["m-1".into()];
     Message::Drain(Drain { head, report })
 }
+
+/// The message, sent at `ms` by its sender's clock.
+pub(super) fn sent_at(mut message: Message, ms: i64) -> Message {
+    let head = match &mut message {
+        Message::State(state) => &mut state.head,
+        Message::Beat(beat) => &mut beat.head,
+        Message::Drain(drain) => &mut drain.head,
+    };
+    head.at = at(ms).to_string();
+    message
+}

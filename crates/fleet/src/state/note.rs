@@ -146,9 +146,8 @@ impl Fleet {
 mod tests {
     use super::*;
     use crate::api::{HistoryKind, WorkerState};
-    use crate::state::messages::{at, drained, running};
+    use crate::state::messages::{at, drained, running, sent_at};
     use crate::state::{Limits, Message, Origin};
-    use tidegate::internal::status::wire::Head;
 
     /// A program that has listened since the start.
     fn program() -> Fleet {
@@ -273,22 +272,12 @@ mod tests {
         );
     }
 
-    fn skewed(mut message: Message, ms: i64) -> Message {
-        let head: &mut Head = match &mut message {
-            Message::State(state) => &mut state.head,
-            Message::Beat(beat) => &mut beat.head,
-            Message::Drain(drain) => &mut drain.head,
-        };
-        head.at = at(ms).to_string();
-        message
-    }
-
     #[test]
     fn a_drain_of_a_worker_with_a_wrong_clock_is_placed_by_receipt_after_a_restart_too() {
         for skew in [-600_000, 600_000] {
             let said = [
-                skewed(running("w-1", 1), 1_000 + skew),
-                skewed(drained("w-1", 2), 60_000 + skew),
+                sent_at(running("w-1", 1), 1_000 + skew),
+                sent_at(drained("w-1", 2), 60_000 + skew),
             ];
             let mut first = program();
             first.apply(said[0].clone(), Origin::Live, at(1_000));
@@ -333,7 +322,7 @@ mod tests {
     #[test]
     fn a_note_about_a_worker_that_the_log_has_forgotten_tells_of_no_loss() {
         let mut first = program();
-        first.apply(skewed(running("w-1", 1), 900_000), Origin::Live, at(1_000));
+        first.apply(sent_at(running("w-1", 1), 900_000), Origin::Live, at(1_000));
         let clock = notes(&mut first, 4_000).remove(0);
         let mut second = restarted(&[Err(clock)], 9_000_000);
         for asked in [9_001_000, 9_001_600] {
@@ -347,8 +336,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_ahead_shows_in_the_log_and_its_drain_does_not_move_again() {
         let log = [
-            Ok(skewed(running("w-1", 1), 700_000)),
-            Ok(skewed(drained("w-1", 2), 760_000)),
+            Ok(sent_at(running("w-1", 1), 700_000)),
+            Ok(sent_at(drained("w-1", 2), 760_000)),
         ];
         let placed = |fleet: &Fleet| fleet.drains(9, None).drains[0].drain.at;
         let mut first = restarted(&log, 200_000);

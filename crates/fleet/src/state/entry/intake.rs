@@ -28,6 +28,7 @@ impl Entry {
         message: Message,
         origin: Origin,
         now: Moment,
+        after: Option<Moment>,
         room: usize,
         texts: &mut Texts,
     ) {
@@ -36,6 +37,7 @@ impl Entry {
         let at = Stamp {
             said,
             received: now,
+            after,
         };
         let behind = now.ms().saturating_sub(said.ms());
         let least = |seen: Option<i64>| Some(seen.map_or(behind, |least| least.min(behind)));
