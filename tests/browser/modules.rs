@@ -98,6 +98,9 @@ async fn drains(browser: &Browser) {
             module.explain([item(0, 1000, 900), item(60000, 1000, 900), item(120000, 2000, 1800)]),
             module.inRange([item(1000000, 1, 1), item(900000, 1, 1), item(100000, 1, 1)], 'roll', 1000000).length,
             module.inRange([item(1000000, 1, 1), item(900000, 1, 1), item(100000, 1, 1)], 'hour', 4000000).length,
+            module.leftOut(50000, 61234, false).trim(),
+            module.leftOut(50000, 61234, true),
+            module.leftOut(50000, 50000, false),
         ];
     }";
     let idle = "For 1 min 58 s between them nothing drained: there the roll waited for its platform, not for a drain.";
@@ -109,6 +112,9 @@ async fn drains(browser: &Browser) {
         ),
         2,
         2,
+        "Only the latest 50,000 of 61,234 drains are here; the figures above count them all.",
+        "",
+        "",
     ]);
     assert_eq!(module(browser, "drains.js", script).await, expected);
 }

@@ -135,6 +135,7 @@ async fn lists_are_filtered_and_paged() {
     let page = fleet.json("/api/v1/workers?name=PET-1").await;
     assert_eq!(ids(&page), ["puppet-1"]);
     let drains = fleet.json("/api/v1/drains?limit=1").await;
+    assert_eq!(drains["total"], 1);
     let at = drains["drains"][0]["at"].as_str().unwrap();
     let before = fleet.json(&format!("/api/v1/drains?before={at}")).await;
     assert_eq!(before["drains"], json!([]));

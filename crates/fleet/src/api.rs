@@ -27,11 +27,11 @@ use tidegate::lifecycle::Phase;
 /// `GET /api/v1/workers`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workers {
-    /// When this was so.
+    /// The time of this answer.
     pub at: Moment,
     /// The workers, in the order of their ids.
     pub workers: Vec<Worker>,
-    /// What to give as `after` for the next page; absent on the last.
+    /// The value of `after` for the next page. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Arc<str>>,
 }
@@ -41,12 +41,15 @@ pub struct Workers {
 pub struct Drains {
     /// The drains, newest first.
     pub drains: Vec<WorkerDrain>,
-    /// What to give as `before` for the next page; absent on the last.
+    /// The number of drains on all pages together.
+    #[serde(default)]
+    pub total: u64,
+    /// The value of `before` for the next page. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// A drain and whose it was.
+/// A drain and its worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerDrain {
     /// The worker's id.
@@ -61,18 +64,19 @@ pub struct WorkerDrain {
 /// `GET /api/v1/summary`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
-    /// When this was so.
+    /// The time of this answer.
     pub at: Moment,
-    /// The fleet program.
+    /// The fleet program that answers.
     pub program: Program,
-    /// Its connection to the broker.
+    /// The fleet program's connection to the broker.
     pub broker: Broker,
-    /// Whether commands are taken: a token is configured.
+    /// Whether the program accepts commands. It does if a token is configured.
     pub commands: bool,
-    /// Whether dead letters can be looked at, replayed and dropped: `fleet.dead_letters` is on, and commands are taken.
+    /// Whether dead letters can be read, replayed and dropped. They can if `fleet.dead_letters` is on and commands are
+    /// accepted.
     #[serde(default)]
     pub dead_letters: bool,
-    /// The fleet.
+    /// The fleet in figures.
     #[serde(flatten)]
     pub overview: Overview,
 }
@@ -80,20 +84,21 @@ pub struct Summary {
 /// The fleet program itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Program {
-    /// Its version.
+    /// The program's version.
     pub version: String,
-    /// When it started.
+    /// When the program started.
     pub started_at: Moment,
 }
 
 /// The fleet program's connection to the broker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Broker {
-    /// Whether everything that is said now is heard, and workers can be asked.
+    /// Whether the program receives every status message and can reach the workers.
     pub connected: bool,
-    /// Whether the log has been read to its end once: before that, workers are missing.
+    /// Whether the program has read the log to its end. Until then some workers are missing.
     pub caught_up: bool,
-    /// Whether the broker's own events tell of a crash at once; else the lease's end does.
+    /// Whether the broker's event exchange reports a crash at once. Without it the program looks for each worker's
+    /// control queue.
     pub events: bool,
 }
 
@@ -104,35 +109,35 @@ pub struct Snapshot {
     pub summary: Summary,
     /// Every worker.
     pub workers: Vec<Worker>,
-    /// The newest drains, newest first.
+    /// The latest drains, newest first.
     pub drains: Vec<WorkerDrain>,
 }
 
-/// The server-sent event `gone`: a worker that is no longer shown.
+/// The server-sent event `gone`: this worker is no longer listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gone {
     /// The worker's id.
     pub id: Arc<str>,
 }
 
-/// What a page shows, in `POST /api/v1/watch`. It holds for 30 s.
+/// `POST /api/v1/watch`: the workers that a client shows. It is valid for 30 s.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WatchRequest {
-    /// Whether the page shows the list of all workers.
+    /// Whether the client shows the list of all workers.
     #[serde(default)]
     pub all: bool,
-    /// Ids of the workers that it shows in detail, or has on the screen; at most 200. In a large fleet their figures
-    /// come first.
+    /// Ids of the workers that the client shows in detail or has on the screen; at most 200. In a large fleet their
+    /// figures are refreshed first.
     #[serde(default)]
     pub workers: Vec<Arc<str>>,
 }
 
-/// What a command may carry.
+/// The body of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandRequest {
-    /// Why; it appears in the worker's state and report. At most 500 bytes.
+    /// The reason, shown in the worker's state and drain report; at most 500 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -144,27 +149,27 @@ pub struct CommandAnswer {
     pub worker: String,
     /// The command.
     pub command: String,
-    /// Whether it was carried out, or is being.
+    /// Whether the worker obeys the command.
     pub ok: bool,
     /// The worker's phase after the command.
     pub phase: Phase,
-    /// Why not, where `ok` is false.
+    /// Why the worker refuses, if `ok` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// An error's body.
+/// The body of an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// The error.
     pub error: ErrorWords,
 }
 
-/// An error in words.
+/// An error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorWords {
-    /// A word for programs, such as `not_found`.
+    /// A code for programs, such as `not_found`.
     pub code: String,
-    /// A sentence for people.
+    /// A message for people.
     pub message: String,
 }

@@ -79,16 +79,21 @@ fn whole(api: TransformOpenApi<'_>) -> TransformOpenApi<'_> {
         extensions: Default::default(),
     };
     api.default_response_with::<Json<ErrorBody>, _>(|response| {
-        response.description("Why it failed")
+        response.description("The request failed")
     })
-    .security_scheme("command", token("fleet.token"))
+    .security_scheme(
+        "command",
+        token("The token `fleet.token`. Commands need it."),
+    )
     .security_scheme(
         "read",
-        token("fleet.read_token, if it is configured; fleet.token will do as well"),
+        token(
+            "The token `fleet.read_token`, if it is configured. `fleet.token` is accepted as well.",
+        ),
     )
 }
 
-/// A request that reads: with a token only if one is configured for reading.
+/// A request that reads. It needs a token only if `fleet.read_token` is configured.
 pub(super) fn read<'o>(operation: TransformOperation<'o>, summary: &str) -> TransformOperation<'o> {
     let mut operation = operation.summary(summary);
     operation.inner_mut().security = ["", "read", "command"]
@@ -100,17 +105,17 @@ pub(super) fn read<'o>(operation: TransformOperation<'o>, summary: &str) -> Tran
     operation
 }
 
-/// What a page says that it shows.
+/// The request that names the workers that a client shows.
 pub(super) fn watch(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     type Error = Json<ErrorBody>;
-    read(operation, "Say which workers are shown, so that their figures are fresh")
+    read(operation, "Name the workers that the client shows, to keep their figures fresh")
         .description(
-            "Workers send figures at a fast pace only while somebody looks. A client that shows workers and has no \
-             stream of all events says so at least every 30 s.",
+            "Workers send figures about once a second only while somebody looks. A client that shows workers without a \
+             stream of all events must send this request at least every 30 s.",
         )
         .input::<Json<api::WatchRequest>>()
-        .response_with::<204, (), _>(|r| r.description("The workers are asked for figures"))
-        .response_with::<400, Error, _>(|r| r.description("The request is wrong"))
+        .response_with::<204, (), _>(|r| r.description("The program asks the workers for figures"))
+        .response_with::<400, Error, _>(|r| r.description("The request is invalid"))
         .response_with::<413, Error, _>(|r| r.description("The body is too large"))
 }
 
@@ -132,31 +137,29 @@ pub(super) fn command<'o>(
             operation
         })
         .response_with::<200, Answer, _>(|r| r.description("The worker obeys"))
-        .response_with::<400, Error, _>(|r| r.description("The request is wrong"))
-        .response_with::<401, Error, _>(|r| r.description("There is no token"))
+        .response_with::<400, Error, _>(|r| r.description("The request is invalid"))
+        .response_with::<401, Error, _>(|r| r.description("The token is missing"))
         .response_with::<403, Error, _>(|r| {
-            r.description("The token is wrong, or commands are off: no token is configured")
+            r.description("The token is wrong, or no token is configured and commands are off")
         })
-        .response_with::<404, Error, _>(|r| {
-            r.description("There is no such worker, or it has ended")
-        })
+        .response_with::<404, Error, _>(|r| r.description("The worker does not exist or has ended"))
         .response_with::<409, Answer, _>(|r| r.description("The worker refuses"))
         .response_with::<413, Error, _>(|r| r.description("The body is too large"))
         .response_with::<503, Error, _>(|r| {
             r.description("The fleet program has no connection to the broker")
         })
         .response_with::<504, Error, _>(|r| {
-            r.description("The worker has not answered; it may still obey")
+            r.description("The worker did not answer in time. It may still obey")
         })
 }
 
 /// The stream of events.
 pub(super) fn events(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let mut operation = read(operation, "What changes, as server-sent events").description(
-        "First `snapshot`, with everything; then `worker` (a whole worker that has changed), `gone` (a worker that is \
-         no longer known), `drain` (a drain that was reported) and `summary`, at least every 15 s. A client that does \
-         not keep up gets another snapshot. One that comes back gets a snapshot, whatever its `Last-Event-ID`. The \
-         data of each event is JSON, by the schema under `x-events`.",
+    let mut operation = read(operation, "All changes, as server-sent events").description(
+        "The first event is `snapshot`, with everything. Then come `worker` (a worker that changed, in full), `gone` (a \
+         worker that is no longer listed), `drain` (a drain report) and `summary`, which is sent at least every 15 s. A \
+         client that falls behind gets a new snapshot. So does a client that reconnects: `Last-Event-ID` is ignored. \
+         The data of each event is JSON. `x-events` has the schemas.",
     );
     let kinds = json!({
         "snapshot": schema::<api::Snapshot>(),
@@ -166,7 +169,7 @@ pub(super) fn events(operation: TransformOperation<'_>) -> TransformOperation<'_
         "drain": schema::<api::WorkerDrain>(),
     });
     let responses = json!({"200": {
-        "description": "Events without an end",
+        "description": "A stream of events that does not end",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "x-events": kinds}},
     }});
     let responses = serde_json::from_value(responses).expect("these are responses");
@@ -176,17 +179,18 @@ pub(super) fn events(operation: TransformOperation<'_>) -> TransformOperation<'_
 
 fn forward() -> Operation {
     let operation = json!({
-        "summary": "What fleet.forward sends to the platform",
-        "description": "One request in a window for the whole fleet: workers that changed, as they are now. The first \
-                        request of a program tells of every worker. Changes of more than 1 MB come in several requests, \
-                        one after another. Bodies are compressed (`content-encoding: gzip`), unless the platform \
-                        answers 415. Any 2xx takes a request. After 413 or another 4xx that is about the content the \
-                        request is split; a worker that is refused alone is left out for 10 minutes. After anything \
-                        else the same changes, as they are then, are sent again with backoff.",
+        "summary": "The request that fleet.forward sends to the platform",
+        "description": "One request per window for the whole fleet, with the current state of each worker that \
+                        changed. A program's first request has every worker. Changes of more than 1 MB are sent in \
+                        several requests, one after another. Bodies are compressed (`content-encoding: gzip`) unless \
+                        the platform answers 415. Any 2xx accepts the request. After 413, or another 4xx that concerns \
+                        the content, the program splits the request. A worker that is refused alone is left out for \
+                        10 minutes. After any other answer the program sends the changes again with backoff, in their \
+                        state at that time.",
         "requestBody": {
             "required": true, "content": {"application/json": {"schema": schema::<Forward>()}},
         },
-        "responses": {"2XX": {"description": "Taken"}},
+        "responses": {"2XX": {"description": "Accepted"}},
     });
     serde_json::from_value(operation).expect("this is an operation")
 }

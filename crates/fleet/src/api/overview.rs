@@ -12,16 +12,16 @@ pub struct Overview {
     pub workers: Counts,
     /// Nodes of live workers (starting, running, paused, draining).
     pub nodes: u64,
-    /// Their slots.
+    /// Slots of live workers.
     pub slots: u64,
-    /// Their deliveries running.
+    /// Deliveries that live workers are running.
     pub in_flight: u64,
-    /// Their deliveries done per second.
+    /// Deliveries done per second by live workers.
     pub rate: f64,
-    /// How old the oldest figures in `in_flight` and `rate` are; null where there are none.
+    /// The age of the oldest figures in `in_flight` and `rate`. Null if there are none.
     #[serde(default)]
     pub figures_age_ms: Option<u64>,
-    /// What the fleet's heartbeats cost.
+    /// The message rate of the fleet's heartbeats.
     pub messages: Messages,
     /// The last seven days.
     pub week: Week,
@@ -55,44 +55,44 @@ impl Counts {
     }
 }
 
-/// Status messages over the last minute, and what they are compared with.
+/// Status messages over the last minute, and the rate that they are compared with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Messages {
     /// Beats received per second.
     pub beats_per_second: f64,
     /// States and drain reports received per second.
     pub states_per_second: f64,
-    /// One ping for each node of a live worker every 30 s.
+    /// The rate for comparison: one ping per node of a live worker every 30 s.
     pub baseline_per_second: f64,
-    /// What share of the baseline beats and states are; null without a live node.
+    /// Beats and states as a share of `baseline_per_second`. Null if no node is live.
     pub share: Option<f64>,
 }
 
 /// The last seven days.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Week {
-    /// Drains.
+    /// Drains, listed or summed.
     pub drains: u64,
-    /// Those of them that are no longer listed: they are kept as sums, and their durations to a tenth.
+    /// Drains that are no longer listed and are kept only as sums. Their durations are known to within 10 %.
     pub summed: u64,
-    /// Those in which everything that ran finished.
+    /// Drains with outcome `clean`.
     pub clean: u64,
-    /// Those in which it finished, and some settlements are not known to have reached the broker.
+    /// Drains with outcome `unconfirmed`.
     pub unconfirmed_drains: u64,
-    /// Those whose deadline cut something off.
+    /// Drains with outcome `interrupted`.
     pub interrupted: u64,
-    /// Those that a second signal ended.
+    /// Drains with outcome `aborted`.
     pub aborted: u64,
-    /// Those of workers of which a part failed.
+    /// Drains with outcome `failed`.
     pub failed: u64,
-    /// Deliveries cut off.
+    /// Deliveries interrupted by a drain's deadline.
     pub interrupted_deliveries: u64,
-    /// Deliveries whose settlement is not known to have reached the broker.
+    /// Deliveries whose settlement may not have reached the broker.
     pub unconfirmed: u64,
-    /// Workers lost, and not heard of again.
+    /// Workers that were lost and have not come back.
     pub lost: u64,
-    /// Median duration of a drain.
+    /// The median duration of a drain.
     pub duration_p50_ms: Option<u64>,
-    /// The duration that 99 of 100 drains do not exceed.
+    /// The 99th percentile of the durations of drains.
     pub duration_p99_ms: Option<u64>,
 }

@@ -10,109 +10,115 @@ use crate::clock::Moment;
 /// `GET /api/v1/queues`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Queues {
-    /// When this was so.
+    /// The time of this answer.
     pub at: Moment,
-    /// Why the broker is not asked for depths, if it is not.
+    /// Why depths are unknown, if the program cannot ask the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// The queues, in the order of their names.
+    /// The queues, ordered by name.
     pub queues: Vec<Queue>,
-    /// Queues that are not shown, for want of room.
+    /// The number of queues left out of this answer. It lists at most 2000.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
 }
 
-/// One queue that workers of the fleet work, or have worked.
+/// A queue that workers of the fleet consume or have consumed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Queue {
-    /// Its name.
+    /// The queue's name.
     pub queue: Arc<str>,
-    /// A name for people, if a worker gives one.
+    /// A display name, if a worker gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Arc<str>>,
-    /// Its type, where a worker declares it.
+    /// The queue's type, if a worker declares the queue.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Arc<str>>,
-    /// Live workers on it.
+    /// Live workers on the queue.
     pub workers: u64,
-    /// Their slots.
+    /// Slots of the live workers.
     pub slots: u64,
-    /// Deliveries that run, by the workers' last beats. Those that a worker holds and has not started are neither here
-    /// nor in `ready`.
+    /// The highest number of unacknowledged deliveries that the live workers may hold: the sum of their prefetch. Running
+    /// deliveries are part of it. The broker does not report the actual number over AMQP.
+    #[serde(default)]
+    pub prefetch: u64,
+    /// Deliveries that are running, according to the workers' last beats. Deliveries that a worker holds but has not
+    /// started are counted neither here nor in `ready`.
     pub running: u64,
-    /// Age of the oldest of those at its worker's last beat.
+    /// The age of the oldest running delivery at its worker's last beat.
     pub oldest_ms: u64,
-    /// How old the workers' figures are, at most; null without any.
+    /// The age of the oldest of the workers' figures. Null if there are none.
     pub figures_age_ms: Option<u64>,
     /// Deliveries done per second, over the last two beats of each worker.
     pub done_per_second: f64,
-    /// Messages that came per second over the last ten seconds, with those that came back from a retry; null until it
-    /// has been looked at twice. Computed from the depth and from what ended, so it is not exact.
+    /// Messages that arrived per second over the last ten seconds, including those that returned from a retry. An
+    /// estimate from the depth and the deliveries that ended. Null until the depth is known twice.
     pub in_per_second: Option<f64>,
-    /// The share of the deliveries of the last five minutes that failed, from 0 to 1; null if none ended.
+    /// The share of the deliveries of the last five minutes that failed, from 0 to 1. Null if none ended.
     pub failing: Option<f64>,
-    /// Messages that wait to be delivered; null until the broker has been asked.
+    /// Messages that wait to be delivered. Null until the broker has answered.
     pub ready: Option<Depth>,
-    /// Its consumers, of whatever program; null until the broker has been asked.
+    /// The queue's consumers, including those of other programs. Null until the broker has answered.
     pub consumers: Option<u64>,
-    /// Why its depth is not known: there is no such queue, or the broker refuses.
+    /// Why the depth is unknown: the queue does not exist, or the broker refuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Messages in its delay queues, which wait for their next run; null until the broker has been asked. A broker that
-    /// delays retries itself counts them in `ready`.
+    /// Messages in the delay queues, which wait for their next run. Null until the broker has answered. If the broker
+    /// delays retries itself, they are counted in `ready`.
     pub retrying: Option<Depth>,
-    /// Its dead letters; null until the broker has been asked.
+    /// The queue's dead letters. Null until the broker has answered.
     pub dead: Option<Depth>,
-    /// The newest dead letter that this program has read; absent if nobody has looked at them with it.
+    /// The newest dead letter among those last read with this program. Absent until somebody reads the dead letters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_dead: Option<NewestDead>,
-    /// Why workers leave its messages where they are.
+    /// Why messages wait.
     pub held: Vec<Held>,
 }
 
-/// How many messages a queue has.
+/// A number of messages, as the broker reported it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Depth {
-    /// So many.
+    /// The number of messages.
     pub messages: u64,
-    /// How long ago the broker said so.
+    /// How long ago the broker reported it.
     pub age_ms: u64,
 }
 
-/// Why messages wait.
+/// A reason why messages wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// The reason.
     pub why: Arc<str>,
-    /// Workers that say so.
+    /// The number of workers with this reason.
     pub workers: u64,
 }
 
-/// A dead letter, as far as the list of queues tells of it.
+/// The dead letter that the list of queues shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NewestDead {
-    /// Its reason, such as `handler`.
+    /// The reason, such as `handler`.
     pub reason: String,
-    /// When it died, if it says.
+    /// When the message died, if the letter says so.
     pub at: Option<String>,
-    /// When this program read it.
+    /// When this program read the letter.
     pub read_at: Moment,
 }
 
-/// `GET /api/v1/graph`: the last hour. All lists have a value for each slot, oldest first; null where nothing is known.
+/// `GET /api/v1/graph`: the last hour. Each list has one value per slot, oldest first. A value is null if it is
+/// unknown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Graph {
-    /// When the first slot begins.
+    /// The start of the first slot.
     pub from: Moment,
     /// The length of a slot.
     pub slot_ms: u64,
     /// Deliveries done per second.
     pub done_per_second: Vec<Option<f64>>,
-    /// Deliveries that failed per second: retried, or dead.
+    /// Deliveries retried or dead per second.
     pub failed_per_second: Vec<Option<f64>>,
-    /// The most deliveries that ran at a time.
+    /// The highest number of running deliveries seen in each slot.
     pub running: Vec<Option<u32>>,
-    /// The most messages that were ready at a time. The broker is asked only while somebody looks at the queues.
+    /// The highest number of ready messages seen in each slot. The broker is asked only while somebody looks at the
+    /// queues.
     pub ready: Vec<Option<u32>>,
 }
 

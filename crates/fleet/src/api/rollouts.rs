@@ -8,21 +8,22 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Moment;
 use crate::rollout::WorkerOutcome;
 
-/// `POST /api/v1/rollouts`: a command to a number of workers.
+/// `POST /api/v1/rollouts`: one command to several workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RolloutRequest {
     /// The command.
     pub command: RolloutCommand,
-    /// Ids of the workers, from 1 to 10000. They are commanded in this order.
+    /// Ids of the workers, from 1 to 10000. The command reaches them in this order.
     pub workers: Vec<Arc<str>>,
-    /// Workers under way at a time, from 1 to 1000. A drain is under way until the worker has stopped.
+    /// The maximum number of workers in progress at a time, from 1 to 1000. A drain is in progress until the worker has
+    /// stopped.
     #[serde(default = "one")]
     pub max_at_once: u16,
-    /// Whether a drain is under way until another worker of the same name runs.
+    /// Whether a drain stays in progress until another worker of the same name is running.
     #[serde(default)]
     pub wait_replaced: bool,
-    /// Why; it appears in the workers' states and reports. At most 500 bytes.
+    /// The reason, shown in the workers' states and drain reports; at most 500 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -31,13 +32,13 @@ fn one() -> u16 {
     1
 }
 
-/// A command that can be given to a number of workers.
+/// A command that a rollout can give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutCommand {
-    /// Drain, and end.
+    /// Drain and exit.
     Drain,
-    /// Consume nothing until resumed.
+    /// Stop consuming until resumed.
     Pause,
     /// Consume again.
     Resume,
@@ -57,68 +58,68 @@ impl RolloutCommand {
 /// `GET /api/v1/rollouts`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rollouts {
-    /// The last ten of this program, newest first.
+    /// The last ten rollouts of this program, newest first.
     pub rollouts: Vec<Rollout>,
 }
 
 /// One rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rollout {
-    /// Its id.
+    /// The rollout's id.
     pub id: String,
     /// The command.
     pub command: RolloutCommand,
-    /// Why.
+    /// The reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The address that it was asked for from.
+    /// The address of the client that started it.
     pub by: String,
-    /// Workers under way at a time.
+    /// The maximum number of workers in progress at a time.
     pub max_at_once: u16,
-    /// Whether each drain waits for its replacement.
+    /// Whether a drain stays in progress until another worker of the same name is running.
     pub wait_replaced: bool,
-    /// When it began.
+    /// When the rollout began.
     pub started_at: Moment,
-    /// When it ended; null while it is under way.
+    /// When the rollout ended. Null while it is in progress.
     pub ended_at: Option<Moment>,
-    /// How it is, or how it ended.
+    /// The state of the rollout.
     pub state: RolloutState,
-    /// What ended it early, in words.
+    /// Why the rollout ended early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// All workers.
+    /// The number of workers.
     pub total: u64,
-    /// Workers that did as told.
+    /// Workers that have carried out the command.
     pub done: u64,
-    /// Workers under way.
+    /// Workers in progress.
     pub under_way: u64,
-    /// The newest results, at most 100, newest first.
+    /// The latest results, newest first; at most 100.
     pub results: Vec<RolloutResult>,
 }
 
-/// How a rollout is.
+/// The state of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutState {
-    /// Under way.
+    /// In progress.
     Running,
-    /// Every worker did as told.
+    /// Every worker carried out the command.
     Done,
-    /// Somebody stopped it. Workers that were commanded obey all the same.
+    /// Stopped by a user. Workers that already had the command still carry it out.
     Stopped,
-    /// A worker did not do as told, and no other was begun.
+    /// A worker did not carry out the command. No other worker was given it.
     Failed,
 }
 
-/// What came of one worker.
+/// The result for one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutResult {
     /// The worker's id.
     pub worker: Arc<str>,
-    /// Its name.
+    /// The worker's name.
     pub name: Option<Arc<str>>,
-    /// The result in a word.
+    /// The outcome.
     pub outcome: WorkerOutcome,
-    /// The result in a sentence.
+    /// The outcome as a sentence.
     pub text: String,
 }

@@ -9,25 +9,25 @@ use crate::clock::Moment;
 use tidegate::internal::status::wire::{DrainOutcome, DrainSteps};
 use tidegate::lifecycle::Phase;
 
-/// What a worker is, as far as the fleet program can know.
+/// The state of a worker, as the fleet program sees it.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
-    /// Configured, not yet consuming.
+    /// Starting: not consuming yet.
     Starting,
     /// Consuming.
     Running,
-    /// Alive, not consuming, by command.
+    /// Alive and not consuming, because a command paused it.
     Paused,
-    /// Stopping in order.
+    /// Stopping in order: it takes no new work and finishes what runs.
     Draining,
-    /// Its drain is over.
+    /// It has ended and reported its drain.
     Stopped,
-    /// Its control queue is gone, and it never reported a drain: it crashed, or has no connection.
+    /// Its control queue is gone and it reported no drain: it crashed or lost its connection.
     Lost,
-    /// Its lease ran out; its control queue is there, but it does not answer.
+    /// Its lease expired and it does not answer, but its control queue exists: it may hang.
     Silent,
 }
 
@@ -87,171 +87,171 @@ impl From<Phase> for WorkerState {
 pub struct Worker {
     /// The worker's id, new at each start.
     pub id: Arc<str>,
-    /// Its name.
+    /// The worker's name.
     pub name: Arc<str>,
-    /// What it is now.
+    /// The worker's state.
     pub state: WorkerState,
-    /// Since when.
+    /// When the worker entered this state.
     pub since: Moment,
-    /// Why, where there is a reason: the signal or command that began a drain.
+    /// The reason for the state, such as the signal or command that began a drain. Absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
-    /// What holds it up, in the words of its program.
+    /// What holds the worker up, as it reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Arc<str>>,
-    /// The host's name; null until the worker has said it.
+    /// The host's name. Null until the worker reports it.
     pub host: Option<Arc<str>>,
-    /// The process's id; null until the worker has said it.
+    /// The process id. Null until the worker reports it.
     pub pid: Option<u32>,
-    /// Tidegate's version there; null until the worker has said it.
+    /// The version of Tidegate that the worker runs. Null until the worker reports it.
     pub version: Option<Arc<str>>,
-    /// When it started; null until the worker has said it.
+    /// When the worker started. Null until the worker reports it.
     pub started_at: Option<Moment>,
-    /// When it was last heard of.
+    /// When a message from the worker last arrived.
     pub last_heard: Moment,
-    /// What it promised; null where no promise holds: it has ended, is lost or silent, or is only known from the log.
+    /// The worker's lease. Null if the worker has ended, is lost or silent, or is known only from the log.
     pub lease: Option<Lease>,
-    /// Deliveries running, as a share of all slots: from 0 to 1; null where no beat has said it.
+    /// The share of the slots that are in use, from 0 to 1. Null until a beat reports it.
     pub load: Option<f64>,
-    /// How old `load` and the figures of the nodes are; null where no beat has told any. Workers tell new ones every
-    /// second or so while somebody looks, and every few minutes else.
+    /// The age of `load` and of the nodes' figures. Null until a beat reports them. Workers send figures about once a
+    /// second while somebody looks, and every few minutes otherwise.
     pub figures: Option<Figures>,
-    /// In a drain: its deadline.
+    /// The deadline of the drain. Absent unless the worker is draining.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_at: Option<Moment>,
-    /// Its nodes.
+    /// The worker's nodes.
     pub nodes: Vec<Node>,
-    /// Nodes that it has and that are not shown here, for want of room.
+    /// The number of nodes that the fleet program has no room to keep.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub nodes_left_out: u64,
-    /// How its drain ended.
+    /// The drain report. Absent until the worker has drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
 }
 
-/// How old figures are.
+/// The age of a worker's figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Figures {
-    /// When they were true.
+    /// When the worker measured them.
     pub at: Moment,
     /// How long ago that was.
     pub age_ms: u64,
 }
 
-/// How long a worker promised to be heard from again.
+/// The time within which a worker promised to send its next message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lease {
-    /// All of it, counted from when it was last heard of.
+    /// The whole lease, counted from the last message.
     pub ms: u64,
-    /// What is left of it; 0 where it has run out and the worker is being asked.
+    /// What is left of the lease. 0 if it has expired and the fleet program is asking the worker.
     pub left_ms: u64,
 }
 
-/// One node of a worker. Counters count from the worker's start.
+/// A node of a worker. Counters start at 0 when the worker starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
     /// The queue's name.
     pub queue: Arc<str>,
-    /// A name for people, if the worker gives one.
+    /// A display name, if the worker gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Arc<str>>,
-    /// What waits in it and why, in the words of its program.
+    /// What waits on the node and why, as the worker reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Arc<str>>,
-    /// The queue's type, where the worker declares it.
+    /// The queue's type, if the worker declares the queue.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Arc<str>>,
-    /// The handler's kind; empty until the worker has said it.
+    /// The kind of handler. Empty until the worker reports it.
     pub handler: Arc<str>,
-    /// How many deliveries may run at once.
+    /// How many deliveries can run at once.
     pub slots: u64,
-    /// How many deliveries the broker sends ahead.
+    /// How many unacknowledged deliveries the broker sends at most.
     pub prefetch: u16,
-    /// Where the node is in its life.
+    /// The node's phase.
     pub phase: Phase,
-    /// Deliveries running; of a lost worker, those that ran at its last beat.
+    /// Running deliveries. For a lost worker, those at its last beat.
     pub in_flight: u64,
-    /// How long the oldest of them had run at the last beat.
+    /// The age of the oldest running delivery at the last beat.
     pub oldest_ms: u64,
-    /// Deliveries whose handler said done.
+    /// Deliveries with outcome done.
     pub done: u64,
-    /// Deliveries whose handler said retry, or failed.
+    /// Deliveries that were retried, because the handler asked for it or failed.
     pub retried: u64,
-    /// Deliveries that went to the dead letters.
+    /// Deliveries that became dead letters.
     pub dead: u64,
-    /// Deliveries handed back without having been started.
+    /// Deliveries handed back before they were started.
     pub handed_back: u64,
-    /// Deliveries cut off by the deadline of a drain.
+    /// Deliveries interrupted by the deadline of a drain.
     pub interrupted: u64,
-    /// Deliveries done per second over the last two beats; null before the second.
+    /// Deliveries done per second over the last two beats. Null before the second beat.
     pub rate: Option<f64>,
-    /// The share of the deliveries of the last minutes that failed, from 0 to 1; absent if hardly any ended.
+    /// The share of recent deliveries that failed, from 0 to 1. Absent if too few have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<f64>,
 }
 
-/// How a drain ended.
+/// The report of a drain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Drain {
-    /// When it ended.
+    /// When the drain ended.
     pub at: Moment,
-    /// The signal or command that began it.
+    /// The signal or command that began the drain.
     pub reason: Arc<str>,
-    /// How it ended.
+    /// The outcome of the drain.
     pub outcome: DrainOutcome,
-    /// From its beginning to its report.
+    /// The time from the start of the drain to its report.
     pub duration_ms: u64,
-    /// How long each step took.
+    /// The duration of each step.
     pub steps: DrainSteps,
-    /// Deliveries that ran when it began and finished.
+    /// Deliveries that were running when the drain began, and finished.
     pub finished: u64,
-    /// Deliveries that had not started and were handed back.
+    /// Deliveries handed back before they were started.
     pub handed_back: u64,
-    /// Deliveries that were cut off.
+    /// Deliveries interrupted by the deadline.
     pub interrupted: u64,
-    /// Finished deliveries whose settlement is not known to have reached the broker.
+    /// Finished deliveries whose settlement may not have reached the broker.
     pub unconfirmed: u64,
-    /// Message ids of the interrupted deliveries, the first 100; none where the drain is long past.
+    /// Message ids of the first 100 interrupted deliveries. Empty for older drains.
     pub interrupted_ids: Vec<Arc<str>>,
 }
 
-/// One worker with what became of it.
+/// A worker with its history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerDetail {
     /// The worker.
     #[serde(flatten)]
     pub worker: Worker,
-    /// What became of it, oldest first.
+    /// The worker's history, oldest first.
     pub history: Vec<HistoryEntry>,
 }
 
-/// Something that became of a worker.
+/// An event in a worker's history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryEntry {
-    /// When.
+    /// When it happened.
     pub at: Moment,
-    /// What.
+    /// The kind of event.
     pub kind: HistoryKind,
-    /// The worker's state from then on.
+    /// The worker's state after the event.
     pub state: WorkerState,
-    /// Why, where there is a reason.
+    /// The reason, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
 }
 
-/// What a [`HistoryEntry`] tells of.
+/// The kind of an event in a worker's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HistoryKind {
-    /// The worker said that its state changed.
+    /// The worker reported a new state.
     State,
     /// The worker reported its drain.
     Drain,
-    /// It was lost.
+    /// The worker was lost.
     Lost,
-    /// It stopped answering.
+    /// The worker stopped answering.
     Silent,
-    /// It was heard of again.
+    /// The worker came back.
     Back,
 }
 

@@ -12,42 +12,42 @@ use tidegate::internal::status::wire::rfc3339;
 /// How many bytes of a body are shown.
 pub const BODY_SHOWN: usize = 64 << 10;
 
-/// What a dead letter says about itself, and where it came from.
+/// A dead letter, and where a replay sends it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
-    /// The queue whose dead letter it is.
+    /// The work queue.
     pub queue: String,
     /// The message's identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Why it is dead.
+    /// Why the message is dead, such as `handler`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What went wrong, in words.
+    /// The error that the last run ended with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// How many times it has been run.
+    /// How many times the message was run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u64>,
-    /// The worker that gave it up.
+    /// The worker that gave the message up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
-    /// The id of the OpenCTI connector that it came from.
+    /// The id of the OpenCTI connector that sent the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connector: Option<String>,
     /// That connector's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connector_name: Option<String>,
-    /// When it died: RFC 3339 in UTC.
+    /// When the message died, in RFC 3339 and UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// The exchange that a replay publishes to; empty for the default exchange.
+    /// The exchange that a replay publishes to. Empty for the default exchange.
     pub exchange: String,
     /// The routing key that a replay publishes with.
     pub routing_key: String,
-    /// Bytes of its body.
+    /// The size of the body in bytes.
     pub body_bytes: usize,
-    /// The rest, if it was asked for.
+    /// Properties, headers and body, if requested.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub contents: Option<Contents>,
 }
@@ -55,9 +55,9 @@ pub struct Record {
 /// Properties, headers and body.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Contents {
-    /// The properties that it has.
+    /// The AMQP properties that are set.
     pub properties: Map<String, Value>,
-    /// The headers; bytes in base64.
+    /// The headers. Byte values are in base64.
     pub headers: Map<String, Value>,
     /// The body, if it is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ pub struct Contents {
     /// The body in base64, if it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_base64: Option<String>,
-    /// Whether only the beginning of the body is here.
+    /// Whether the body was cut to its first 64 KiB.
     pub truncated: bool,
 }
 

@@ -34,47 +34,47 @@ pub enum DeadOutcome {
     Failed,
 }
 
-/// A letter that could not be dealt with. It is still in the dead-letter queue.
+/// A letter that was left in the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// The message's identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Why.
+    /// Why it was left.
     pub error: String,
 }
 
-/// The report of one queue.
+/// The report of a pass over one queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueReport {
     /// The work queue.
     pub queue: String,
     /// The queue of its dead letters.
     pub dead_queue: String,
-    /// Dead letters that were there when the pass began.
+    /// Dead letters in the queue when the pass began.
     pub waiting: u64,
-    /// Dead letters read.
+    /// Dead letters that the pass read.
     pub seen: u64,
-    /// Dead letters that the filter picked.
+    /// Dead letters that match the request.
     pub matched: u64,
-    /// Letters confirmed at their destination and removed.
+    /// Letters that their destination confirmed and the pass removed.
     pub replayed: u64,
-    /// Letters that an interrupted pass had sent: removed without sending them again.
+    /// Letters that an interrupted pass had already sent. This pass removed them without sending them again.
     pub finished: u64,
-    /// Second copies of a message that this pass replayed: removed without sending them again.
+    /// Second copies of a message that this pass replayed. It removed them without sending them.
     pub twins: u64,
-    /// Letters that an interrupted pass may have sent: left, so that a person can decide.
+    /// Letters that an interrupted pass may have sent. They are left for a person to decide.
     pub in_doubt: u64,
     /// Letters removed for good.
     pub dropped: u64,
-    /// Letters that could not be dealt with: left.
+    /// Letters that failed and were left.
     pub failed: u64,
-    /// The first 20 letters that were left, and why.
+    /// The first 20 letters that were left, with the reason.
     pub faults: Vec<Fault>,
-    /// What the operator should know.
+    /// Warnings for the operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// What ended the pass early.
+    /// Why the pass ended early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

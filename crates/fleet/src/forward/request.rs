@@ -22,19 +22,19 @@ const CHANGES_BYTES: usize = 1_000_000;
 pub struct Forward {
     /// Version of the body: 1.
     pub v: u32,
-    /// Which fleet program this is, new at each start. Each one tells everything once, and then what changes.
+    /// The id of the fleet program, new at each start. Each program sends everything once and then only changes.
     pub program: String,
-    /// Counts this program's requests that were taken, from 1.
+    /// The number of this request, from 1. It counts requests of this program that were accepted.
     pub seq: u64,
     /// The fleet in figures.
     pub summary: Summary,
     /// Workers that changed since the last request, as they are now.
     pub workers: Vec<Worker>,
-    /// Ids of workers that are no longer known.
+    /// Ids of workers that are no longer listed.
     pub gone: Vec<Arc<str>>,
     /// Drains reported since the last request.
     pub drains: Vec<WorkerDrain>,
-    /// Whether more changes follow at once in another request.
+    /// Whether another request with more changes follows at once.
     pub more: bool,
 }
 

@@ -21,16 +21,16 @@ use crate::state::WorkersQuery;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WorkersParameters {
-    /// Only workers in one of these states, with commas between
+    /// Only workers in one of these states, separated by commas
     #[serde(default)]
     state: States,
-    /// Only workers whose name or id contains this; case does not matter
+    /// Only workers whose name or id contains this text, ignoring case
     #[serde(default)]
     name: String,
-    /// At most this many
+    /// The maximum number of items
     #[serde(default)]
     limit: Limit<1_000, 10_000>,
-    /// Only workers after this id: the `next` of the page before
+    /// Only workers after this id. Pass `next` of the previous page
     #[serde(default)]
     #[schemars(with = "String")]
     after: Option<String>,
@@ -51,10 +51,10 @@ impl From<WorkersParameters> for WorkersQuery {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DrainsParameters {
-    /// At most this many
+    /// The maximum number of items
     #[serde(default)]
     pub limit: Limit<100, 1_000>,
-    /// Only drains before this: the `next` of the page before, or an RFC 3339 time
+    /// Only drains before this. Pass `next` of the previous page, or an RFC 3339 time
     #[serde(default)]
     #[schemars(with = "String")]
     before: Option<Before>,
@@ -73,12 +73,13 @@ impl DrainsParameters {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventsParameters {
-    /// Whether the client looks at every worker, or says what it shows by `POST /api/v1/watch`
+    /// Whose figures the client needs: all, or those that it names with `POST /api/v1/watch`
     #[serde(default)]
     pub figures: LookedAt,
 }
 
-/// Which workers a client of events looks at. Workers send figures every second or so while somebody looks at them.
+/// The workers whose figures a client of the event stream needs. Workers send figures about once a second while
+/// somebody looks at them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -86,7 +87,7 @@ pub(super) enum LookedAt {
     /// Every worker.
     #[default]
     All,
-    /// Those that it names by `POST /api/v1/watch`.
+    /// The workers that it names with `POST /api/v1/watch`.
     Watched,
 }
 

@@ -17,7 +17,7 @@ use crate::openapi;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GraphParameters {
-    /// Only this queue; without it, the whole fleet
+    /// Only this queue. Without it, the whole fleet
     #[serde(default)]
     #[schemars(with = "String")]
     queue: Option<String>,
@@ -28,16 +28,16 @@ pub(super) fn reads() -> ApiRouter<Api> {
         .api_route(
             "/api/v1/queues",
             get_with(queues, |o| {
-                openapi::read(o, "Queues that the fleet works").description(
-                    "For 30 s after each request the broker is asked how many messages wait in them, and workers send \
-                     figures at a fast pace.",
+                openapi::read(o, "Queues that the fleet consumes").description(
+                    "For 30 s after each request, the program asks the broker how many messages wait, and workers send \
+                     figures about once a second.",
                 )
             }),
         )
         .api_route(
             "/api/v1/graph",
             get_with(graph, |o| {
-                openapi::read(o, "The last hour, since this program began to listen")
+                openapi::read(o, "The last hour, as far as this program has listened")
             }),
         )
 }

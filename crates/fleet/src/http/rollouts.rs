@@ -31,9 +31,7 @@ pub(super) struct RolloutPath {
 pub(super) fn reads() -> ApiRouter<Api> {
     ApiRouter::new().api_route(
         "/api/v1/rollouts",
-        get_with(list, |o| {
-            openapi::read(o, "Commands to a number of workers, newest first")
-        }),
+        get_with(list, |o| openapi::read(o, "Rollouts, newest first")),
     )
 }
 
@@ -43,29 +41,29 @@ pub(super) fn commands() -> ApiRouter<Api> {
         .api_route(
             "/api/v1/rollouts",
             post_with(start, |o| {
-                o.summary("Command a number of workers, so many at a time")
+                o.summary("Give one command to several workers, a limited number at a time")
                     .description(
-                        "It ends early when a worker does not do as told, is lost, or is not replaced in 15 minutes. It is \
-                         carried out by this program, and ends with it.",
+                        "The rollout ends early if a worker does not carry out the command, is lost, or is not replaced in 15 \
+                         minutes. This program carries it out. If the program ends, the rollout ends too.",
                     )
                     .security_requirement("command")
                     .input::<Json<RolloutRequest>>()
-                    .response_with::<202, Json<Rollout>, _>(|r| r.description("It has begun"))
-                    .response_with::<400, Error, _>(|r| r.description("The request is wrong"))
-                    .response_with::<401, Error, _>(|r| r.description("There is no token"))
+                    .response_with::<202, Json<Rollout>, _>(|r| r.description("The rollout has begun"))
+                    .response_with::<400, Error, _>(|r| r.description("The request is invalid"))
+                    .response_with::<401, Error, _>(|r| r.description("The token is missing"))
                     .response_with::<403, Error, _>(|r| {
                         r.description("The token is wrong, or commands are off")
                     })
-                    .response_with::<409, Error, _>(|r| r.description("Another one is under way"))
+                    .response_with::<409, Error, _>(|r| r.description("Another rollout is in progress"))
             }),
         )
         .api_route(
             "/api/v1/rollouts/{id}/stop",
             post_with(stop, |o| {
-                o.summary("Begin no other worker; those that were commanded obey all the same")
+                o.summary("Stop a rollout. Workers that already have the command still carry it out")
                     .security_requirement("command")
-                    .response_with::<200, Json<Rollout>, _>(|r| r.description("It ends"))
-                    .response_with::<404, Error, _>(|r| r.description("There is no such rollout"))
+                    .response_with::<200, Json<Rollout>, _>(|r| r.description("The rollout is stopping"))
+                    .response_with::<404, Error, _>(|r| r.description("The rollout does not exist"))
             }),
         )
 }

@@ -9,6 +9,8 @@ export const RANGES = [
   ["day", "24 hours", 86_400_000],
   ["week", "7 days", 7 * 86_400_000],
 ];
+// Drains that the page keeps. A program with a very large `fleet.max_workers` lists more.
+export const DRAINS = 50_000;
 // Drains further apart than this belong to different rolls.
 const GAP_MS = 600_000;
 // A pause between drains that is worth a sentence.
@@ -90,6 +92,11 @@ export function explain(items) {
     said.push(`For ${span(idle)} between them nothing drained: there the roll waited for its platform, not for a drain.`);
   }
   return said.join(" ");
+}
+
+// A sentence about the drains of a range that the page has no room for; nothing if it has all of the range.
+export function leftOut(here, total, isComplete) {
+  return isComplete || total <= here ? "" : ` Only the latest ${count(here)} of ${count(total)} drains are here; the figures above count them all.`;
 }
 
 // The distance of round marks on an axis of `length` ms, for at most `marks` of them.

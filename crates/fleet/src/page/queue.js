@@ -8,6 +8,7 @@ import * as letters from "./letters.js";
 const FACTS = [
   ["Waiting", (queue) => depth(queue.ready)],
   ["Running", (queue) => (queue.slots ? `${count(queue.running)} of ${plural(queue.slots, "slot")}` : count(queue.running))],
+  ["Unacknowledged", (queue) => held(queue)],
   ["Oldest delivery", (queue) => (queue.oldest_ms ? duration(queue.oldest_ms) : "–")],
   ["In", (queue) => perSecond(queue.in_per_second)],
   ["Done", (queue) => perSecond(queue.done_per_second)],
@@ -19,6 +20,8 @@ const FACTS = [
 
 const part = { facts: new Map() };
 
+// The broker does not tell it over AMQP: at least what runs, at most what the workers' prefetch allows.
+const held = ({ running, prefetch }) => (prefetch > running ? `${count(running)} to ${count(prefetch)}` : count(running));
 const perSecond = (value) => (value === null ? "–" : `${rate(value)} per second`);
 const depth = (of) => (of ? `${count(of.messages)}${of.age_ms > 15_000 ? `, ${short(of.age_ms)} ago` : ""}` : "–");
 

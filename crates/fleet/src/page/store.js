@@ -1,12 +1,11 @@
 // What the page knows: the fleet as the program last told it, and how the connection is. Events change it at once;
 // whoever draws is told once per animation frame, however many events came.
 
+import { DRAINS } from "./drains.js";
 import { parse, visible } from "./format.js";
 
 export const STATES = ["lost", "silent", "draining", "starting", "paused", "running", "stopped"];
 export const PRESENT = new Set(["starting", "running", "paused", "draining", "silent"]);
-// Drains kept here: more than the program keeps one by one.
-const DRAINS = 50_000;
 // Drains that the stream begins with, at most.
 export const SNAPSHOT_DRAINS = 200;
 

@@ -2,7 +2,7 @@
 
 import { el, icon, setAttribute, setHidden, setText, byId } from "./dom.js";
 import { duration, plural, span, tick as tickText, time } from "./format.js";
-import { RANGES, brief, explain, finished, inRange, step, told, underWay } from "./drains.js";
+import { DRAINS, RANGES, brief, explain, finished, inRange, leftOut, step, told, underWay } from "./drains.js";
 import { OUTCOMES, STEPS } from "./words.js";
 import { SNAPSHOT_DRAINS, drain as drainOf, mergeDrains, now, store } from "./store.js";
 import { workerLink } from "./row.js";
@@ -10,9 +10,9 @@ import { headers } from "./token.js";
 
 // Lanes drawn; the sentence above counts them all.
 const LANES = 200;
-// What one request asks for, and how many of them a range may take: more drains than the program keeps.
+// What one request asks for, and how many of them a range may take: all that the page keeps.
 const PAGE = 1000;
-const PAGES = 50;
+const PAGES = DRAINS / PAGE;
 const MODES = [
   ["clock", "On the clock"],
   ["length", "Side by side"],
@@ -21,6 +21,8 @@ const MODES = [
 let range = "roll";
 let mode = "clock";
 let dirty = true;
+// Drains that the program lists, as it last said.
+let listed = 0;
 const lanes = new Map();
 const asked = new Set();
 
@@ -62,7 +64,8 @@ async function complete() {
     for (let page = 0; page < PAGES; page += 1) {
       const response = await fetch(`api/v1/drains?limit=${PAGE}${before}`, { headers: headers(), cache: "no-store" });
       if (!response.ok) throw new Error(String(response.status));
-      const { drains, next } = await response.json();
+      const { drains, next, total } = await response.json();
+      listed = total ?? 0;
       mergeDrains(drains.map(drainOf));
       if (!next || !drains.length || isCovered(known(), now())) return;
       // Another range was chosen meanwhile; this one is asked for again when it is chosen again.
@@ -106,7 +109,8 @@ function draw() {
   const rest = all.length > drawn.length ? ` The chart shows the ${mode === "clock" ? "latest" : "longest"} ${LANES}.` : "";
   const summed = range === "week" ? (store.summary?.week.summed ?? 0) : 0;
   const older = summed ? ` ${plural(summed, "earlier drain is", "earlier drains are")} in the figures above, but no longer here one by one.` : "";
-  setText(byId("drains-lead"), all.length ? explain(all) + rest + older : nothing());
+  const beyond = store.drains.length < DRAINS ? "" : leftOut(DRAINS, listed, isCovered(known(), now()));
+  setText(byId("drains-lead"), all.length ? explain(all) + rest + beyond + older : nothing());
   setHidden(byId("chart"), all.length === 0);
   setHidden(byId("chart-foot"), all.length === 0);
   if (!all.length) {

@@ -178,6 +178,7 @@ impl Board {
             kind: work.kind.clone(),
             workers: work.workers,
             slots: work.slots,
+            prefetch: work.prefetch,
             running: work.running,
             oldest_ms: millis(work.oldest),
             figures_age_ms: work.figures_age.map(millis),

@@ -25,6 +25,8 @@ pub struct QueueWork {
     pub workers: u64,
     /// Slots of those.
     pub slots: u64,
+    /// Unacknowledged deliveries that those may hold at most.
+    pub prefetch: u64,
     /// Deliveries that run.
     pub running: u64,
     /// Age of the oldest of those at its worker's last beat.
@@ -74,6 +76,7 @@ impl QueueWork {
         }
         self.workers += 1;
         self.slots += role.map_or(0, |role| u64::from(role.slots));
+        self.prefetch += role.map_or(0, |role| u64::from(role.prefetch));
         let busy = entry.busy(node);
         self.running += u64::from(busy.in_flight);
         self.oldest = self.oldest.max(Duration::from_millis(busy.oldest_ms));
@@ -138,7 +141,7 @@ mod tests {
             ["a", "b"]
         );
         let queue = &queues["a"];
-        assert_eq!((queue.workers, queue.slots), (2, 16));
+        assert_eq!((queue.workers, queue.slots, queue.prefetch), (2, 16, 32));
         assert_eq!(queue.kind.as_deref(), Some("quorum"));
         assert_eq!(queue.retry_ms, [1_000].into());
         assert!(queue.held.is_empty(), "{:?}", queue.held);

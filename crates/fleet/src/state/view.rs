@@ -147,6 +147,7 @@ impl Fleet {
             drains: entries
                 .filter_map(|(id, entry)| worker_drain(id, entry))
                 .collect(),
+            total: self.drains.len() as u64,
             next,
         }
     }
