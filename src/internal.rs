@@ -32,7 +32,7 @@ pub mod process {
 pub mod retry {
     pub use crate::retry::{
         CopyMark, Purpose, Received, Target, Why, copy, delay, delay_queue, delays, is_sealed,
-        receive, restore,
+        mark, receive, restore,
     };
 }
 

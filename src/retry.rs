@@ -6,6 +6,7 @@ use crate::config::RetrySettings;
 
 mod copy;
 mod fit;
+mod mark;
 mod receive;
 mod seal;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod testing;
 pub(crate) use copy::Pending;
 pub use copy::{Target, Why, copy, delay_queue};
 pub(crate) use fit::fit;
+pub use mark::mark;
 pub use receive::{CopyMark, Received, receive, restore};
 pub use seal::{Purpose, is_sealed};
 

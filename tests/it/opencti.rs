@@ -4,6 +4,8 @@
 
 mod bench;
 mod command;
+mod cuts;
+mod many;
 mod outage;
 mod signs;
 mod stops;

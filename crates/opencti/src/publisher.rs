@@ -62,7 +62,8 @@ impl Publisher {
     }
 
     /// Publishes `messages` in their order, and counts in `confirmed` those that the broker has taken, from the first
-    /// one on. After an error the rest can be published anew; a message whose confirm was lost is there twice then.
+    /// one on. After an error the rest can be published anew; a message whose confirm was lost is there twice then,
+    /// and its mark tells the consumer so.
     ///
     /// # Errors
     /// The connection was lost, or the broker did not take a message.
@@ -155,8 +156,8 @@ async fn send(
     }
 }
 
-/// A part of a bundle, as the platform's worker publishes it.
-pub(crate) fn part(exchange: &str, routing_key: &str, body: Bytes) -> Message {
+/// A message for an exchange of the platform, as the platform's worker publishes it.
+pub(crate) fn platform_message(exchange: &str, routing_key: &str, body: Bytes) -> Message {
     Message {
         exchange: exchange.to_owned(),
         routing_key: routing_key.to_owned(),

@@ -5,8 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use tidegate::internal::broker::Message as Outgoing;
+use tidegate::internal::retry::mark;
 use tokio::time::timeout;
 use tracing::{info, warn};
+use ulid::Ulid;
 
 use crate::accounting::Account;
 use crate::bundle::Bundle;
@@ -68,7 +70,10 @@ impl Job {
             .iter()
             .map(|element| {
                 let body = message.body_with_content(element.json.get().as_bytes(), &[]);
-                publisher::part(exchange, routing_key, body)
+                let mut part = publisher::platform_message(exchange, routing_key, body);
+                // If the confirm is lost, the part is published again. Imported twice, it would be reported twice.
+                mark(&mut part, &self.node.queue, Ulid::new());
+                part
             })
             .collect();
         if !split.incompatible.is_empty() {
@@ -303,7 +308,7 @@ impl Job {
             let connector = &self.node.connector.id;
             if let Some(body) = platform_letter(&import.message, object, platform, connector) {
                 return Letter {
-                    message: publisher::part(exchange, key, body),
+                    message: publisher::platform_message(exchange, key, body),
                     to_platform: true,
                 };
             }
