@@ -153,7 +153,7 @@ class Child:
         cause = error.args[0] if error.args else None
         response = self.response
         if isinstance(cause, dict) and "name" in cause:
-            sign["name"] = str(cause["name"])
+            sign["name"] = str(code_of(response, cause) or cause["name"])
             sign["status"] = 200
         elif response is not None:
             is_its_text = isinstance(cause, str) and response.status_code != 200 and cause == response.text
@@ -161,6 +161,17 @@ class Child:
                 sign["status"] = response.status_code
                 sign["retry_after"] = response.headers.get("Retry-After")
         return sign
+
+
+def code_of(response, cause):
+    """The code of a GraphQL error that has no name. Older versions of pycti take its message for the name."""
+    try:
+        error = response.json()["errors"][0]
+        if not error.get("name") and error["message"] == cause["error_message"]:
+            return error["extensions"]["code"]
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+        pass
+    return None
 
 
 def memory():

@@ -281,7 +281,8 @@ fn introduction(settings: &Settings, secret: &str) -> SecretString {
         .collect();
     let line = json!({
         "secret": secret,
-        "url": settings.url.as_str(),
+        // Older versions of pycti append the path as it is, and the platform does not know `//graphql`.
+        "url": settings.url.as_str().trim_end_matches('/'),
         "verify": verify,
         "ca_certificates": authorities,
         "log_level": settings.log_level,
@@ -291,4 +292,34 @@ fn introduction(settings: &Settings, secret: &str) -> SecretString {
         "provider": crate::PROVIDER,
     });
     SecretString::from(format!("{line}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Sources;
+
+    #[test]
+    fn the_url_given_to_pycti_ends_without_a_slash() {
+        for (given, expected) in [
+            ("http://platform", "http://platform"),
+            ("http://platform/", "http://platform"),
+            ("https://host/base/path/", "https://host/base/path"),
+        ] {
+            let variable = |name: &str| match name {
+                "OPENCTI_URL" => Some(given.to_owned()),
+                "OPENCTI_TOKEN" => Some("token".to_owned()),
+                _ => None,
+            };
+            let sources = Sources {
+                environment: &variable,
+                platform: None,
+                section: None,
+            };
+            let settings = Settings::read(&sources).unwrap();
+            let line = introduction(&settings, "secret");
+            let line: serde_json::Value = serde_json::from_str(line.expose_secret()).unwrap();
+            assert_eq!(line["url"], expected);
+        }
+    }
 }

@@ -37,99 +37,97 @@ async fn import(python: &Python, item: &RawValue, origin: &Origin) -> Result<(),
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_is_imported_with_all_headers_and_none_is_left_for_the_next() {
-    let Some(program) = setup::interpreter() else {
-        return;
-    };
-    let platform = Platform::start().await;
-    let python = setup::python(&platform, &program, &[]);
-    let origin = Origin {
-        applicant: Some("applicant".into()),
-        work: Some("work".into()),
-        draft: Some("draft".into()),
-        playbook: Some("playbook".into()),
-        event: Some("event".into()),
-        synchronized: true,
-        previous_standard: Some("previous".into()),
-    };
-    import(&python, &raw(&identity(1)), &origin).await.unwrap();
-    import(&python, &raw(&identity(2)), &Origin::default())
-        .await
-        .unwrap();
-    let adds: Vec<_> = platform
-        .calls()
-        .into_iter()
-        .filter(Call::is_import)
-        .collect();
-    assert_eq!(adds.len(), 2);
-    let header = |index: usize, name: &str| adds[index].headers.get(name).cloned();
-    for (name, value) in Headers::new(&origin, 2).pairs() {
-        assert_eq!(header(0, name).as_deref(), Some(value), "{name}");
-    }
-    for (name, _) in Headers::new(&origin, 2).pairs() {
-        let expected = match name {
-            "opencti-retry-number" => Some("2"),
-            "synchronized-upsert" => Some("false"),
-            _ => None,
+    for program in setup::interpreters() {
+        let platform = Platform::start().await;
+        let python = setup::python(&platform, &program, &[]);
+        let origin = Origin {
+            applicant: Some("applicant".into()),
+            work: Some("work".into()),
+            draft: Some("draft".into()),
+            playbook: Some("playbook".into()),
+            event: Some("event".into()),
+            synchronized: true,
+            previous_standard: Some("previous".into()),
         };
-        assert_eq!(header(1, name).as_deref(), expected, "{name}");
+        import(&python, &raw(&identity(1)), &origin).await.unwrap();
+        import(&python, &raw(&identity(2)), &Origin::default())
+            .await
+            .unwrap();
+        let adds: Vec<_> = platform
+            .calls()
+            .into_iter()
+            .filter(Call::is_import)
+            .collect();
+        assert_eq!(adds.len(), 2);
+        let header = |index: usize, name: &str| adds[index].headers.get(name).cloned();
+        for (name, value) in Headers::new(&origin, 2).pairs() {
+            assert_eq!(header(0, name).as_deref(), Some(value), "{name}");
+        }
+        for (name, _) in Headers::new(&origin, 2).pairs() {
+            let expected = match name {
+                "opencti-retry-number" => Some("2"),
+                "synchronized-upsert" => Some("false"),
+                _ => None,
+            };
+            assert_eq!(header(1, name).as_deref(), expected, "{name}");
+        }
+        assert_eq!(header(0, "authorization").as_deref(), Some("Bearer token"));
+        assert!(header(0, "user-agent").unwrap().contains("worker/"));
+        python.close().await;
     }
-    assert_eq!(header(0, "authorization").as_deref(), Some("Bearer token"));
-    assert!(header(0, "user-agent").unwrap().contains("worker/"));
-    python.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_come_back_with_their_signs() {
-    let Some(program) = setup::interpreter() else {
-        return;
-    };
-    let platform = Platform::start().await;
-    let python = setup::python(&platform, &program, &[]);
-    let html = "<html><h1>503 Service Unavailable</h1></html>";
-    let cases = [
-        (
-            Failure::Status(503, html.into(), vec![("retry-after", "7".into())]),
-            Cause::Unreachable,
-        ),
-        (
-            Failure::Status(200, html.into(), Vec::new()),
-            Cause::Unreachable,
-        ),
-        (
-            Failure::Status(401, String::new(), Vec::new()),
-            Cause::Unauthorized,
-        ),
-        (
-            Failure::Status(413, html.into(), Vec::new()),
-            Cause::Invalid,
-        ),
-        (Failure::Name("LOCK_ERROR"), Cause::Lock),
-        (
-            Failure::Code("MISSING_REFERENCE_ERROR"),
-            Cause::MissingReference,
-        ),
-        (Failure::Name("WORK_NOT_ALIVE"), Cause::WorkNotAlive),
-        (Failure::Name("DRAFT_LOCKED"), Cause::DraftLocked),
-        (Failure::Code("FUNCTIONAL_ERROR"), Cause::Invalid),
-        (Failure::Name("SOMETHING_NEW"), Cause::Platform),
-    ];
-    for (failure, expected) in cases {
-        let given = failure.clone();
-        platform.fail(move |call| (call.is_import()).then(|| given.clone()));
-        let error = import(&python, &raw(&identity(1)), &Origin::default())
-            .await
-            .unwrap_err();
-        let sign = error.into_sign();
-        assert_eq!(cause(&sign), expected, "{failure:?} gave {sign:?}");
-        if let Failure::Status(503, ..) = failure {
-            assert_eq!(sign.retry_after, Some(std::time::Duration::from_secs(7)));
+    for program in setup::interpreters() {
+        let platform = Platform::start().await;
+        let python = setup::python(&platform, &program, &[]);
+        let html = "<html><h1>503 Service Unavailable</h1></html>";
+        let cases = [
+            (
+                Failure::Status(503, html.into(), vec![("retry-after", "7".into())]),
+                Cause::Unreachable,
+            ),
+            (
+                Failure::Status(200, html.into(), Vec::new()),
+                Cause::Unreachable,
+            ),
+            (
+                Failure::Status(401, String::new(), Vec::new()),
+                Cause::Unauthorized,
+            ),
+            (
+                Failure::Status(413, html.into(), Vec::new()),
+                Cause::Invalid,
+            ),
+            (Failure::Name("LOCK_ERROR"), Cause::Lock),
+            (
+                Failure::Code("MISSING_REFERENCE_ERROR"),
+                Cause::MissingReference,
+            ),
+            (Failure::Name("WORK_NOT_ALIVE"), Cause::WorkNotAlive),
+            (Failure::Name("DRAFT_LOCKED"), Cause::DraftLocked),
+            (Failure::Code("FUNCTIONAL_ERROR"), Cause::Invalid),
+            (Failure::Name("SOMETHING_NEW"), Cause::Platform),
+        ];
+        for (failure, expected) in cases {
+            let given = failure.clone();
+            platform.fail(move |call| (call.is_import()).then(|| given.clone()));
+            let error = import(&python, &raw(&identity(1)), &Origin::default())
+                .await
+                .unwrap_err();
+            let sign = error.into_sign();
+            assert_eq!(cause(&sign), expected, "{failure:?} gave {sign:?}");
+            if let Failure::Status(503, ..) = failure {
+                assert_eq!(sign.retry_after, Some(std::time::Duration::from_secs(7)));
+            }
         }
+        platform.recover();
+        import(&python, &raw(&identity(1)), &Origin::default())
+            .await
+            .unwrap();
+        python.close().await;
     }
-    platform.recover();
-    import(&python, &raw(&identity(1)), &Origin::default())
-        .await
-        .unwrap();
-    python.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,31 +193,32 @@ async fn a_bundle_is_split_in_the_order_of_its_dependencies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_chains_of_references_are_split_from_their_end() {
-    let Some(program) = setup::interpreter() else {
-        return;
-    };
-    let platform = Platform::start().await;
-    let python = setup::python(&platform, &program, &[]);
-    for length in [1_200, 5_000] {
-        let objects: Vec<_> = (0..length)
-            .map(|number| {
-                let mut object = identity(number);
-                if number + 1 < length {
-                    object["created_by_ref"] = identity(number + 1)["id"].clone();
-                }
-                object
-            })
-            .collect();
-        let bundle = serde_json::json!({"type": "bundle", "id": "bundle--1", "objects": objects});
-        let bundle = Bundle::read(&bundle.to_string().into()).unwrap();
-        let lease = python.lease().await.unwrap();
-        let split = lease.split(&bundle.json, "bundle--1", None, true);
-        let split = split.await.unwrap();
-        assert_eq!(split.elements.len(), length as usize);
-        let first: serde_json::Value = serde_json::from_str(split.elements[0].json.get()).unwrap();
-        assert_eq!(first["objects"][0]["id"], identity(length - 1)["id"]);
+    for program in setup::interpreters() {
+        let platform = Platform::start().await;
+        let python = setup::python(&platform, &program, &[]);
+        for length in [1_200, 5_000] {
+            let objects: Vec<_> = (0..length)
+                .map(|number| {
+                    let mut object = identity(number);
+                    if number + 1 < length {
+                        object["created_by_ref"] = identity(number + 1)["id"].clone();
+                    }
+                    object
+                })
+                .collect();
+            let bundle =
+                serde_json::json!({"type": "bundle", "id": "bundle--1", "objects": objects});
+            let bundle = Bundle::read(&bundle.to_string().into()).unwrap();
+            let lease = python.lease().await.unwrap();
+            let split = lease.split(&bundle.json, "bundle--1", None, true);
+            let split = split.await.unwrap();
+            assert_eq!(split.elements.len(), length as usize);
+            let first: serde_json::Value =
+                serde_json::from_str(split.elements[0].json.get()).unwrap();
+            assert_eq!(first["objects"][0]["id"], identity(length - 1)["id"]);
+        }
+        python.close().await;
     }
-    python.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -137,33 +137,42 @@ fn reports(calls: &[Call]) -> Vec<String> {
     reports
 }
 
+/// Seeds and sizes of bundles.
+const BUNDLES: [(u64, usize); 6] = [(1, 1), (2, 2), (3, 9), (4, 40), (5, 40), (6, 150)];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_bundles_are_imported_as_pycti_imports_them() {
-    let Some(program) = setup::interpreter() else {
-        return;
-    };
-    for (seed, size) in [(1, 1), (2, 2), (3, 9), (4, 40), (5, 40), (6, 150)] {
-        let bundle = bundle(seed, size);
-        let theirs = Platform::start().await;
-        reference(&program, &theirs, &bundle).await;
-        let ours = Platform::start().await;
-        let (engine, handler) = setup::handler(&ours, &program, &[]);
-        let more = json!({"no_split": true, "work_id": "work", "applicant_id": "applicant", "update": true});
-        let outcome = handler
-            .handle(setup::delivery(&bundle, &more), setup::context())
-            .await;
-        assert_eq!(outcome, Outcome::Done);
-        assert_eq!(
-            knowledge(&ours.calls()),
-            knowledge(&theirs.calls()),
-            "bundle {seed}"
-        );
-        assert_eq!(
-            reports(&ours.calls()),
-            reports(&theirs.calls()),
-            "bundle {seed}"
-        );
-        assert!(!knowledge(&ours.calls()).is_empty());
-        engine.python.close().await;
+    if let Some(program) = setup::interpreter() {
+        for (seed, size) in BUNDLES {
+            compare(&program, seed, size).await;
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_bundles_are_imported_as_the_oldest_pycti_imports_them() {
+    if let Some(program) = setup::oldest_interpreter() {
+        for (seed, size) in BUNDLES {
+            compare(&program, seed, size).await;
+        }
+    }
+}
+
+async fn compare(program: &Path, seed: u64, size: usize) {
+    let bundle = bundle(seed, size);
+    let theirs = Platform::start().await;
+    reference(program, &theirs, &bundle).await;
+    let ours = Platform::start().await;
+    let (engine, handler) = setup::handler(&ours, program, &[]);
+    let more =
+        json!({"no_split": true, "work_id": "work", "applicant_id": "applicant", "update": true});
+    let outcome = handler
+        .handle(setup::delivery(&bundle, &more), setup::context())
+        .await;
+    let of = format!("bundle {seed} with {}", program.display());
+    assert_eq!(outcome, Outcome::Done, "{of}");
+    assert_eq!(knowledge(&ours.calls()), knowledge(&theirs.calls()), "{of}");
+    assert_eq!(reports(&ours.calls()), reports(&theirs.calls()), "{of}");
+    assert!(!knowledge(&ours.calls()).is_empty(), "{of}");
+    engine.python.close().await;
 }

@@ -17,23 +17,40 @@ use tidegate_opencti::{Engine, OpenCtiHandler};
 
 use tidegate_platform_stub::Platform;
 
-/// The Python with `pycti`: `TIDEGATE_TEST_PYCTI`, or what `scripts/pycti` made. `None` after saying loudly that the
-/// test is skipped.
+/// The newest version of `pycti` that is tested.
+const NEWEST: &str = "7.261026.0";
+/// The oldest that has what is needed.
+const OLDEST: &str = "7.260309.0.8";
+
+/// The Python with the newest `pycti`: `TIDEGATE_TEST_PYCTI`, or what `scripts/pycti` made. `None` after saying loudly
+/// that the test is skipped.
 pub(crate) fn interpreter() -> Option<PathBuf> {
-    let program = std::env::var_os("TIDEGATE_TEST_PYCTI").map_or_else(
-        || {
-            let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-            home.join(".cache/tidegate/pycti-7.261026.0/bin/python3")
-        },
-        PathBuf::from,
-    );
+    let given = std::env::var_os("TIDEGATE_TEST_PYCTI").map(PathBuf::from);
+    there(given.unwrap_or_else(|| cached(NEWEST)))
+}
+
+/// The Python with the oldest `pycti`, likewise.
+pub(crate) fn oldest_interpreter() -> Option<PathBuf> {
+    there(cached(OLDEST))
+}
+
+/// Both, as far as they are there.
+pub(crate) fn interpreters() -> Vec<PathBuf> {
+    let both = [interpreter(), oldest_interpreter()];
+    both.into_iter().flatten().collect()
+}
+
+fn cached(version: &str) -> PathBuf {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    home.join(format!(".cache/tidegate/pycti-{version}/bin/python3"))
+}
+
+fn there(program: PathBuf) -> Option<PathBuf> {
     if program.exists() {
         return Some(program);
     }
-    eprintln!(
-        "SKIPPED: no Python with pycti at {}; run scripts/pycti",
-        program.display()
-    );
+    let shown = program.display();
+    eprintln!("SKIPPED: no Python with pycti at {shown}; run scripts/pycti");
     None
 }
 
