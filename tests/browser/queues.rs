@@ -23,7 +23,7 @@ async fn the_queues_tell_what_waits_and_who_works_it() {
     browser.visit(&fleet.url("/").await).await;
     browser.click("#view-queues").await;
     browser
-        .shows("#queues-title", "The one queue is worked.")
+        .shows("#queues-title", "The one queue is consumed.")
         .await;
     let row = "[data-queue=orders]";
     browser.shows(&format!("{row} .name"), "orders").await;
@@ -42,11 +42,11 @@ async fn the_queues_tell_what_waits_and_who_works_it() {
     browser
         .shows(
             "#queues-title",
-            "1 queue is not worked, and 7 messages wait there.",
+            "1 queue is not consumed, and 7 messages wait there.",
         )
         .await;
     browser
-        .shows(&format!("{row} .held"), "no worker is on it")
+        .shows(&format!("{row} .held"), "no worker consumes it")
         .await;
     browser.click("#view-workers").await;
     browser.shows(".item.lost .name", "web-1").await;
@@ -124,5 +124,12 @@ async fn dead_letters_are_read_looked_at_and_dropped_on_the_page() {
     browser.click("#letters-go").await;
     browser.shows("#toasts", "orders.dead: 1 replayed.").await;
     vhost.until_ready("orders.dead", 0).await;
+
+    // By its address alone, before the page knows anything.
+    browser.visit("about:blank").await;
+    browser.visit(&fleet.url("/#/queues/orders").await).await;
+    browser
+        .shows("#queue .letter-acts", "Read the dead letters")
+        .await;
     assert_eq!(browser.complaints().await, [""; 0]);
 }

@@ -135,7 +135,7 @@ async fn a_queue_that_is_missing_costs_only_its_own_row() {
     let row = until_row(&fleet, "orders", "has nobody", |row| row["workers"] == 0).await;
     assert_eq!(
         row["held"],
-        json!([{"why": "no worker is on it", "workers": 0}])
+        json!([{"why": "no worker consumes it", "workers": 0}])
     );
     let queues = fleet.json("/api/v1/queues").await;
     assert_eq!(queues["queues"].as_array().unwrap().len(), 1, "{queues}");

@@ -9,6 +9,8 @@ import { headers, token } from "./token.js";
 import { askToken, toast } from "./commands.js";
 
 const LISTED = 100;
+// A value with more characters has a line of its own.
+const LONG = 60;
 // A pass takes ten seconds at most.
 const PATIENCE_MS = 30_000;
 const EFFECTS = {
@@ -17,6 +19,8 @@ const EFFECTS = {
 };
 
 let shown = null;
+// Whether dead letters are on, as it was drawn; null while that is not known.
+let drawnOn = null;
 let asked = null;
 
 const part = {};
@@ -43,6 +47,13 @@ export function open(queue) {
   shown = { queue, reason: null, list: null };
   draw();
 }
+
+// The program has said something new: what is drawn may depend on it.
+export function refresh() {
+  if (shown && isOn() !== drawnOn) draw();
+}
+
+const isOn = () => (store.summary ? store.summary.dead_letters === true : null);
 
 const path = (rest = "") => `api/v1/queues/${encodeURIComponent(shown.queue)}/dead${rest}`;
 
@@ -72,14 +83,16 @@ const number = () => (shown.reason === null ? shown.list.seen : (shown.list.reas
 
 function draw() {
   const { list, reason } = shown;
-  const on = store.summary?.dead_letters === true;
+  const on = isOn();
+  drawnOn = on;
   setHidden(part.read, !on);
   for (const command of ["replay", "drop"]) {
     setHidden(part[command], !list || number() === 0);
     if (list) setText(part[command], `${command === "replay" ? "Replay" : "Drop"} ${plural(number(), "letter")}…`);
   }
   setText(part.read, list ? "Read them again" : "Read the dead letters");
-  if (!on) setText(part.state, "They are not shown here: fleet.dead_letters is off. In a terminal: tidegate dead list.");
+  if (on === null) setText(part.state, "");
+  else if (!on) setText(part.state, "They are not shown here: fleet.dead_letters is off. In a terminal: tidegate dead list.");
   else if (!list) setText(part.state, "Reading takes each letter out of its queue for a moment, and puts it back.");
   else if (list.seen === 0) setText(part.state, "There are no dead letters.");
   else {
@@ -108,7 +121,6 @@ async function look(letter, inside) {
   if (!answer.ok) return inside.replaceChildren(el("p", { class: "problem", text: answer.message }));
   const it = answer.body;
   const facts = [["Message id", it.id], ["Attempts", it.attempts], ["Worker", it.worker], ["A replay goes to", it.exchange ? `exchange ${it.exchange}, key ${it.routing_key}` : `queue ${it.routing_key}`], ["Body", `${count(it.body_bytes)} bytes`]];
-  const pairs = (entries) => el("dl", { class: "facts" }, ...entries.map(([name, value]) => el("div", {}, el("dt", { text: visible(name) }), el("dd", { text: visible(typeof value === "string" ? value : JSON.stringify(value)) }))));
   const known = facts.filter(([, value]) => value !== undefined && value !== null);
   const body = it.body ?? it.body_base64 ?? "";
   const act = (command, word) => el("button", { type: "button", class: "small", on: { click: () => ask(command, letter) } }, word);
@@ -120,6 +132,14 @@ async function look(letter, inside) {
     ...(it.truncated ? [el("p", { class: "quiet-text", text: "Only the beginning is shown." })] : []),
     el("p", { class: "letter-acts" }, act("replay", "Replay this letter…"), act("drop", "Drop this letter…")),
   );
+}
+
+function pairs(entries) {
+  const parts = entries.map(([name, value]) => {
+    const text = visible(typeof value === "string" ? value : JSON.stringify(value));
+    return el("div", text.length > LONG ? { class: "long" } : {}, el("dt", { text: visible(name) }), text === "" ? el("dd", { "data-none": "", text: "empty" }) : el("dd", { text }));
+  });
+  return el("dl", { class: "facts" }, ...parts);
 }
 
 // Lines stay lines; what would command or hide something does not.

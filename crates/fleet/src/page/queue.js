@@ -61,7 +61,8 @@ export function close() {
 
 // What is known of the queue now; nothing if the program does not know it.
 export function update(queue) {
-  if (!queue) return setText(part.beneath, "No worker of the fleet has told of this queue.");
+  letters.refresh();
+  if (!queue) return setText(part.beneath, "No worker of the fleet has reported this queue.");
   setText(part.title, visible(queue.title ?? queue.queue));
   setText(part.beneath, [queue.title ? visible(queue.queue) : null, queue.type ? `${visible(queue.type)} queue` : null].filter(Boolean).join(", "));
   const reasons = [queue.problem, ...queue.held.map(({ why }) => why)].filter(Boolean).map(visible);

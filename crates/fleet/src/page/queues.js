@@ -197,10 +197,10 @@ function headline(queues) {
   const waiting = sum(nobody, (queue) => messages(queue.ready));
   const all = queues.length;
   const title = !all
-    ? "No worker has told of a queue yet."
+    ? "No worker has reported a queue yet."
     : !nobody.length
-      ? `${all === 1 ? "The one queue is" : `All ${count(all)} queues are`} worked.`
-      : `${plural(nobody.length, "queue")} ${nobody.length === 1 ? "is" : "are"} not worked${waiting ? `, and ${plural(waiting, "message")} wait${waiting === 1 ? "s" : ""} there` : ""}.`;
+      ? `${all === 1 ? "The one queue is" : `All ${count(all)} queues are`} consumed.`
+      : `${plural(nobody.length, "queue")} ${nobody.length === 1 ? "is" : "are"} not consumed${waiting ? `, and ${plural(waiting, "message")} wait${waiting === 1 ? "s" : ""} there` : ""}.`;
   setText(byId("queues-title"), title);
   setAttribute(byId("queues-title"), "data-alarm", nobody.length ? "lost" : null);
   const parts = [

@@ -166,7 +166,7 @@ impl Board {
         }
         if work.workers == 0 && consumers.is_none_or(|consumers| consumers == 0) {
             held.push(Held {
-                why: "no worker is on it".into(),
+                why: "no worker consumes it".into(),
                 workers: 0,
             });
         }
