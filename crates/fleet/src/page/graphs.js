@@ -9,7 +9,8 @@ const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT] = [300, 64];
 const EVERY_MS = 10_000;
 const PATIENCE_MS = 10_000;
-const HOUR_SLOTS = 120;
+// A graph is at least ten minutes wide, so that a program that has just started does not show a sliver.
+const LEAST_SLOTS = 20;
 
 const GRAPHS = [
   ["done_per_second", "Done /s", rate],
@@ -24,18 +25,19 @@ function shape(name, attributes) {
   return element;
 }
 
-// The lines of a graph: one for each run of values that are known. Newest at the right.
+// The lines of a graph: one for each run of known values. The newest is at the right.
 export function lines(values, top) {
   const runs = [];
   let run = [];
-  const first = HOUR_SLOTS - values.length;
+  const slots = Math.max(values.length, LEAST_SLOTS);
+  const first = slots - values.length;
   values.forEach((value, index) => {
     if (value === null) {
       if (run.length) runs.push(run);
       run = [];
       return;
     }
-    const x = ((first + index + 0.5) / HOUR_SLOTS) * WIDTH;
+    const x = ((first + index + 0.5) / slots) * WIDTH;
     run.push([Math.round(x * 10) / 10, Math.round((HEIGHT - 2 - (value / top) * (HEIGHT - 8)) * 10) / 10]);
   });
   if (run.length) runs.push(run);

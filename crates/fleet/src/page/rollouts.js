@@ -141,7 +141,7 @@ async function post(url, body) {
 async function stop() {
   if (!current) return;
   const answer = await post(`api/v1/rollouts/${encodeURIComponent(current.id)}/stop`, {});
-  toast(answer.ok ? "No other worker is begun. Those under way go on." : answer.message, answer.ok ? "plain" : "warning");
+  toast(answer.ok ? "No further worker gets the command. Those under way go on." : answer.message, answer.ok ? "plain" : "warning");
   look();
 }
 
@@ -169,10 +169,10 @@ export function sentence({ command, state, total, done, under_way: busy, max_at_
   const far = `${count(done)} of ${count(total)} done`;
   if (state === "running") {
     const how = atOnce < total ? `, ${count(atOnce)} at a time` : "";
-    const next = waits ? ", each until another of its name runs" : "";
-    return { title: `${DOING[command]} ${workers}${how}${next}.`, text: `${far}, ${count(busy)} under way.${error ? ` ${visible(error)}.` : ""}` };
+    const next = waits ? " The next one follows when another worker of the same name runs." : "";
+    return { title: `${DOING[command]} ${workers}${how}.`, text: `${far}, ${count(busy)} under way.${next}${error ? ` ${visible(error)}.` : ""}` };
   }
-  if (state === "done") return { title: `${TITLES[command]}: ${total === 1 ? "the worker has" : `all ${workers} have`} done as told.`, text: visible(results?.[0]?.text ?? "") };
+  if (state === "done") return { title: `${TITLES[command]} of ${workers} is complete.`, text: visible(results?.[0]?.text ?? "") };
   if (state === "stopped") return { title: `${TITLES[command]} of ${workers} was stopped.`, text: `${far}.` };
   return { title: `${TITLES[command]} of ${workers} has ended early: ${far}.`, text: visible(error ?? "") };
 }
@@ -185,7 +185,7 @@ function drawRollout() {
   if (!shown) return;
   const { title, text } = sentence(current);
   setText(byId("rollout-title"), title);
-  const since = current.ended_at === null ? `Begun ${span(now() - (parse(current.started_at) ?? 0))} ago by ${visible(current.by)}.` : "";
+  const since = current.ended_at === null ? `Started ${span(now() - (parse(current.started_at) ?? 0))} ago by ${visible(current.by)}.` : "";
   setText(byId("rollout-text"), `${text} ${since}`.trim());
   setAttribute(byId("rollout"), "data-state", current.state);
   setHidden(byId("rollout-stop"), current.state !== "running");

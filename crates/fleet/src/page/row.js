@@ -91,7 +91,8 @@ export function patch(row, worker, { open, selected }) {
   setText(row.slots, ended ? "–" : `${count(worker.inFlight)} / ${count(worker.slots)}`);
   setText(row.rate, ended ? "–" : rate(worker.rate));
   setAttribute(row.rate, "data-none", ended || worker.rate === null);
-  setText(row.oldest, ended || !worker.oldest ? "–" : duration(worker.oldest));
+  // A narrow column: from a minute on, one unit is enough.
+  setText(row.oldest, ended || !worker.oldest ? "–" : worker.oldest < 60_000 ? duration(worker.oldest) : short(worker.oldest));
   commands(row, worker);
   tick(row, worker);
   setHidden(row.inside, !open);
