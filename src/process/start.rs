@@ -215,24 +215,29 @@ unsafe fn run(plan: &Plan<'_>) -> c_int {
     }
 }
 
-/// Gives every signal its default action. The system call is made directly: the C library's function takes a
-/// lock, which another thread of the parent may hold, and leaves two signals out.
+/// Gives every signal its default action, and discards signals that are pending. Until the child led its own process group
+/// it was in the parent's, so that a Ctrl-C may be waiting for it, and would kill it as soon as it is let through. An
+/// ignored signal is discarded even if it is blocked (POSIX, `sigaction`).
+///
+/// The system call is made directly: the C library's function takes a lock, which another thread of the parent may hold,
+/// and leaves two signals out.
 ///
 /// # Safety
 /// As [`run`].
 unsafe fn reset_signals() {
-    // The kernel's `sigaction` has at most 32 bytes here; all zero is SIG_DFL without flags.
-    let default = [0_u64; 4];
-    for signal in 1..=SIGNALS {
-        // SAFETY: the kernel reads `default`, and writes nothing. SIGKILL and SIGSTOP are refused, and need it not.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                ptr::null::<u64>(),
-                SIGNAL_SET_SIZE,
-            );
+    // The kernel's `sigaction` has at most 32 bytes here and begins with the action: SIG_IGN, then SIG_DFL, no flags.
+    for action in [[libc::SIG_IGN as u64, 0, 0, 0], [0; 4]] {
+        for signal in 1..=SIGNALS {
+            // SAFETY: the kernel reads `action`, and writes nothing. SIGKILL and SIGSTOP are refused, and need it not.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_rt_sigaction,
+                    signal,
+                    action.as_ptr(),
+                    ptr::null::<u64>(),
+                    SIGNAL_SET_SIZE,
+                );
+            }
         }
     }
 }
