@@ -4,19 +4,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Where a worker is in its life. The connection to the broker is a separate thing and never moves it.
+/// The phase of a worker. A lost connection to the broker does not change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Configured, not yet consuming.
+    /// Started, and not consuming yet.
     Starting,
     /// Consuming.
     Running,
-    /// Alive, not consuming, by command.
+    /// Not consuming, because a command paused it.
     Paused,
-    /// Stopping in order: no new work, finishing what runs.
+    /// Stopping in order: it takes no new work and finishes what runs.
     Draining,
-    /// The drain is over.
+    /// Its drain has ended.
     Stopped,
 }
 

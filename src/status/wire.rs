@@ -79,7 +79,7 @@ pub struct State {
     /// What every message begins with.
     #[serde(flatten)]
     pub head: Head,
-    /// Where the worker is in its life.
+    /// The worker's phase.
     pub phase: Phase,
     /// In a drain: how long after `at` its deadline is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,7 +127,7 @@ pub struct StateNode {
     /// `<queue>.retry.<ms>`, unless the broker itself delays it. Empty if nothing is retried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retry_ms: Vec<u64>,
-    /// Where the node is in its life.
+    /// The node's phase.
     pub phase: Phase,
 }
 
@@ -251,14 +251,13 @@ impl DrainSteps {
 pub enum DrainOutcome {
     /// Everything that ran finished, and the broker has every settlement.
     Clean,
-    /// Everything that ran finished, but a settlement or a copy is not known to have arrived: those messages
-    /// may run again.
+    /// Everything that ran finished, but a settlement or a copy may not have arrived. Those messages may run again.
     Unconfirmed,
-    /// The deadline cut something off.
+    /// The deadline interrupted deliveries.
     Interrupted,
-    /// A second signal ended it.
+    /// A second signal ended the drain.
     Aborted,
-    /// A task of the worker ended before it should have.
+    /// A task of the worker ended early.
     Failed,
 }
 
@@ -275,7 +274,7 @@ impl DrainOutcome {
     }
 }
 
-/// How long the steps of a drain took, in milliseconds.
+/// The duration of each step of a drain, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct DrainSteps {
@@ -283,7 +282,7 @@ pub struct DrainSteps {
     pub cancel_ms: u64,
     /// Handing back what had not started.
     pub hand_back_ms: u64,
-    /// Letting finish what ran.
+    /// Finishing what ran.
     pub finish_ms: u64,
     /// Interrupting what still ran at the deadline.
     pub interrupt_ms: u64,

@@ -157,7 +157,7 @@ pub(super) fn command<'o>(
 pub(super) fn events(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     let mut operation = read(operation, "All changes, as server-sent events").description(
         "The first event is `snapshot`, with everything. Then come `worker` (a worker that changed, in full), `gone` (a \
-         worker that is no longer listed), `drain` (a drain report) and `summary`, which is sent at least every 15 s. A \
+         worker that is no longer listed) and `drain` (a drain report). `summary` is sent at least every 15 s. A \
          client that falls behind gets a new snapshot. So does a client that reconnects: `Last-Event-ID` is ignored. \
          The data of each event is JSON. `x-events` has the schemas.",
     );

@@ -11,7 +11,7 @@ use crate::api::Drain;
 use tidegate::internal::status::wire::DrainOutcome;
 use tidegate::lifecycle::Phase;
 
-/// The result of a command for one worker, in a word.
+/// The outcome of a command for one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerOutcome {
@@ -29,7 +29,7 @@ pub enum WorkerOutcome {
     WorkerFailed,
     /// `--all` named the worker, but it had already ended.
     Absent,
-    /// The worker does not obey, and says why.
+    /// The worker refused the command.
     Refused,
     /// The worker's control queue is gone: it has ended, or its connection is lost.
     Gone,
@@ -43,14 +43,14 @@ pub enum WorkerOutcome {
     Unknown,
     /// The argument could mean several workers.
     Ambiguous,
-    /// The worker was not asked, because an earlier one did not do as told, or a signal came.
+    /// The worker was not given the command, because an earlier one failed or a signal came.
     NotTried,
     /// The broker failed. Whether the worker got the command is not known.
     Failed,
 }
 
 impl WorkerOutcome {
-    /// Whether the worker did as told.
+    /// Whether the worker carried out the command.
     pub const fn is_success(self) -> bool {
         matches!(
             self,
@@ -213,7 +213,7 @@ impl fmt::Display for WorkerResult {
 pub struct RolloutReport {
     /// The name of the command.
     pub command: &'static str,
-    /// Whether every worker did as told.
+    /// Whether every worker carried out the command.
     pub ok: bool,
     /// The result for each worker.
     pub workers: Vec<WorkerResult>,
