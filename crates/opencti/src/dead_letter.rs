@@ -59,7 +59,7 @@ pub fn platform_letter(
             "original_connector_id": connector,
         }),
     };
-    let object = RawObject::read(object.as_bytes()).ok()?;
+    let object = RawObject::read(&Bytes::copy_from_slice(object.as_bytes())).ok()?;
     let content = object.with(&[("rejection_info", info)]);
     Some(message.body_with_content(&content, &[]))
 }
@@ -87,11 +87,11 @@ mod tests {
     use crate::plan::{Plan, plan};
 
     fn message() -> Message {
-        Message::read(br#"{"type":"bundle","work_id":"w","content":"e30=","update":false}"#)
-            .unwrap()
+        let body = br#"{"type":"bundle","work_id":"w","content":"e30=","update":false}"#;
+        Message::read(&Bytes::from_static(body)).unwrap()
     }
 
-    fn content(body: &[u8]) -> Value {
+    fn content(body: &Bytes) -> Value {
         let content = Message::read(body).unwrap().content().unwrap();
         serde_json::from_slice(&content).unwrap()
     }

@@ -98,7 +98,7 @@ struct Source {
 }
 
 /// Decides what `body` asks for. Never fails: what cannot be done is [`Plan::Poison`].
-pub fn plan(body: &[u8]) -> Plan {
+pub fn plan(body: &Bytes) -> Plan {
     let message = match Message::read(body) {
         Ok(message) => message,
         Err(error) => {
@@ -180,7 +180,7 @@ fn of_message(message: Message, body: &[u8]) -> Result<Plan, String> {
 fn event_bundle(content: &Bytes, bundle_id: &str) -> Result<(Bytes, bool), String> {
     let event: Event<'_> = serde_json::from_slice(content)
         .map_err(|error| format!("the content is not an event with type and data: {error}"))?;
-    let object = RawObject::read(event.data.get().as_bytes())
+    let object = RawObject::read(&content.slice_ref(event.data.get().as_bytes()))
         .map_err(|error| format!("the event's data is not an object: {error}"))?;
     let mut changes: Vec<(&str, Value)> = Vec::new();
     let kind = event.kind.as_str();
@@ -188,7 +188,7 @@ fn event_bundle(content: &Bytes, bundle_id: &str) -> Result<(Bytes, bool), Strin
         "create" | "update" => {}
         "merge" => {
             let target = object.get("id").ok_or("the event's data has no \"id\"")?;
-            let target = serde_json::from_str(target).map_err(|error| error.to_string())?;
+            let target = serde_json::from_slice(target).map_err(|error| error.to_string())?;
             let context = event.context.ok_or("the merge has no \"context\"")?;
             let context: MergeContext = serde_json::from_str(context.get())
                 .map_err(|error| format!("the merge's context has no sources with ids: {error}"))?;

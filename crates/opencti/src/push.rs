@@ -65,9 +65,10 @@ impl Job {
             Ok(split) => split,
             Err(given) => return self.end_whole(given, origin).await,
         };
+        // Each element is given back as soon as its part is made: together they are as large as the bundle.
         let parts: Vec<_> = split
             .elements
-            .iter()
+            .into_iter()
             .map(|element| {
                 let body = message.body_with_content(element.json.get().as_bytes(), &[]);
                 let mut part = publisher::platform_message(exchange, routing_key, body);
@@ -83,7 +84,6 @@ impl Job {
                 "objects of a bundle cannot be imported: they lack what they connect"
             );
         }
-        drop(split);
         let mut account = Account::new(origin.work.clone());
         account.declare(parts.len() as u64);
         if !account.is_settled() && self.context.is_draining() {

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn body(content: &str, more: &Value) -> Vec<u8> {
+fn body(content: &str, more: &Value) -> Bytes {
     let mut message =
         json!({"type": "bundle", "content": STANDARD.encode(content), "work_id": "work--1"});
     for (key, value) in more.as_object().unwrap() {
         message[key] = value.clone();
     }
-    message.to_string().into_bytes()
+    message.to_string().into()
 }
 
 fn bundle(ids: &[&str]) -> String {
@@ -23,14 +23,14 @@ fn bundle(ids: &[&str]) -> String {
     json!({"type": "bundle", "id": "bundle--7", "objects": objects}).to_string()
 }
 
-fn import(body: &[u8]) -> Import {
+fn import(body: &Bytes) -> Import {
     match plan(body) {
         Plan::Import(import) => import,
         other => panic!("{other:?}"),
     }
 }
 
-fn poison(body: &[u8]) -> (String, Origin) {
+fn poison(body: &Bytes) -> (String, Origin) {
     match plan(body) {
         Plan::Poison { reason, origin } => (reason, origin),
         other => panic!("{other:?}"),
@@ -164,5 +164,5 @@ fn each_kind_of_poison_says_why_and_keeps_the_work() {
         assert!(reason.contains(why), "{reason}");
         assert_eq!(origin.work.as_deref(), Some("work--1"), "{reason}");
     }
-    assert_eq!(poison(b"rubbish").1, Origin::default());
+    assert_eq!(poison(&Bytes::from_static(b"rubbish")).1, Origin::default());
 }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use super::protocol::{AnswerLine, Element, RequestLine, Versions};
+use super::protocol::{AnswerLine, Element, RequestLine, TAIL, Versions};
 use super::{PythonError, Split};
 
 /// How much is read at once, in bytes.
@@ -56,17 +56,21 @@ impl Child {
         self.memory
     }
 
-    pub(super) async fn import(&mut self, line: &RequestLine) -> Result<(), PythonError> {
+    pub(super) async fn import(&mut self, line: &RequestLine<'_>) -> Result<(), PythonError> {
         self.request(line, &mut Split::default()).await
     }
 
-    pub(super) async fn split(&mut self, line: &RequestLine) -> Result<Split, PythonError> {
+    pub(super) async fn split(&mut self, line: &RequestLine<'_>) -> Result<Split, PythonError> {
         let mut split = Split::default();
         self.request(line, &mut split).await?;
         Ok(split)
     }
 
-    async fn request(&mut self, line: &RequestLine, split: &mut Split) -> Result<(), PythonError> {
+    async fn request(
+        &mut self,
+        line: &RequestLine<'_>,
+        split: &mut Split,
+    ) -> Result<(), PythonError> {
         self.requests += 1;
         let id = self.requests;
         let died = |error: std::io::Error| {
@@ -74,7 +78,9 @@ impl Child {
                 "the Python child ended during the request: {error}"
             ))
         };
-        self.lines.write(&line.numbered(id)).await.map_err(died)?;
+        for piece in [line.head(id).as_bytes(), line.json(), TAIL.as_bytes()] {
+            self.lines.write(piece).await.map_err(died)?;
+        }
         loop {
             let text = self.lines.next().await.map_err(died)?;
             let answer: AnswerLine = serde_json::from_slice(&text)
@@ -138,6 +144,10 @@ impl Lines {
             {
                 let mut line = self.buffer.split_to(searched + end + 1);
                 line.truncate(searched + end);
+                if self.buffer.is_empty() {
+                    // A child that waits keeps no room for a line that was large.
+                    self.buffer = BytesMut::new();
+                }
                 return Ok(line);
             }
             searched = self.buffer.len();

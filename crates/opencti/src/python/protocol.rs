@@ -175,66 +175,86 @@ pub(crate) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// A request, but for its number.
-pub(super) struct RequestLine(String);
+/// What comes after the JSON of a request.
+pub(super) const TAIL: &str = "}\n";
 
-impl RequestLine {
-    pub(super) fn numbered(&self, id: u64) -> Vec<u8> {
-        let rest = &self.0[1..];
-        format!("{{\"id\":{id},{rest}\n").into_bytes()
+/// A request, but for its number. The JSON that it is about may be large: it is written from where it is.
+pub(super) struct RequestLine<'a> {
+    /// All keys but the first and the last, as an object.
+    keys: String,
+    /// The name of the last key.
+    last: &'static str,
+    json: &'a [u8],
+}
+
+impl RequestLine<'_> {
+    /// What comes before the JSON.
+    pub(super) fn head(&self, id: u64) -> String {
+        let keys = &self.keys[1..self.keys.len() - 1];
+        format!("{{\"id\":{id},{keys},\"{}\":", self.last)
+    }
+
+    /// The JSON, without line breaks.
+    pub(super) fn json(&self) -> &[u8] {
+        self.json
     }
 }
 
-pub(super) fn split_line(
-    bundle: &[u8],
+pub(super) fn split_line<'a>(
+    bundle: &'a [u8],
     bundle_id: &str,
     event_version: Option<&str>,
     parts: bool,
-) -> RequestLine {
+) -> RequestLine<'a> {
     #[derive(Serialize)]
-    struct Line<'a> {
+    struct Keys<'a> {
         r#do: &'static str,
-        bundle: &'a RawValue,
         bundle_id: &'a str,
         event_version: &'a RawValue,
         parts: bool,
     }
-    let raw = |text| serde_json::from_slice(text).expect("a bundle was read as JSON before");
-    line(&Line {
-        r#do: "split",
-        bundle: raw(bundle),
-        bundle_id,
-        event_version: raw(event_version.unwrap_or("null").as_bytes()),
-        parts,
-    })
+    let version = serde_json::from_str(event_version.unwrap_or("null"));
+    line(
+        &Keys {
+            r#do: "split",
+            bundle_id,
+            event_version: version.expect("a bundle was read as JSON before"),
+            parts,
+        },
+        "bundle",
+        bundle,
+    )
 }
 
-pub(super) fn import_line(request: &ImportRequest<'_>) -> RequestLine {
+pub(super) fn import_line<'a>(request: &ImportRequest<'a>) -> RequestLine<'a> {
     #[derive(Serialize)]
-    struct Line<'a> {
+    struct Keys<'a> {
         r#do: &'static str,
         connector: &'a str,
         token: &'a str,
         headers: &'a Headers,
-        item: &'a RawValue,
         update: bool,
         types: Option<&'a [String]>,
         bundle_id: &'a str,
     }
-    line(&Line {
-        r#do: "import",
-        connector: request.connector,
-        token: request.token,
-        headers: request.headers,
-        item: request.item,
-        update: request.update,
-        types: request.types,
-        bundle_id: request.bundle_id,
-    })
+    line(
+        &Keys {
+            r#do: "import",
+            connector: request.connector,
+            token: request.token,
+            headers: request.headers,
+            update: request.update,
+            types: request.types,
+            bundle_id: request.bundle_id,
+        },
+        "item",
+        request.item.get().as_bytes(),
+    )
 }
 
-fn line(value: &impl Serialize) -> RequestLine {
-    RequestLine(serde_json::to_string(value).expect("a request can be written as JSON"))
+fn line<'a>(keys: &impl Serialize, last: &'static str, json: &'a [u8]) -> RequestLine<'a> {
+    let keys = serde_json::to_string(keys).expect("a request can be written as JSON");
+    RequestLine { keys, last, json }
 }
 
 #[cfg(test)]
@@ -266,9 +286,12 @@ mod tests {
     #[test]
     fn a_request_is_one_line() {
         let line = split_line(b"{\"a\":1}", "bundle--1", None, true);
+        let mut text = line.head(7).into_bytes();
+        text.extend_from_slice(line.json());
+        text.extend_from_slice(TAIL.as_bytes());
         assert_eq!(
-            String::from_utf8(line.numbered(7)).unwrap(),
-            "{\"id\":7,\"do\":\"split\",\"bundle\":{\"a\":1},\"bundle_id\":\"bundle--1\",\"event_version\":null,\"parts\":true}\n"
+            String::from_utf8(text).unwrap(),
+            "{\"id\":7,\"do\":\"split\",\"bundle_id\":\"bundle--1\",\"event_version\":null,\"parts\":true,\"bundle\":{\"a\":1}}\n"
         );
     }
 
