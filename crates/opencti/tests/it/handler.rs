@@ -162,3 +162,33 @@ async fn a_drain_does_not_wait_for_a_child_that_has_not_started() {
     assert_eq!(platform.work("work").processed, 0);
     engine.python.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_chain_of_references_is_imported_whole_from_its_end() {
+    let Some(program) = setup::interpreter() else {
+        return;
+    };
+    let platform = Platform::start().await;
+    let (engine, handler) = setup::handler(&platform, &program, &[]);
+    let length = 1_200;
+    let mut bundle = identities(length);
+    let objects = bundle["objects"].as_array_mut().unwrap();
+    for index in 1..length {
+        objects[index - 1]["created_by_ref"] = objects[index]["id"].clone();
+    }
+    let last = objects[length - 1]["id"].clone();
+    let more = json!({"no_split": true, "work_id": "work"});
+    let delivery = setup::delivery(&bundle, &more);
+    assert_eq!(
+        handler.handle(delivery, setup::context()).await,
+        Outcome::Done
+    );
+    let imports = platform.imports();
+    assert_eq!(imports.len(), length);
+    assert!(imports.values().all(|times| *times == 1));
+    let first = platform.calls().into_iter().find(|call| call.is_import());
+    assert_eq!(first.unwrap().variables["input"]["stix_id"], last);
+    let work = platform.work("work");
+    assert_eq!((work.processed, work.errors.len()), (length as u64, 0));
+    engine.python.close().await;
+}
