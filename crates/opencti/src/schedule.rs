@@ -214,7 +214,14 @@ mod tests {
                 other => panic!("{name}: {other:?}"),
             }
         };
-        assert!(!rejected("DATABASE_ERROR", 10).to_platform);
+        for name in [
+            "DATABASE_ERROR",
+            "UNKNOWN_ERROR",
+            "COMPLEX_SEARCH_ERROR",
+            "FILESYSTEM_ERROR",
+        ] {
+            assert!(!rejected(name, 10).to_platform);
+        }
         let lock = rejected("LOCK_ERROR", 101);
         assert!(lock.to_platform && lock.error == OUT_OF_RUNS);
         let missing = rejected("MISSING_REFERENCE_ERROR", 5);
@@ -226,6 +233,18 @@ mod tests {
             assert!(!rejected(name, 1).to_platform);
         }
         assert_eq!(runs(&named("WORK_NOT_ALIVE")), (1, Action::Skip));
+    }
+
+    #[test]
+    fn a_child_that_dies_ends_the_runs_after_three_and_one_that_is_missing_never() {
+        let of = |class: &str| Sign {
+            classes: vec![class.into()],
+            ..Sign::default()
+        };
+        let (run, end) = runs(&of(crate::signs::CHILD_DIED));
+        assert_eq!(run, 3);
+        assert!(matches!(end, Action::Reject(rejection) if rejection.cause == Cause::ChildDied));
+        assert_eq!(runs(&of(crate::signs::NO_CHILD)).0, 1_000);
     }
 
     #[test]
