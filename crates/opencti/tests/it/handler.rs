@@ -8,7 +8,7 @@ use tidegate::lifecycle::DrainTrigger;
 use tokio::time::{Duration, Instant};
 
 use crate::setup;
-use tidegate_platform_stub::{Failure, Platform};
+use tidegate_platform_stub::{Call, Failure, Platform};
 
 fn identities(count: usize) -> Value {
     let objects: Vec<_> = (0..count)
@@ -186,7 +186,7 @@ async fn a_long_chain_of_references_is_imported_whole_from_its_end() {
     let imports = platform.imports();
     assert_eq!(imports.len(), length);
     assert!(imports.values().all(|times| *times == 1));
-    let first = platform.calls().into_iter().find(|call| call.is_import());
+    let first = platform.calls().into_iter().find(Call::is_import);
     assert_eq!(first.unwrap().variables["input"]["stix_id"], last);
     let work = platform.work("work");
     assert_eq!((work.processed, work.errors.len()), (length as u64, 0));
