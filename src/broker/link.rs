@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::channels::Channels;
+use super::runtime::Borrower;
 use super::server::{self, Server};
 use super::socket::{Kit, Socket, SocketHandle, dial};
 use super::{AmqpRuntime, BrokerError, RPC_LIMIT, bounded};
@@ -82,7 +83,7 @@ pub async fn connect(
     loop {
         let attempt = settings.at_host(turn);
         turn += 1;
-        match connect_to(&attempt, name, runtime, &mut Vec::new()).await {
+        match connect_to(&attempt, name, runtime, None, &mut Vec::new()).await {
             Err(error) if turn < settings.hosts() && !error.is_refusal() => {
                 warn!(host = attempt.address(), %error, "trying the next host");
             }
@@ -100,13 +101,17 @@ pub(super) async fn connect_to(
     settings: &BrokerSettings,
     name: &str,
     runtime: &AmqpRuntime,
+    borrower: Option<Borrower>,
     silent: &mut Vec<SocketAddr>,
 ) -> Result<Link, BrokerError> {
     let limit = settings.connect_timeout;
     let settings = refreshed(settings).await?;
     let mut dialled = None;
     let connecting = async {
-        let (socket, address) = dial(&settings, silent, FRAME_MAX).await?;
+        let (mut socket, address) = dial(&settings, silent, FRAME_MAX).await?;
+        if let Some(borrower) = borrower {
+            socket.borrow(borrower);
+        }
         dialled = Some(address);
         log_in(&settings, name, runtime, socket).await
     };

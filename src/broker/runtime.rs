@@ -1,24 +1,33 @@
 //! A runtime of its own for everything that speaks AMQP.
 
+mod loan;
+mod turn;
+
 use std::io;
+use std::sync::Arc;
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
 use tokio_executor_trait::Tokio;
 
 use crate::lifecycle::{Tasks, WatchedTask};
 
-/// One thread that runs the client library, the settle loops and the status publisher.
+use loan::Shared;
+pub(super) use loan::{Borrower, Turn};
+
+/// One thread that runs the client library's tasks, the settle loops and the status publisher.
 ///
 /// Handlers run elsewhere, so that a handler that blocks its thread cannot stop AMQP heartbeats: with
 /// both on one runtime, blocked threads lose the connection and with it every acknowledgement.
+///
+/// The client library has a thread of its own for each connection. The one that consumes may borrow the runtime
+/// and run its tasks while it would otherwise sleep: see [`Borrower`].
 #[derive(Debug)]
 pub struct AmqpRuntime {
     handle: Handle,
     tasks: Tasks,
     /// Dropping it ends the thread.
-    _stop: oneshot::Sender<()>,
+    shared: Arc<Shared>,
 }
 
 impl AmqpRuntime {
@@ -27,20 +36,20 @@ impl AmqpRuntime {
     /// # Errors
     /// If the operating system refuses a thread or an event queue.
     pub fn start() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(turn::before_sleep)
+            .build()?;
         let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
+        let shared = Arc::new(Shared::default());
+        let owner = Arc::clone(&shared);
         thread::Builder::new()
             .name("tidegate-amqp".to_owned())
-            .spawn(move || {
-                // An error says that the owner is gone: the same as being told to stop.
-                let _ = runtime.block_on(stopped);
-                runtime.shutdown_background();
-            })?;
+            .spawn(move || owner.run(runtime))?;
         Ok(Self {
             handle,
             tasks: Tasks::default(),
-            _stop: stop,
+            shared,
         })
     }
 
@@ -66,5 +75,16 @@ impl AmqpRuntime {
     /// The runtime in the form that travels between executor-agnostic crates.
     pub(crate) fn executor(&self) -> Tokio {
         Tokio::default().with_handle(self.handle.clone())
+    }
+
+    /// What lets another thread run the tasks.
+    pub(super) fn borrower(&self) -> Borrower {
+        Borrower::new(Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for AmqpRuntime {
+    fn drop(&mut self) {
+        self.shared.stop();
     }
 }

@@ -136,7 +136,10 @@ impl Keeper {
         let mut turn: usize = rand::random_range(0..self.settings.hosts());
         while let Some(runtime) = self.runtime.upgrade() {
             let settings = self.settings.at_host(turn);
-            let connected = connect_to(&settings, &self.name, &runtime, &mut silent).await;
+            // Only tasks of the runtime use a connection that consumes.
+            let borrower = (self.purpose == "consume").then(|| runtime.borrower());
+            let connected =
+                connect_to(&settings, &self.name, &runtime, borrower, &mut silent).await;
             drop(runtime);
             silent.truncate(SILENT_LIMIT);
             let attempt = match connected {

@@ -3,10 +3,13 @@
 mod dial;
 mod kit;
 mod race;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod unverified;
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::guard::{Guard, Replacement};
+use super::runtime::{Borrower, Turn};
 
 pub(super) use dial::dial;
 pub(super) use kit::Kit;
@@ -40,6 +44,10 @@ pub(super) struct Socket {
     /// The bytes that may be passed on begin at `passed`.
     ready: Vec<u8>,
     passed: usize,
+    /// If there is one, a read that has to wait runs the AMQP runtime meanwhile.
+    borrower: Option<Borrower>,
+    /// Whether the library has got bytes since it was last told that there are none.
+    has_news: bool,
 }
 
 #[derive(Debug)]
@@ -80,7 +88,14 @@ impl Socket {
             held_is_unchecked: false,
             ready: Vec::new(),
             passed: 0,
+            borrower: None,
+            has_news: false,
         }
+    }
+
+    /// Has reads that wait run the tasks of the AMQP runtime.
+    pub(super) fn borrow(&mut self, borrower: Borrower) {
+        self.borrower = Some(borrower);
     }
 
     /// The handle that stays with the rest of the program.
@@ -163,6 +178,71 @@ impl Socket {
             let _ = self.handle.greeting.set(start);
         }
     }
+
+    /// Reads what the guard lets pass.
+    fn poll_checked(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.handle.reader.register(context.waker());
+        if self.handle.abandoned.load(Ordering::Acquire) {
+            let error = "tidegate gave the connection up: the broker no longer answers on it";
+            return Poll::Ready(Err(io::Error::other(error)));
+        }
+        loop {
+            if self.has_ready() {
+                return Poll::Ready(Ok(self.pass(buffer)));
+            }
+            if self.held_is_unchecked {
+                self.check_held()?;
+                self.greet();
+                continue;
+            }
+            let held = self.held.len();
+            let in_place =
+                held <= MOST_MOVED_BYTES && buffer.len() >= held.saturating_add(LEAST_READ_BYTES);
+            let read = if in_place {
+                self.poll_in_place(context, buffer)
+            } else {
+                self.poll_aside(context)
+            };
+            match ready!(read)? {
+                Read::End => return Poll::Ready(Ok(0)),
+                Read::Passed(0) => {}
+                Read::Passed(count) => {
+                    self.greet();
+                    return Poll::Ready(Ok(count));
+                }
+            }
+        }
+    }
+
+    /// Reads. If there is nothing to read, it blocks for one turn of the AMQP runtime, and has the library come again.
+    ///
+    /// The library asks until it hears that there is nothing more, and only then handles what it got: so the first such
+    /// answer is given at once.
+    fn poll_while_running(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+        borrower: &mut Borrower,
+    ) -> Poll<io::Result<usize>> {
+        let read = if mem::take(&mut self.has_news) {
+            self.poll_checked(context, buffer)
+        } else {
+            match borrower.turn(|context| self.poll_checked(context, buffer)) {
+                Turn::Ready(read) => Poll::Ready(read),
+                Turn::NotLent => return self.poll_checked(context, buffer),
+                Turn::Over => Poll::Pending,
+            }
+        };
+        self.has_news = read.is_ready();
+        if read.is_pending() {
+            context.waker().wake_by_ref();
+        }
+        read
+    }
 }
 
 /// The result of a read.
@@ -184,37 +264,12 @@ impl futures_util::io::AsyncRead for Socket {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
-        socket.handle.reader.register(context.waker());
-        if socket.handle.abandoned.load(Ordering::Acquire) {
-            let error = "tidegate gave the connection up: the broker no longer answers on it";
-            return Poll::Ready(Err(io::Error::other(error)));
-        }
-        loop {
-            if socket.has_ready() {
-                return Poll::Ready(Ok(socket.pass(buffer)));
-            }
-            if socket.held_is_unchecked {
-                socket.check_held()?;
-                socket.greet();
-                continue;
-            }
-            let held = socket.held.len();
-            let in_place =
-                held <= MOST_MOVED_BYTES && buffer.len() >= held.saturating_add(LEAST_READ_BYTES);
-            let read = if in_place {
-                socket.poll_in_place(context, buffer)
-            } else {
-                socket.poll_aside(context)
-            };
-            match ready!(read)? {
-                Read::End => return Poll::Ready(Ok(0)),
-                Read::Passed(0) => {}
-                Read::Passed(count) => {
-                    socket.greet();
-                    return Poll::Ready(Ok(count));
-                }
-            }
-        }
+        let Some(mut borrower) = socket.borrower.take() else {
+            return socket.poll_checked(context, buffer);
+        };
+        let read = socket.poll_while_running(context, buffer, &mut borrower);
+        socket.borrower = Some(borrower);
+        read
     }
 }
 
@@ -249,7 +304,10 @@ impl futures_util::io::AsyncWrite for Socket {
     }
 
     fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        let socket = self.get_mut();
+        // The library does not read any more.
+        socket.borrower = None;
+        match &mut socket.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
