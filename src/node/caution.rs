@@ -39,6 +39,11 @@ impl<L: BrokerLink> Caution<L> {
         }
     }
 
+    /// Whether deliveries are taken one by one.
+    pub(super) fn is_on(&self) -> bool {
+        self.left.is_some()
+    }
+
     /// A delivery has come.
     pub(super) fn delivered(&mut self) {
         if let Some(left) = &mut self.left {

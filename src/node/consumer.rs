@@ -198,6 +198,7 @@ impl<L: BrokerLink> Task<L> {
             );
         }
         self.consumed_before = true;
+        self.opened_at = Some(Instant::now());
         self.consumer_watch.alive(Instant::now());
         self.backoff.reset();
         self.copier.queues_are_there();

@@ -43,7 +43,7 @@ pub(crate) struct NodeDrain {
 /// The duration of each step of a drain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StepTimes {
-    /// From the cancel to the last delivery before its cancel-ok.
+    /// From the begin to the last delivery before cancel-ok.
     pub cancel: Duration,
     /// Handing back what had not started.
     pub hand_back: Duration,
@@ -107,6 +107,7 @@ impl<L: BrokerLink> Task<L> {
         let mut steps = StepTimes::default();
 
         if !self.single_active_consumer {
+            self.redelivered_after_opening().await;
             let on_hold = self.runs_on_hold();
             self.gathering = !on_hold.is_empty();
             // A cancel that failed is logged; what came before it is settled all the same.

@@ -95,3 +95,32 @@ fn lives_at_random_keep_the_guarantees() {
         }
     }
 }
+
+/// The broker has closed the connection and counts what was prefetched, so deliveries come one by one: a drain that begins
+/// then still gets all of them back.
+#[test]
+fn a_drain_soon_after_a_reconnect_settles_what_the_lost_channel_held() {
+    let lost = [
+        Event::Deliver,
+        Event::Deliver,
+        Event::ClosedByBroker,
+        Event::Done,
+        Event::Done,
+        Event::ConnectConsume,
+    ];
+    for then in [&[][..], &[Event::Tick], &[Event::Tick, Event::Deliver]] {
+        let steps = lost.iter().chain(then).copied();
+        let script = Script {
+            setup: Setup {
+                slots: 2,
+                prefetch: 2,
+                ..Setup::PLAIN
+            },
+            steps: steps.map(|event| (event, Then::Settles)).collect(),
+            finale: Finale::Drains,
+        };
+        script
+            .play()
+            .unwrap_or_else(|fault| panic!("{then:?}: {fault}"));
+    }
+}

@@ -1,5 +1,7 @@
 //! A drain whose channel was lost: its last deliveries are taken back from the broker, to settle them.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
@@ -41,14 +43,7 @@ impl<L: BrokerLink> Task<L> {
             None => return,
         }
         self.state.send_replace(NodeState::Draining);
-        let limit = self.commands.borrow().within(REDELIVERY_LIMIT);
-        let adopted = async {
-            while self.is_consuming() && self.book.owed() > 0 {
-                self.turn().await;
-            }
-        };
-        // Messages that have not come by then are another worker's.
-        let _ = timeout(limit, adopted).await;
+        self.redelivered(REDELIVERY_LIMIT).await;
         // A cancel that failed is logged; what came before it is settled all the same.
         let _ = self.cancel_consumer().await;
         self.hand_back_unstarted();
@@ -58,6 +53,30 @@ impl<L: BrokerLink> Task<L> {
             left = self.book.owed(),
             "the connection is back; the worker consumed again to get its last deliveries"
         );
+    }
+
+    /// The drain begins soon after the consumer was opened: waits until the broker has delivered again what a lost channel
+    /// held. After the cancel it would be another worker's, and run there once more.
+    pub(super) async fn redelivered_after_opening(&mut self) {
+        let since_opening = self.opened_at.map(|opened| opened.elapsed());
+        let limit = match since_opening {
+            // One by one, each after the last was settled.
+            _ if self.caution.is_on() => REDELIVERY_LIMIT,
+            Some(passed) => REDELIVERY_LIMIT.saturating_sub(passed),
+            None => return,
+        };
+        self.redelivered(limit).await;
+    }
+
+    /// Waits until all that is owed has been delivered again. What has not come within `limit` is another worker's.
+    async fn redelivered(&mut self, limit: Duration) {
+        let limit = self.commands.borrow().within(limit);
+        let adopted = async {
+            while self.is_consuming() && self.book.owed() > 0 {
+                self.turn().await;
+            }
+        };
+        let _ = timeout(limit, adopted).await;
     }
 
     /// Nothing runs any more: waits a little for a connection if an outcome is left to be settled.

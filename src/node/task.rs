@@ -79,6 +79,8 @@ pub(super) struct Task<L: BrokerLink> {
     pub(super) consumer_watch: ConsumerWatch,
     pub(super) looking: Option<Look>,
     pub(super) consumed_before: bool,
+    /// When the last consumer was opened.
+    pub(super) opened_at: Option<Instant>,
     pub(super) single_active_consumer: bool,
     /// What is known of the queue.
     pub(super) facts: Option<QueueFacts>,
@@ -175,6 +177,7 @@ impl<L: BrokerLink> Task<L> {
             consumer_watch: ConsumerWatch::default(),
             looking: None,
             consumed_before: false,
+            opened_at: None,
             line: Arc::new(Line::new(commands)),
             runs: HashMap::new(),
             in_place: InPlace::default(),
