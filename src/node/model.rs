@@ -13,6 +13,7 @@
 mod broker;
 mod event;
 mod fake;
+mod group;
 mod handler;
 mod records;
 mod script;

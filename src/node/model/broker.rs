@@ -41,6 +41,8 @@ pub(super) struct Channel {
     /// Methods in their order; those in front of `written` have left the client.
     pub methods: VecDeque<Method>,
     pub written: usize,
+    /// Whether the client has heard the queue's answer to `basic.get`, which comes after every settlement before it.
+    pub answered: bool,
     /// Who waits for a method to be written.
     pub writes: Vec<Answer>,
 }
@@ -174,6 +176,7 @@ impl State {
             unsettled: BTreeMap::new(),
             methods: VecDeque::new(),
             written: 0,
+            answered: false,
             writes: Vec::new(),
         };
         self.channels.insert(number, channel);
@@ -205,7 +208,7 @@ impl State {
         for (tag, stored) in unacked.into_iter().rev() {
             // Its settlement, if there was one, is lost.
             let was_settled = !unsettled.contains_key(&tag);
-            self.records.requeued(&stored, was_settled);
+            self.records.requeued(number, &stored, was_settled);
             self.requeue(stored);
         }
     }
@@ -217,34 +220,33 @@ impl State {
 
     /// Everything that the client has queued leaves it.
     pub(super) fn write(&mut self) {
-        let Some(channel) = self.channel() else {
-            return;
-        };
-        channel.written = channel.methods.len();
-        for write in channel.writes.drain(..) {
-            let _ = write.send(Ok(()));
+        for channel in self.channels.values_mut().filter(|it| it.open) {
+            channel.written = channel.methods.len();
+            for write in channel.writes.drain(..) {
+                let _ = write.send(Ok(()));
+            }
         }
     }
 
     /// The broker reads everything that was written.
     pub(super) fn read(&mut self) {
         self.write();
-        let Some(number) = self.open_number() else {
-            return;
-        };
-        loop {
-            let channel = self.channels.get_mut(&number).expect("it was open");
-            let Some(method) = channel.methods.pop_front() else {
-                break;
-            };
-            channel.written = channel.written.saturating_sub(1);
-            self.process(number, method);
+        let open = self.channels.iter().filter(|(_, it)| it.open);
+        for number in open.map(|(number, _)| *number).collect::<Vec<_>>() {
+            loop {
+                let channel = self.channels.get_mut(&number).expect("it was open");
+                let Some(method) = channel.methods.pop_front() else {
+                    break;
+                };
+                channel.written = channel.written.saturating_sub(1);
+                self.process(number, method);
+            }
         }
     }
 
-    fn open_number(&self) -> Option<u64> {
-        let mut channels = self.channels.iter().rev();
-        channels.find(|(_, it)| it.open).map(|(number, _)| *number)
+    /// Whether an open channel has methods that `wait`.
+    pub(super) fn any_methods(&self, wait: impl Fn(&Channel) -> bool) -> bool {
+        self.channels.values().any(|it| it.open && wait(it))
     }
 
     fn process(&mut self, number: u64, method: Method) {
@@ -270,17 +272,20 @@ impl State {
                 let _ = answer.send(Ok(()));
             }
             Method::Get(answer) => {
-                let _ = answer.send(Ok(()));
+                let channel = self.channels.get_mut(&number).expect("it is open");
+                channel.answered = answer.send(Ok(())).is_ok();
             }
             Method::Close(answer) => {
                 let channel = self.channels.get_mut(&number).expect("it is open");
                 channel.open = false;
                 channel.consumer = None;
+                // If the channel may keep settlements back, its own answer proves nothing.
+                let proves = !self.kept_back || self.single_active_consumer || channel.answered;
                 let unacked = std::mem::take(&mut channel.unacked);
                 for (_, stored) in unacked.into_iter().rev() {
                     self.requeue(stored);
                 }
-                let heard = answer.send(Ok(())).is_ok();
+                let heard = answer.send(Ok(())).is_ok() && proves;
                 self.records.channel_closed(number, heard);
             }
         }

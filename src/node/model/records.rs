@@ -1,11 +1,12 @@
 //! What happened to each message, and the rules that hold whatever happens.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::group::{Decided, Group, Key};
 use super::stored::Stored;
 use crate::delivery::{Delivery, HeaderValue, Message, header};
 use crate::handler::Outcome;
@@ -27,48 +28,6 @@ pub(super) enum End {
     Decided(Outcome),
     Panicked,
     Dropped,
-}
-
-/// Messages that look alike to a handler: their body, and which run it is.
-type Key = (String, u32);
-
-/// An outcome, and what became of it.
-#[derive(Debug)]
-struct Decided {
-    done: bool,
-    /// The channel of its settlement, and whether that was written during the drain.
-    settled: Option<(u64, bool)>,
-    proven: bool,
-}
-
-#[derive(Debug, Default)]
-struct Group {
-    /// The ids of its messages that were delivered here.
-    delivered: BTreeSet<String>,
-    /// The ids of those that were acknowledged.
-    acknowledged: BTreeSet<String>,
-    /// How many of them may be: handlers said done, or the broker confirmed a copy.
-    permitted: usize,
-    started: usize,
-    /// Runs that do not count as runs, and further runs that are allowed.
-    undone: usize,
-    running: usize,
-    /// Runs that were cut off, and whose deliveries were not handed back yet.
-    cut_off: usize,
-    outcomes: Vec<Decided>,
-}
-
-impl Group {
-    /// The first outcome that is not settled, or whose settlement may be lost.
-    fn unsettled(&mut self, channel: u64) -> Option<&mut Decided> {
-        let open = |it: &&mut Decided| {
-            !it.proven
-                && it
-                    .settled
-                    .is_none_or(|(settled_on, _)| settled_on != channel)
-        };
-        self.outcomes.iter_mut().find(open)
-    }
 }
 
 /// A run under way.
@@ -154,7 +113,7 @@ impl Records {
     pub(super) fn delivered(&mut self, stored: &Stored) {
         let key = self.key(&stored.delivery);
         self.counts.delivered += u64::from(self.is_draining());
-        self.group(key).delivered.insert(stored.id.clone());
+        self.group(key).deliver(&stored.id);
     }
 
     /// The client has queued `call` on `channel`, which settles `settled` there.
@@ -213,6 +172,10 @@ impl Records {
             } else if !draining {
                 self.broke(format!("the copy of {key:?} is given up without a drain"));
             }
+        } else if group.given_back > 0 {
+            group.given_back -= 1;
+            // Its handler handed it back before the drain, or another delivery of it goes back untouched.
+            self.counts.maybe_handed_back += u64::from(draining);
         } else {
             self.counts.handed_back += u64::from(draining);
         }
@@ -229,14 +192,18 @@ impl Records {
         }
     }
 
-    /// A message is ready again because its channel was lost, maybe with its settlement.
-    pub(super) fn requeued(&mut self, stored: &Stored, was_settled: bool) {
+    /// A message is ready again because `channel` was lost, maybe with its settlement.
+    pub(super) fn requeued(&mut self, channel: u64, stored: &Stored, was_settled: bool) {
         let key = self.key(&stored.delivery);
         let named = stored.delivery.properties.message_id.is_some() || key.1 > 1;
         let group = self.group(key);
-        let lost = group.acknowledged.remove(&stored.id);
-        // Whoever has no id may be run again once its acknowledgement was written and lost.
-        group.undone += usize::from(was_settled && lost && !named);
+        let acknowledged = group.acknowledged.remove(&stored.id);
+        if !was_settled || acknowledged && named {
+            return;
+        }
+        // Whoever has no id may be run again once its acknowledgement was written and lost. A return is never remembered.
+        group.undone += usize::from(acknowledged);
+        group.forget(channel);
     }
 
     pub(super) fn channel_lost(&mut self, unsettled: usize) {
@@ -249,10 +216,7 @@ impl Records {
     pub(super) fn channel_closed(&mut self, channel: u64, heard: bool) {
         for group in self.groups.values_mut() {
             for outcome in &mut group.outcomes {
-                let here = outcome
-                    .settled
-                    .is_some_and(|(settled_on, _)| settled_on == channel);
-                outcome.proven |= here && heard;
+                outcome.proven |= heard && outcome.is_settled_on(channel);
             }
         }
     }
@@ -350,7 +314,10 @@ impl Records {
         let done = *end == End::Decided(Outcome::Done);
         group.permitted += usize::from(done);
         match end {
-            End::Decided(Outcome::HandBack) => group.undone += 1,
+            End::Decided(Outcome::HandBack) => {
+                group.undone += 1;
+                group.given_back += usize::from(!draining);
+            }
             End::Dropped => {
                 group.undone += 1;
                 group.cut_off += 1;
@@ -362,11 +329,7 @@ impl Records {
             End::Decided(_) | End::Panicked => {
                 let retried = !matches!(end, End::Decided(Outcome::Done | Outcome::Dead { .. }));
                 group.undone += usize::from(returned && retried);
-                group.outcomes.push(Decided {
-                    done,
-                    settled: None,
-                    proven: false,
-                });
+                group.outcomes.push(Decided::new(done));
             }
         }
     }
@@ -379,11 +342,9 @@ impl Records {
         unconfirmed.count() as u64
     }
 
-    /// Messages that may be acknowledged, and are not.
+    /// Messages that may be acknowledged, and are not. An acknowledgement that was written before the drain may have arrived.
     pub(super) fn owed(&self) -> usize {
         let groups = self.groups.values();
-        groups
-            .map(|group| group.permitted.saturating_sub(group.acknowledged.len()))
-            .sum()
+        groups.map(Group::owed).sum()
     }
 }

@@ -196,14 +196,6 @@ async fn end(mut world: World, finale: Finale) -> Result<(), String> {
     // What was started meanwhile is dropped, and says so.
     sleep(Duration::from_millis(1)).await;
     unbroken(&world)?;
-    eprintln!(
-        "DBG {:?} troubled {} cid {} cut {} owed {}",
-        drained.report,
-        world.troubled,
-        world.cut_in_drain,
-        world.cut,
-        world.broker.state().records.owed()
-    );
     let obliging = !drains_already && matches!(finale, Finale::Recovers | Finale::Drains);
     counted(&world, &drained)?;
     if obliging {

@@ -232,10 +232,8 @@ impl World {
                 state.records.oldest(true).is_some()
             }
             Event::Hold => state.records.oldest(false).is_some(),
-            Event::Write => state
-                .channel()
-                .is_some_and(|it| it.written < it.methods.len()),
-            Event::Read => state.channel().is_some_and(|it| !it.methods.is_empty()),
+            Event::Write => state.any_methods(|it| it.written < it.methods.len()),
+            Event::Read => state.any_methods(|it| !it.methods.is_empty()),
             Event::Confirm | Event::Refuse => !state.unconfirmed.is_empty(),
             Event::CopyReturns => !state.delayed.is_empty(),
             Event::Elsewhere => !state.ready.is_empty(),
