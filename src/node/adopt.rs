@@ -54,14 +54,13 @@ impl<L: BrokerLink> Task<L> {
         }
     }
 
-    /// The connection has changed while nothing is consumed, so that no delivery tells whether the channel is
-    /// still there.
+    /// Takes note of a channel that was closed. If nothing is consumed on it, no delivery tells.
     pub(super) fn look_at_channel(&mut self) {
         let lost = |channel: &L::Channel| !channel.is_open();
         if self.channel.as_ref().is_some_and(lost) {
             self.lose(&BrokerError::Lost {
                 what: "settling",
-                cause: "its connection is gone".to_owned(),
+                cause: "the channel is closed".to_owned(),
             });
         }
     }

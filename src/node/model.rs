@@ -81,6 +81,52 @@ fn every_order_of_a_few_events_keeps_the_guarantees() {
     assert!(played > 100, "only {played} orders were possible");
 }
 
+/// Plays `events`, each of which settles before the next one.
+fn play(setup: Setup, events: &[Event], finale: Finale) -> Result<(), String> {
+    let steps = events.iter().map(|event| (*event, Then::Settles));
+    let script = Script {
+        setup,
+        steps: steps.collect(),
+        finale,
+    };
+    script.play().map(drop)
+}
+
+#[test]
+fn what_was_decided_before_a_drain_does_not_count_for_it() {
+    // The node awaits the end of its cancelled channel; meanwhile the handler decides.
+    let events = [Event::Deliver, Event::BrokerCancels, Event::Done];
+    for finale in [Finale::Drains, Finale::Silence] {
+        assert_eq!(play(Setup::PLAIN, &events, finale), Ok(()));
+    }
+}
+
+#[test]
+fn what_a_closed_channel_refuses_counts_as_not_written() {
+    // In a pause nothing is consumed, so that nothing tells that the channel was closed.
+    let events = [
+        Event::Deliver,
+        Event::Pause,
+        Event::Read,
+        Event::ChannelError,
+        Event::Done,
+    ];
+    assert_eq!(play(Setup::PLAIN, &events, Finale::Silence), Ok(()));
+}
+
+#[test]
+fn a_drain_knows_that_its_channel_was_closed_in_a_pause() {
+    let events = [
+        Event::Deliver,
+        Event::Pause,
+        Event::Read,
+        Event::ChannelError,
+        Event::Drain,
+        Event::HandBack,
+    ];
+    assert_eq!(play(Setup::PLAIN, &events, Finale::Drains), Ok(()));
+}
+
 #[test]
 fn lives_at_random_keep_the_guarantees() {
     let seeds = match number("TIDEGATE_MODEL_SEED") {

@@ -26,6 +26,13 @@ impl<L: BrokerLink> Task<L> {
         }
     }
 
+    /// Takes note of everything that runs have told so far.
+    pub(super) fn run_events(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.run_event(event);
+        }
+    }
+
     fn set_on_hold(&mut self, number: u64, on_hold: bool) {
         let Some(run) = self.runs.get_mut(&number) else {
             // It was interrupted, and counted then.

@@ -329,9 +329,7 @@ impl<L: BrokerLink> Task<L> {
         match happening {
             Happening::Run(event) => {
                 self.run_event(event);
-                while let Ok(event) = self.events.try_recv() {
-                    self.run_event(event);
-                }
+                self.run_events();
             }
             // The next turn begins with a flush.
             Happening::Written(Ok(())) | Happening::Flush => {}
@@ -367,6 +365,8 @@ impl<L: BrokerLink> Task<L> {
         if let Some(at) = wait.flatten() {
             return Some(at);
         }
+        // What a closed channel would refuse stays unwritten, so that it is remembered as such.
+        self.look_at_channel();
         let channel = self.channel.as_mut()?;
         self.pace.wrote(now);
         self.book.next_batch(&mut self.calls);
