@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::lifecycle::{ABORT_LIMIT, CLOSING_LIMIT};
+
+/// A step that is under way at the deadline may take this much longer, before the runs are interrupted.
+const LAST_CHANCE: Duration = Duration::from_millis(100);
 
 /// A command to a node. It holds until the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,19 @@ impl Command {
         self.end().map_or(limit, |end| {
             limit.min(end.saturating_duration_since(Instant::now()))
         })
+    }
+}
+
+/// Resolves after `limit`, or a little later than when what runs is to be interrupted: nothing may keep the node from
+/// doing that.
+pub(crate) async fn given_up(commands: watch::Receiver<Command>, limit: Duration) {
+    tokio::select! {
+        () = sleep(limit) => {}
+        () = interruption(commands.clone()) => {
+            // Never beyond the end of the drain.
+            let last_chance = commands.borrow().within(LAST_CHANCE);
+            sleep(last_chance).await;
+        }
     }
 }
 

@@ -4,20 +4,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::NodeState;
-use super::command::interruption;
+use super::command::given_up;
 use super::opening::{Opened, Opening, open, reopen};
 use super::port::{BrokerChannel as _, BrokerLink};
 use super::task::{Mode, Task};
 use crate::broker::{Attempt, BrokerError};
 use crate::lifecycle::limits::OPENING_LIMIT;
 
-/// A cancel that is under way at the deadline may take this much longer, before the runs are interrupted.
-const LAST_CHANCE: Duration = Duration::from_millis(100);
 /// The time limit for taking in deliveries that are in memory.
 const REST_LIMIT: Duration = Duration::from_secs(1);
 /// How long the broker may take to close a channel whose consumer it cancelled.
@@ -87,17 +85,7 @@ impl<L: BrokerLink> Task<L> {
         limit: Duration,
         future: impl Future<Output = T>,
     ) -> Option<T> {
-        let commands = self.commands.clone();
-        let given_up = async move {
-            tokio::select! {
-                () = sleep(limit) => {}
-                () = interruption(commands.clone()) => {
-                    // Never beyond the end of the drain.
-                    let last_chance = commands.borrow().within(LAST_CHANCE);
-                    sleep(last_chance).await;
-                }
-            }
-        };
+        let given_up = given_up(self.commands.clone(), limit);
         let either = async {
             tokio::select! {
                 biased;
@@ -274,12 +262,17 @@ impl<L: BrokerLink> Task<L> {
         if !self.retiring {
             return;
         }
-        self.written().await;
+        self.written_unless_interrupted().await;
         if let Some(channel) = self.channel.take() {
             channel.hand_back_all();
             let kept_back = channel.may_be_kept_back();
-            let closed = channel.close(RETIRE_LIMIT).await;
-            self.channel_ended(closed.is_ok() && !kept_back);
+            let given_up = given_up(self.commands.clone(), RETIRE_LIMIT);
+            let closed = tokio::select! {
+                biased;
+                closed = channel.close(RETIRE_LIMIT) => closed.is_ok(),
+                () = given_up => false,
+            };
+            self.channel_ended(closed && !kept_back);
         }
         self.retiring = false;
         self.try_again();

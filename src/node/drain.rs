@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::NodeState;
 use super::ages::PROVEN_AGE;
-use super::command::interruption;
+use super::command::{given_up, interruption};
 use super::port::{BrokerChannel as _, BrokerLink};
 use super::task::{Mode, Task};
 use crate::config::QueueType;
@@ -119,7 +119,7 @@ impl<L: BrokerLink> Task<L> {
             steps.cancel = clock.lap();
             self.holds_answered(&on_hold).await;
             self.hand_back_unstarted();
-            self.written().await;
+            self.written_unless_interrupted().await;
             steps.hand_back = clock.lap();
         }
         self.finish_running().await;
@@ -229,6 +229,16 @@ impl<L: BrokerLink> Task<L> {
         };
         if timeout(limit, written).await.is_err() {
             warn!(queue = %self.queue, "the last settlements could not be written in time");
+        }
+    }
+
+    /// Waits until everything decided is written, but little longer than until what runs is to be interrupted.
+    pub(super) async fn written_unless_interrupted(&mut self) {
+        let given_up = given_up(self.commands.clone(), FLUSH_LIMIT);
+        tokio::select! {
+            biased;
+            () = self.written() => {}
+            () = given_up => {}
         }
     }
 

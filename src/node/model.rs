@@ -115,6 +115,36 @@ fn what_a_closed_channel_refuses_counts_as_not_written() {
 }
 
 #[test]
+fn an_abort_does_not_await_the_end_of_a_cancelled_channel() {
+    let events = [
+        Event::Deliver,
+        Event::Done,
+        Event::BrokerCancels,
+        Event::Abort,
+    ];
+    assert_eq!(play(Setup::PLAIN, &events, Finale::Silence), Ok(()));
+}
+
+#[test]
+fn an_abort_interrupts_before_its_time_is_over() {
+    // One of two deliveries that the lost channel held comes again.
+    let events = [
+        Event::Deliver,
+        Event::Deliver,
+        Event::ClosedByBroker,
+        Event::ConnectConsume,
+        Event::Abort,
+        Event::Read,
+        Event::Deliver,
+    ];
+    let setup = Setup {
+        slots: 2,
+        ..Setup::PLAIN
+    };
+    assert_eq!(play(setup, &events, Finale::Silence), Ok(()));
+}
+
+#[test]
 fn a_drain_knows_that_its_channel_was_closed_in_a_pause() {
     let events = [
         Event::Deliver,

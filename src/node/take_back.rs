@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 use super::NodeState;
+use super::command::given_up;
 use super::port::BrokerLink;
 use super::task::Task;
 use crate::lifecycle::limits::{OPENING_LIMIT, RECONNECT_LIMIT, REDELIVERY_LIMIT};
@@ -70,13 +71,17 @@ impl<L: BrokerLink> Task<L> {
 
     /// Waits until all that is owed has been delivered again. What has not come within `limit` is another worker's.
     async fn redelivered(&mut self, limit: Duration) {
-        let limit = self.commands.borrow().within(limit);
+        let given_up = given_up(self.commands.clone(), limit);
         let adopted = async {
             while self.is_consuming() && self.book.owed() > 0 {
                 self.turn().await;
             }
         };
-        let _ = timeout(limit, adopted).await;
+        tokio::select! {
+            biased;
+            () = adopted => {}
+            () = given_up => {}
+        }
     }
 
     /// Nothing runs any more: waits a little for a connection if an outcome is left to be settled.
