@@ -72,7 +72,8 @@ impl Group {
 
     /// How many of its messages may be acknowledged, and are not.
     pub(super) fn owed(&self) -> usize {
-        let written = |it: &&Decided| !it.proven && matches!(it.settled, Some((_, false)));
+        let written =
+            |it: &&Decided| !it.proven && !it.forgotten && matches!(it.settled, Some((_, false)));
         let written = self.outcomes.iter().filter(written).count();
         let settled = written.max(self.acknowledged.len());
         self.permitted.saturating_sub(settled)

@@ -54,6 +54,7 @@ pub(super) struct Counts {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Records {
     groups: BTreeMap<Key, Group>,
     pub runs: BTreeMap<u64, ModelRun>,
@@ -65,6 +66,8 @@ pub(super) struct Records {
     pub may_start: bool,
     /// Whether a drain was commanded.
     pub commanded: bool,
+    /// Whether that was in a pause.
+    pub paused: bool,
     pub counts: Counts,
     pub broken: Vec<String>,
 }
@@ -86,6 +89,7 @@ impl Records {
             slots,
             may_start: true,
             commanded: false,
+            paused: false,
             counts: Counts::default(),
             broken: Vec::new(),
         }
@@ -157,7 +161,7 @@ impl Records {
     }
 
     fn handed_back(&mut self, channel: u64, stored: &Stored) {
-        let draining = self.is_draining();
+        let (draining, paused) = (self.is_draining(), self.paused);
         let key = self.key(&stored.delivery);
         let group = self.group(key.clone());
         let alone = group.delivered.len() == 1;
@@ -176,6 +180,9 @@ impl Records {
             group.given_back -= 1;
             // Its handler handed it back before the drain, or another delivery of it goes back untouched.
             self.counts.maybe_handed_back += u64::from(draining);
+        } else if paused {
+            // The pause may have handed it back, and the drain have written that.
+            self.counts.maybe_handed_back += 1;
         } else {
             self.counts.handed_back += u64::from(draining);
         }
@@ -203,6 +210,7 @@ impl Records {
         }
         // Whoever has no id may be run again once its acknowledgement was written and lost. A return is never remembered.
         group.undone += usize::from(acknowledged);
+        group.permitted -= usize::from(acknowledged);
         group.forget(channel);
     }
 
@@ -230,11 +238,13 @@ impl Records {
         if !self.is_draining() {
             return;
         }
+        let paused = self.paused;
         for (taken, stored) in left {
             let key = self.key(&stored.delivery);
             let group = self.group(key);
             let idle = group.running == 0 && group.unsettled(channel).is_none();
-            if taken && idle && group.cut_off == 0 {
+            let decided = group.cut_off > 0 || group.given_back > 0;
+            if taken && idle && !decided && !paused {
                 self.counts.handed_back += 1;
             } else {
                 self.counts.maybe_handed_back += 1;

@@ -213,9 +213,11 @@ impl World {
     fn send(&self, command: Command) {
         let may_start = command == Command::Run || !self.exact;
         let drains = matches!(command, Command::Drain { .. } | Command::Abort { .. });
+        let paused = drains && self.command() == Command::Pause;
         let mut state = self.broker.state();
         state.records.may_start = may_start;
         state.records.commanded |= drains;
+        state.records.paused |= paused;
         drop(state);
         self.commands.send_replace(command);
     }
