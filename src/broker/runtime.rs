@@ -41,11 +41,11 @@ impl AmqpRuntime {
             .on_thread_park(turn::before_sleep)
             .build()?;
         let handle = runtime.handle().clone();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(runtime));
         let owner = Arc::clone(&shared);
         thread::Builder::new()
             .name("tidegate-amqp".to_owned())
-            .spawn(move || owner.run(runtime))?;
+            .spawn(move || owner.run())?;
         Ok(Self {
             handle,
             tasks: Tasks::default(),

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::turn;
 
 /// What the runtime's own thread and a borrower share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
     place: Mutex<Place>,
     changed: Condvar,
@@ -20,25 +20,39 @@ pub(super) struct Shared {
     borrower: AtomicWaker,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Place {
-    /// Once its thread has begun; none after its end.
+    /// None after the end of its thread.
     runtime: Option<Arc<Runtime>>,
     is_lent: bool,
     is_stopped: bool,
 }
 
 impl Shared {
+    pub(super) fn new(runtime: Runtime) -> Self {
+        Self {
+            place: Mutex::new(Place {
+                runtime: Some(Arc::new(runtime)),
+                is_lent: false,
+                is_stopped: false,
+            }),
+            changed: Condvar::new(),
+            recalled: Notify::new(),
+            borrower: AtomicWaker::new(),
+        }
+    }
+
     fn place(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `runtime` on this thread whenever nobody has borrowed it, until it is stopped.
-    pub(super) fn run(&self, runtime: Runtime) {
-        let runtime = Arc::new(runtime);
+    /// Runs the runtime on this thread whenever nobody has borrowed it, until it is stopped.
+    pub(super) fn run(&self) {
         let mut place = self.place();
-        place.runtime = Some(Arc::clone(&runtime));
-        while !(place.is_stopped && !place.is_lent) {
+        let Some(runtime) = place.runtime.clone() else {
+            return;
+        };
+        while place.is_lent || !place.is_stopped {
             if place.is_lent {
                 place = self
                     .changed
@@ -189,6 +203,16 @@ mod tests {
         name.recv().unwrap()
     }
 
+    /// A borrower that is never lent anything.
+    fn never() -> Borrower {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let shared = Shared::new(runtime);
+        shared.stop();
+        Borrower::new(Arc::new(shared))
+    }
+
     fn idle_turn(borrower: &mut Borrower) -> Turn<()> {
         borrower.turn(|_| Poll::Pending)
     }
@@ -196,7 +220,7 @@ mod tests {
     #[test]
     fn one_thread_at_a_time_runs_the_tasks() {
         let runtime = AmqpRuntime::start().unwrap();
-        let mut nobody = Borrower::new(Arc::default());
+        let mut nobody = never();
         let own = Some("tidegate-amqp".to_owned());
         assert_eq!(thread_of_tasks(&runtime, &mut nobody), own);
 
@@ -250,7 +274,7 @@ mod tests {
         let mut borrower = runtime.borrower();
         let panicked = thread::spawn(move || borrower.turn(|_| -> Poll<()> { panic!("broken") }));
         panicked.join().unwrap_err();
-        let mut nobody = Borrower::new(Arc::default());
+        let mut nobody = never();
         let own = Some("tidegate-amqp".to_owned());
         assert_eq!(thread_of_tasks(&runtime, &mut nobody), own);
     }
