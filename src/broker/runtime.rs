@@ -21,7 +21,7 @@ pub(super) use loan::{Borrower, Turn};
 /// both on one runtime, blocked threads lose the connection and with it every acknowledgement.
 ///
 /// The client library has a thread of its own for each connection. The one that consumes may borrow the runtime
-/// and run its tasks while it would otherwise sleep: see [`Borrower`].
+/// and run its tasks while it would otherwise sleep: see `loan::Borrower`.
 #[derive(Debug)]
 pub struct AmqpRuntime {
     handle: Handle,
