@@ -97,8 +97,6 @@ impl<L: BrokerLink> Task<L> {
     /// delivery still runs here. It goes over to the successor when the channel closes.
     pub(super) async fn drain(mut self) -> NodeDrain {
         self.mode = Mode::Draining;
-        // What handlers decided before the drain does not count for it.
-        self.run_events();
         // In a pause nothing has told that the channel was closed.
         self.look_at_channel();
         self.drain_trigger.begin(self.commands.borrow().deadline());

@@ -225,6 +225,7 @@ impl<L: BrokerLink> Task<L> {
                 if command == Command::Pause {
                     self.hand_over().await;
                 }
+                self.run_events();
             }
         }
     }

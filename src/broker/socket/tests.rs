@@ -1,3 +1,5 @@
+//! Reads that run the AMQP runtime while they wait.
+
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::atomic::AtomicUsize;
@@ -75,7 +77,7 @@ fn a_read_that_waits_runs_the_tasks() {
         // The bytes come only when a task has run, and it runs only in a read.
         let mut broker = reader.broker.try_clone().unwrap();
         reader.runtime.handle().spawn(async move {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
             broker.write_all(&FRAME).unwrap();
         });
         assert_eq!(reader.read().unwrap(), FRAME.len(), "round {round}");
