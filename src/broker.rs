@@ -52,7 +52,7 @@ pub use publish::{Confirm, Publisher};
 pub use pull::{DeliveryLimit, PullChannel, declare_kept_for, delete_queue, delivery_limit, lock};
 pub use runtime::AmqpRuntime;
 pub use server::Server;
-pub(crate) use session::Isolation;
+pub(crate) use session::{CONSUME, Isolation};
 pub use session::{Session, SessionState};
 pub use stream::{Stream, ensure_stream};
 pub use topology::{

@@ -19,6 +19,9 @@ use crate::metrics::Metrics;
 
 pub(crate) use isolation::Isolation;
 
+/// The purpose of a connection that consumes. Only tasks of the AMQP runtime may use it: its thread borrows the runtime.
+pub(crate) const CONSUME: &str = "consume";
+
 /// A connection with a purpose (`consume`, `publish`), replaced whenever it is lost.
 #[derive(Debug)]
 pub struct Session {
@@ -136,8 +139,7 @@ impl Keeper {
         let mut turn: usize = rand::random_range(0..self.settings.hosts());
         while let Some(runtime) = self.runtime.upgrade() {
             let settings = self.settings.at_host(turn);
-            // Only tasks of the runtime use a connection that consumes.
-            let borrower = (self.purpose == "consume").then(|| runtime.borrower());
+            let borrower = (self.purpose == CONSUME).then(|| runtime.borrower());
             let connected =
                 connect_to(&settings, &self.name, &runtime, borrower, &mut silent).await;
             drop(runtime);

@@ -56,16 +56,27 @@ impl Command {
     }
 }
 
-/// Resolves after `limit`, or a little later than when what runs is to be interrupted: nothing may keep the node from
-/// doing that.
-pub(crate) async fn given_up(commands: watch::Receiver<Command>, limit: Duration) {
-    tokio::select! {
-        () = sleep(limit) => {}
-        () = interruption(commands.clone()) => {
-            // Never beyond the end of the drain.
-            let last_chance = commands.borrow().within(LAST_CHANCE);
-            sleep(last_chance).await;
+/// Awaits `step` for at most `limit`, and little longer than until what runs is to be interrupted: nothing may keep the
+/// node from doing that. `None` if it was given up.
+pub(crate) async fn unless_interrupted<T>(
+    commands: watch::Receiver<Command>,
+    limit: Duration,
+    step: impl Future<Output = T>,
+) -> Option<T> {
+    let given_up = async {
+        tokio::select! {
+            () = sleep(limit) => {}
+            () = interruption(commands.clone()) => {
+                // Never beyond the end of the drain.
+                let last_chance = commands.borrow().within(LAST_CHANCE);
+                sleep(last_chance).await;
+            }
         }
+    };
+    tokio::select! {
+        biased;
+        value = step => Some(value),
+        () = given_up => None,
     }
 }
 

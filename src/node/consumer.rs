@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::NodeState;
-use super::command::given_up;
+use super::command::unless_interrupted;
 use super::opening::{Opened, Opening, open, reopen};
 use super::port::{BrokerChannel as _, BrokerLink};
 use super::task::{Mode, Task};
@@ -85,15 +85,8 @@ impl<L: BrokerLink> Task<L> {
         limit: Duration,
         future: impl Future<Output = T>,
     ) -> Option<T> {
-        let given_up = given_up(self.commands.clone(), limit);
-        let either = async {
-            tokio::select! {
-                biased;
-                value = future => Some(value),
-                () = given_up => None,
-            }
-        };
-        self.meanwhile(either).await
+        let step = unless_interrupted(self.commands.clone(), limit, future);
+        self.meanwhile(step).await
     }
 
     fn detach(&mut self) {
@@ -171,21 +164,20 @@ impl<L: BrokerLink> Task<L> {
         };
         self.single_active_consumer |= facts.single_active_consumer;
         self.delayed_by_broker = facts.delayed_retry;
-        if facts.delivery_limit && !self.consumed_before {
+        if facts.delivery_limit && self.opened_at.is_none() {
             warn!(
                 queue = %self.queue,
                 "the queue has a delivery limit, by default 20: the broker drops a message that was lost with its \
                  channel, or before RabbitMQ 4.3 handed back, more often"
             );
         }
-        if !facts.differences.is_empty() && !self.consumed_before {
+        if !facts.differences.is_empty() && self.opened_at.is_none() {
             warn!(
                 queue = %self.queue,
                 differences = facts.differences.join("; "),
                 "the queue differs from the configuration; it is used as it is"
             );
         }
-        self.consumed_before = true;
         self.opened_at = Some(Instant::now());
         self.consumer_watch.alive(Instant::now());
         self.backoff.reset();
@@ -209,7 +201,7 @@ impl<L: BrokerLink> Task<L> {
     /// A consumer could not be opened.
     fn not_opened(&mut self, error: BrokerError) {
         let attempt = self.backoff.attempts() + 1;
-        if error.is_refusal() && !self.consumed_before {
+        if error.is_refusal() && self.opened_at.is_none() {
             warn!(
                 queue = %self.queue,
                 attempt,
@@ -266,14 +258,12 @@ impl<L: BrokerLink> Task<L> {
         if let Some(channel) = self.channel.take() {
             channel.hand_back_all();
             let kept_back = channel.may_be_kept_back();
-            let given_up = given_up(self.commands.clone(), RETIRE_LIMIT);
-            let closed = tokio::select! {
-                biased;
-                closed = channel.close(RETIRE_LIMIT) => closed.is_ok(),
-                () = given_up => false,
-            };
-            self.channel_ended(closed && !kept_back);
+            let close = channel.close(RETIRE_LIMIT);
+            let closed = unless_interrupted(self.commands.clone(), RETIRE_LIMIT, close).await;
+            self.channel_ended(matches!(closed, Some(Ok(()))) && !kept_back);
         }
+        // A drain that follows does not count what was decided meanwhile.
+        self.run_events();
         self.retiring = false;
         self.try_again();
     }

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::NodeState;
 use super::ages::PROVEN_AGE;
-use super::command::{given_up, interruption};
+use super::command::{interruption, unless_interrupted};
 use super::port::{BrokerChannel as _, BrokerLink};
 use super::task::{Mode, Task};
 use crate::config::QueueType;
@@ -232,12 +232,8 @@ impl<L: BrokerLink> Task<L> {
 
     /// Waits until everything decided is written, but little longer than until what runs is to be interrupted.
     pub(super) async fn written_unless_interrupted(&mut self) {
-        let given_up = given_up(self.commands.clone(), FLUSH_LIMIT);
-        tokio::select! {
-            biased;
-            () = self.written() => {}
-            () = given_up => {}
-        }
+        let commands = self.commands.clone();
+        unless_interrupted(commands, FLUSH_LIMIT, self.written()).await;
     }
 
     /// Writes the last settlements and closes the channel.

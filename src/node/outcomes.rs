@@ -26,7 +26,7 @@ impl<L: BrokerLink> Task<L> {
         }
     }
 
-    /// Takes note of everything that runs have told so far. A drain that follows does not count it.
+    /// Takes note of everything that runs have told so far.
     pub(super) fn run_events(&mut self) {
         while let Ok(event) = self.events.try_recv() {
             self.run_event(event);

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 use super::NodeState;
-use super::command::given_up;
+use super::command::unless_interrupted;
 use super::port::BrokerLink;
 use super::task::Task;
 use crate::lifecycle::limits::{OPENING_LIMIT, RECONNECT_LIMIT, REDELIVERY_LIMIT};
@@ -59,29 +59,26 @@ impl<L: BrokerLink> Task<L> {
     /// The drain begins soon after the consumer was opened: waits until the broker has delivered again what a lost channel
     /// held. After the cancel it would be another worker's, and run there once more.
     pub(super) async fn redelivered_after_opening(&mut self) {
-        let since_opening = self.opened_at.map(|opened| opened.elapsed());
-        let limit = match since_opening {
-            // One by one, each after the last was settled.
-            _ if self.caution.is_on() => REDELIVERY_LIMIT,
-            Some(passed) => REDELIVERY_LIMIT.saturating_sub(passed),
-            None => return,
+        let Some(opened) = self.opened_at else { return };
+        // With caution they come one by one, each after the last was settled.
+        let passed = if self.caution.is_on() {
+            Duration::ZERO
+        } else {
+            opened.elapsed()
         };
-        self.redelivered(limit).await;
+        self.redelivered(REDELIVERY_LIMIT.saturating_sub(passed))
+            .await;
     }
 
     /// Waits until all that is owed has been delivered again. What has not come within `limit` is another worker's.
     async fn redelivered(&mut self, limit: Duration) {
-        let given_up = given_up(self.commands.clone(), limit);
+        let commands = self.commands.clone();
         let adopted = async {
             while self.is_consuming() && self.book.owed() > 0 {
                 self.turn().await;
             }
         };
-        tokio::select! {
-            biased;
-            () = adopted => {}
-            () = given_up => {}
-        }
+        unless_interrupted(commands, limit, adopted).await;
     }
 
     /// Nothing runs any more: waits a little for a connection if an outcome is left to be settled.

@@ -78,8 +78,7 @@ pub(super) struct Task<L: BrokerLink> {
     pub(super) caution: Caution<L>,
     pub(super) consumer_watch: ConsumerWatch,
     pub(super) looking: Option<Look>,
-    pub(super) consumed_before: bool,
-    /// When the last consumer was opened.
+    /// When the last consumer was opened; nothing before the first.
     pub(super) opened_at: Option<Instant>,
     pub(super) single_active_consumer: bool,
     /// What is known of the queue.
@@ -176,7 +175,6 @@ impl<L: BrokerLink> Task<L> {
             caution: Caution::none(),
             consumer_watch: ConsumerWatch::default(),
             looking: None,
-            consumed_before: false,
             opened_at: None,
             line: Arc::new(Line::new(commands)),
             runs: HashMap::new(),
@@ -225,7 +223,6 @@ impl<L: BrokerLink> Task<L> {
                 if command == Command::Pause {
                     self.hand_over().await;
                 }
-                self.run_events();
             }
         }
     }

@@ -14,7 +14,7 @@ use super::control::{Control, ControlParts};
 use super::host::{Host, Hosted, Pools, handler_of};
 use super::supervise::Supervisor;
 use super::{COMMANDS, Node, Request, RunningWorker, WorkerError, WorkerHandle};
-use crate::broker::{AmqpRuntime, Isolation, Session};
+use crate::broker::{AmqpRuntime, CONSUME, Isolation, Session};
 use crate::config::Settings;
 use crate::handler::AnyHandler;
 #[cfg(feature = "endpoints")]
@@ -110,7 +110,7 @@ fn supervisor(
     let session =
         |purpose| Session::start(Arc::clone(&broker), id, purpose, &amqp, metrics.clone());
     info!(worker = id, nodes = prepared.nodes.len(), "worker starting");
-    let (consume, publish) = (session("consume"), session("publish"));
+    let (consume, publish) = (session(CONSUME), session("publish"));
     let host = Host {
         worker: id.to_owned(),
         amqp: Arc::clone(&amqp),

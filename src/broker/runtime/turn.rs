@@ -7,11 +7,11 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::Runtime;
 
 thread_local! {
-    static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
+    static PROGRESS: RefCell<Option<Progress>> = const { RefCell::new(None) };
 }
 
-/// The turn that this thread runs.
-struct Turn {
+/// How far the turn is that this thread runs.
+struct Progress {
     waker: Waker,
     /// Whether the runtime has slept, or looked for events without a need to sleep.
     has_slept: bool,
@@ -20,7 +20,7 @@ struct Turn {
 
 /// For [`Builder::on_thread_park`](tokio::runtime::Builder::on_thread_park): ends a turn before it sleeps again.
 pub(super) fn before_sleep() {
-    TURN.with_borrow_mut(|turn| {
+    PROGRESS.with_borrow_mut(|turn| {
         let Some(turn) = turn else { return };
         if turn.has_slept {
             turn.is_over = true;
@@ -49,7 +49,7 @@ pub(super) fn run<T>(
         if let Poll::Ready(value) = poll(context) {
             return Poll::Ready(Some(value));
         }
-        TURN.with_borrow_mut(|turn| match turn {
+        PROGRESS.with_borrow_mut(|turn| match turn {
             Some(turn) if turn.is_over => Poll::Ready(None),
             Some(turn) => {
                 // It has another one while it waits for the thread that ran the runtime before.
@@ -57,7 +57,7 @@ pub(super) fn run<T>(
                 Poll::Pending
             }
             None => {
-                *turn = Some(Turn {
+                *turn = Some(Progress {
                     waker: context.waker().clone(),
                     has_slept: !sleep,
                     is_over: false,
@@ -73,7 +73,7 @@ struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
-        TURN.with_borrow_mut(|turn| *turn = None);
+        PROGRESS.with_borrow_mut(|turn| *turn = None);
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Session, SessionState};
+use super::{CONSUME, Session, SessionState};
 use crate::broker::AmqpRuntime;
 use crate::config::BrokerSettings;
 use crate::metrics::Metrics;
@@ -78,7 +78,7 @@ impl Isolation {
             );
             let name = format!("{} {queue}", self.worker);
             let settings = Arc::clone(&self.settings);
-            let own = Session::start(settings, &name, "consume", &runtime, self.metrics.clone());
+            let own = Session::start(settings, &name, CONSUME, &runtime, self.metrics.clone());
             drop(runtime);
             let mut state = own.state();
             loop {
