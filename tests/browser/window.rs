@@ -18,6 +18,8 @@ use crate::harness::wait::{eventually, expect_that, stretched, within};
 const REQUEST_LIMIT: Duration = Duration::from_secs(120);
 /// How long the end of a test waits for the browser's end.
 const END_LIMIT: Duration = Duration::from_secs(10);
+/// How many chromedrivers are started, at most, until one finds a port.
+const CHROMEDRIVERS: usize = 10;
 /// What the browser is told: no sandbox, because tests may run as root; a pipe, so that it ends with chromedriver.
 const ARGUMENTS: [&str; 8] = [
     "--headless=new",
@@ -252,8 +254,22 @@ fn program(name: &str) -> String {
     found.to_str().expect("its name is UTF-8").to_owned()
 }
 
-/// A chromedriver on a free port.
+/// A chromedriver on a free port. It takes one that is free for IPv6, and ends if that port is not free for IPv4.
 async fn chromedriver() -> (Child, u16) {
+    let mut last = String::new();
+    for _ in 0..CHROMEDRIVERS {
+        match start_chromedriver().await {
+            Ok(started) => return started,
+            Err(said) => last = said,
+        }
+    }
+    panic!(
+        "chromedriver ended {CHROMEDRIVERS} times without naming a port; at last it said: {last}"
+    );
+}
+
+/// Starts a chromedriver; its last line if it ends without naming a port.
+async fn start_chromedriver() -> Result<(Child, u16), String> {
     let mut child = Command::new(program("chromedriver"))
         .arg("--port=0")
         .stdin(Stdio::null())
@@ -265,7 +281,8 @@ async fn chromedriver() -> (Child, u16) {
     let output = child.stdout.take().expect("it is piped");
     let mut lines = BufReader::new(output).lines();
     let port = within("chromedriver's port", async {
-        while let Some(line) = lines.next_line().await? {
+        let mut last = String::new();
+        while let Ok(Some(line)) = lines.next_line().await {
             // "ChromeDriver was started successfully on port 40123."
             let port = line
                 .rsplit_once("successfully on port ")
@@ -273,12 +290,12 @@ async fn chromedriver() -> (Child, u16) {
             if let Some(port) = port.and_then(|port| port.parse().ok()) {
                 return Ok(port);
             }
+            last = line;
         }
-        Err(std::io::Error::other("it ended without naming one"))
+        Err(last)
     })
-    .await;
-    let port = port.unwrap_or_else(|error| panic!("chromedriver: {error}"));
+    .await?;
     // Were the pipe closed, it would end at the next line.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, port)
+    Ok((child, port))
 }
