@@ -79,6 +79,16 @@ pub enum BrokerError {
         /// Why.
         cause: String,
     },
+    /// The broker takes no message with so large a body.
+    #[error(
+        "the body has {bytes} bytes, and the broker takes at most {limit} (its max_message_size)"
+    )]
+    TooLarge {
+        /// The body's length.
+        bytes: u64,
+        /// The longest body that the broker takes.
+        limit: u64,
+    },
     /// A file that the connection needs cannot be read.
     #[error("{path}: {cause}")]
     File {
@@ -160,11 +170,43 @@ impl BrokerError {
         }
     }
 
+    /// The longest body that the broker takes, if that is what it said: it closes the channel on a longer one.
+    pub(super) fn body_limit(&self) -> Option<u64> {
+        match self {
+            Self::Refused {
+                code: 406, text, ..
+            } if text.contains("message size") => text.rsplit(' ').next()?.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// The AMQP reply code, if the broker gave one.
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } => Some(*code),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_a_body_is_read_from_the_refusal() {
+        let refused = |code, text: &str| BrokerError::Refused {
+            what: "awaiting a confirm",
+            code,
+            text: text.to_owned(),
+        };
+        let size =
+            "PRECONDITION_FAILED - message size 2000 is larger than configured max size 1000";
+        assert_eq!(refused(406, size).body_limit(), Some(1_000));
+        assert_eq!(refused(501, size).body_limit(), None);
+        let other = "PRECONDITION_FAILED - unknown delivery tag 1000";
+        assert_eq!(refused(406, other).body_limit(), None);
+        let odd = "PRECONDITION_FAILED - message size of a kind that nobody knows";
+        assert_eq!(refused(406, odd).body_limit(), None);
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::channels::Channels;
+use super::publish::BodyLimit;
 use super::runtime::Borrower;
 use super::server::{self, Server};
 use super::socket::{Kit, Socket, SocketHandle, dial};
@@ -51,6 +52,7 @@ struct Inner {
     /// Every consumer on the link has a clone.
     consuming: Arc<Consuming>,
     channels: Channels,
+    body_limit: Arc<BodyLimit>,
     _watcher: AbortOnDropHandle<()>,
 }
 
@@ -207,6 +209,7 @@ async fn log_in(
         turn: Mutex::default(),
         consuming: Arc::default(),
         channels: Channels::default(),
+        body_limit: Arc::default(),
         _watcher: AbortOnDropHandle::new(watcher),
     })))
 }
@@ -315,6 +318,11 @@ impl Link {
             frame_max: configuration.frame_max(),
             heartbeat: Duration::from_secs(configuration.heartbeat().into()),
         }
+    }
+
+    /// The longest body that the broker takes, as far as it is known.
+    pub(super) fn body_limit(&self) -> Arc<BodyLimit> {
+        Arc::clone(&self.0.body_limit)
     }
 
     /// Opens a channel.

@@ -1,5 +1,7 @@
 //! Publishing with confirms.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lapin::Confirmation;
@@ -13,10 +15,51 @@ use crate::delivery::Message;
 #[derive(Debug, Clone)]
 pub struct Publisher {
     channel: lapin::Channel,
+    limit: Arc<BodyLimit>,
 }
 
 /// The broker's confirm of one message, still under way.
-pub struct Confirm(lapin::PublisherConfirm);
+pub struct Confirm {
+    answer: lapin::PublisherConfirm,
+    bytes: u64,
+    limit: Arc<BodyLimit>,
+}
+
+/// The longest body that the broker takes (`max_message_size`). AMQP does not tell it; the broker does when it closes the
+/// channel on a longer one. So that this happens once, all who publish on a connection share what was learnt.
+#[derive(Debug)]
+pub(super) struct BodyLimit(AtomicU64);
+
+impl Default for BodyLimit {
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+}
+
+impl BodyLimit {
+    /// # Errors
+    /// [`BrokerError::TooLarge`] if the broker is known not to take a body of `bytes`.
+    fn check(&self, bytes: u64) -> Result<(), BrokerError> {
+        let limit = self.0.load(Ordering::Relaxed);
+        if bytes > limit {
+            return Err(BrokerError::TooLarge { bytes, limit });
+        }
+        Ok(())
+    }
+
+    /// Learns from `error`, with which a message whose body has `bytes` failed. What that means for this message: the
+    /// others on the channel were only lost with it.
+    fn learn(&self, bytes: u64, error: BrokerError) -> BrokerError {
+        let Some(limit) = error.body_limit() else {
+            return error;
+        };
+        self.0.store(limit, Ordering::Relaxed);
+        self.check(bytes).err().unwrap_or(BrokerError::Lost {
+            what: "awaiting a confirm",
+            cause: format!("the broker closed the channel on another message: {error}"),
+        })
+    }
+}
 
 impl Publisher {
     /// Opens a channel on `link` and selects confirm mode.
@@ -27,20 +70,27 @@ impl Publisher {
         let channel = link.channel().await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
         bounded("confirm.select", RPC_LIMIT, select).await?;
-        Ok(Self { channel })
+        Ok(Self {
+            channel,
+            limit: link.body_limit(),
+        })
     }
 
     /// Writes `message`; the [`Confirm`] tells whether the broker has taken it. Any number may be under
     /// way. Dropping the future before it is ready leaves open whether the message was sent.
     ///
     /// # Errors
-    /// If the channel is gone, or a property does not fit AMQP's limits.
+    /// If the channel is gone, or a property does not fit AMQP's limits. [`BrokerError::TooLarge`] if the broker has refused
+    /// so large a body on this connection before; nothing is written then.
     pub async fn publish(&self, message: &Message) -> Result<Confirm, BrokerError> {
+        let bytes = message.body.len() as u64;
+        self.limit.check(bytes)?;
         let options = BasicPublishOptions {
             mandatory: message.mandatory,
             immediate: false,
         };
-        self.channel
+        let written = self
+            .channel
             .basic_publish(
                 convert::short("exchange", &message.exchange)?,
                 convert::short("routing key", &message.routing_key)?,
@@ -48,9 +98,18 @@ impl Publisher {
                 &message.body,
                 convert::to_properties(&message.properties)?,
             )
-            .await
-            .map(Confirm)
-            .map_err(|error| BrokerError::from_lapin("basic.publish", &error))
+            .await;
+        match written {
+            Ok(answer) => Ok(Confirm {
+                answer,
+                bytes,
+                limit: Arc::clone(&self.limit),
+            }),
+            Err(error) => {
+                let error = BrokerError::from_lapin("basic.publish", &error);
+                Err(self.limit.learn(bytes, error))
+            }
+        }
     }
 
     /// As [`publish`](Self::publish), if there is a queue `queue` at that moment: the passive declaration before it
@@ -102,9 +161,9 @@ impl Confirm {
     ///
     /// # Errors
     /// [`BrokerError::NotAccepted`] where the message came back unroutable or was negatively confirmed
-    /// (a full queue, say); else the channel was lost and nothing is known.
+    /// (a full queue, say), [`BrokerError::TooLarge`] for its body; else the channel was lost and nothing is known.
     pub async fn accepted(self) -> Result<(), BrokerError> {
-        match self.0.await {
+        match self.answer.await {
             Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => Ok(()),
             Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned))) => {
                 Err(BrokerError::NotAccepted {
@@ -120,7 +179,10 @@ impl Confirm {
             Ok(Confirmation::Nack(None)) => Err(BrokerError::NotAccepted {
                 cause: "the broker confirmed it negatively: its queue is full or failed".to_owned(),
             }),
-            Err(error) => Err(BrokerError::from_lapin("awaiting a confirm", &error)),
+            Err(error) => {
+                let error = BrokerError::from_lapin("awaiting a confirm", &error);
+                Err(self.limit.learn(self.bytes, error))
+            }
         }
     }
 
@@ -130,7 +192,7 @@ impl Confirm {
     /// # Errors
     /// If the channel was lost: nothing is known.
     pub async fn routed(self) -> Result<bool, BrokerError> {
-        match self.0.await {
+        match self.answer.await {
             Ok(Confirmation::Ack(returned) | Confirmation::Nack(returned)) => {
                 Ok(returned.is_none())
             }

@@ -16,7 +16,7 @@ use super::task::Task;
 use crate::broker::{Backoff, BrokerError};
 use crate::handler::{Outcome, Reason};
 use crate::retry::{self, Pending, Target, Why};
-use crate::settlement::{ChannelTag, CopyTarget, Work};
+use crate::settlement::{ChannelTag, CopyTarget, InHand, Work};
 
 /// A try to publish a copy that has ended: the copy's number, and how; `None` if it was given up.
 pub(crate) type Copied =
@@ -105,7 +105,8 @@ impl<L: BrokerLink> Task<L> {
                 let delay = not_before.map_or(step, |at| {
                     Duration::try_from(now.duration_until(at)).unwrap_or(step)
                 });
-                if !self.retry_in_place(place, &work, delay) {
+                let full = "its headers leave no room in a frame";
+                if !self.retry_in_place(place, &work, delay, full) {
                     let why = Why {
                         error: format!(
                             "no copy for a retry fits a frame, and its delivery cannot be kept longer; the last run: {}",
@@ -203,11 +204,34 @@ impl<L: BrokerLink> Task<L> {
         }
         if let Some(error) = error {
             self.metrics.settling.failures.inc();
+            if self.retry_here(number, &copying, &error) {
+                return;
+            }
             self.log_copy_failure(number, &copying, &error);
         }
         let wait = copying.backoff.next(rand::random());
         copying.current = self.try_copy(number, &copying.copy, wait);
         self.copying.insert(number, copying);
+    }
+
+    /// Lets a retry of which the broker takes no copy wait in its delivery's place. `false` if it may take one, if the
+    /// delivery cannot wait longer, or for a dead letter: its delivery is kept until the broker takes larger messages.
+    fn retry_here(&mut self, number: u64, copying: &Copying, error: &BrokerError) -> bool {
+        let BrokerError::TooLarge { .. } = error else {
+            return false;
+        };
+        let Target::Delay { step, .. } = copying.copy.target else {
+            return false;
+        };
+        let Some(InHand { place, work }) = self.book.copy(number).cloned() else {
+            return false;
+        };
+        if !self.retry_in_place(place, &work, step, &error.to_string()) {
+            return false;
+        }
+        self.book.end_copy(number);
+        self.metrics.settling.copying.dec();
+        true
     }
 
     fn log_copy_failure(&self, number: u64, copying: &Copying, error: &BrokerError) {

@@ -1,7 +1,7 @@
 //! Retries without a copy: the delivery stays with the node until its next run.
 //!
-//! A copy needs more room in its header frame than its message had. If the message leaves none, the delivery waits here,
-//! unacknowledged. The broker has it back whenever the channel ends, and then its runs count anew.
+//! A copy needs more room in its header frame than its message had, and the broker may no longer take a body so large. Then
+//! the delivery waits here, unacknowledged. The broker has it back whenever the channel ends, and then its runs count anew.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,12 +48,13 @@ impl InPlace {
 
 impl<L: BrokerLink> Task<L> {
     /// Keeps a delivery of the present channel for another run after `delay`; `false` if it would wait longer than
-    /// deliveries may be held.
+    /// deliveries may be held. `why` there can be no copy is for the log.
     pub(super) fn retry_in_place(
         &mut self,
         place: ChannelTag,
         work: &Work,
         delay: Duration,
+        why: &str,
     ) -> bool {
         if self.mode == Mode::Draining {
             self.book.hand_back(place.tag, work);
@@ -70,7 +71,8 @@ impl<L: BrokerLink> Task<L> {
             queue = %self.queue,
             message_id = work.message_id(),
             ?delay,
-            "the message leaves no room for a copy: it is retried in its place"
+            why,
+            "no copy of the message can be published: it is retried in its place"
         );
         self.in_place.push(at, Waiting { place, work });
         true

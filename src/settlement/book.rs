@@ -319,6 +319,12 @@ impl Book {
         }
     }
 
+    /// There will be no copy `number`; its delivery is on the present channel, and is dealt with in another way.
+    pub(crate) fn end_copy(&mut self, number: u64) {
+        let ended = self.copying.remove(&number);
+        debug_assert!(ended.is_some_and(|it| self.is_present(it.place)));
+    }
+
     /// A try to publish copy `number` has failed. Whether to try again: not if its delivery is on no channel; then
     /// `copy` waits for the message to be delivered again.
     pub(crate) fn copy_failed(&mut self, number: u64, copy: &Arc<Pending>, now: Instant) -> bool {

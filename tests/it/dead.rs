@@ -4,7 +4,7 @@ mod kill;
 mod prompt;
 mod reader;
 mod replay;
-mod scene;
+pub(crate) mod scene;
 
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicRejectOptions};

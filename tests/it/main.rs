@@ -5,6 +5,7 @@
 
 mod adoption;
 mod beats;
+mod body_limit;
 mod cadence;
 mod chaos;
 mod check;

@@ -2,7 +2,7 @@
 //!
 //! Without a Python that has pycti these tests are skipped, and say so: `scripts/pycti` makes one.
 
-mod bench;
+pub(crate) mod bench;
 mod command;
 mod cuts;
 mod many;

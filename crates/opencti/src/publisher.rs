@@ -66,7 +66,8 @@ impl Publisher {
     /// and its mark tells the consumer so.
     ///
     /// # Errors
-    /// The connection was lost, or the broker did not take a message.
+    /// The connection was lost, or the broker did not take a message. [`BrokerError::TooLarge`] means the first one that is
+    /// not confirmed.
     pub async fn publish(
         &self,
         messages: &[Message],
@@ -135,6 +136,7 @@ async fn send(
 ) -> Result<(), BrokerError> {
     let sending = async {
         let mut window = FuturesOrdered::new();
+        let mut failed = Ok(());
         for message in messages {
             if window.len() == WINDOW
                 && let Some(taken) = window.next().await
@@ -142,13 +144,19 @@ async fn send(
                 taken?;
                 *confirmed += 1;
             }
-            window.push_back(channel.publish(message).await?.accepted());
+            match channel.publish(message).await {
+                Ok(confirm) => window.push_back(confirm.accepted()),
+                Err(error) => {
+                    failed = Err(error);
+                    break;
+                }
+            }
         }
         while let Some(taken) = window.next().await {
             taken?;
             *confirmed += 1;
         }
-        Ok(())
+        failed
     };
     tokio::select! {
         sent = sending => sent,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tidegate::internal::broker::Message as Outgoing;
+use tidegate::internal::broker::{BrokerError, Message as Outgoing};
 use tidegate::internal::retry::mark;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -90,7 +90,12 @@ impl Job {
             return Err(End::HandBack);
         }
         self.settle(&mut account, &Headers::new(origin, 0)).await?;
-        self.publish_all(&parts).await;
+        for too_large in self.publish_all(&parts).await {
+            // The broker would not take it from us, as it took the bundle from somebody: no other worker can have it.
+            if let Plan::Import(import) = plan(&parts[too_large].body) {
+                self.import(&import).await?;
+            }
+        }
         Ok(parts.len())
     }
 
@@ -147,16 +152,24 @@ impl Job {
         Ok(1)
     }
 
-    /// Publishes until the broker has taken all. It goes on while a drain lasts: the expectations are declared.
-    async fn publish_all(&self, parts: &[Outgoing]) {
-        let mut confirmed = 0;
-        while confirmed < parts.len() {
-            let published = self.engine.publisher.publish(parts, &mut confirmed).await;
-            if let Err(error) = published {
-                warn!(queue = self.node.queue, confirmed, parts = parts.len(), %error, "parts of a bundle wait for the broker");
-                tokio::time::sleep(RETRY).await;
+    /// Publishes until the broker has taken all but those that are too large for it, which are returned. It goes on while a
+    /// drain lasts: the expectations are declared.
+    async fn publish_all(&self, parts: &[Outgoing]) -> Vec<usize> {
+        let (mut done, mut too_large) = (0, Vec::new());
+        while done < parts.len() {
+            let Err(error) = self.engine.publisher.publish(parts, &mut done).await else {
+                continue;
+            };
+            if let BrokerError::TooLarge { .. } = error {
+                warn!(queue = self.node.queue, %error, "a part of a bundle cannot be published; it is imported here");
+                too_large.push(done);
+                done += 1;
+                continue;
             }
+            warn!(queue = self.node.queue, confirmed = done, parts = parts.len(), %error, "parts of a bundle wait for the broker");
+            tokio::time::sleep(RETRY).await;
         }
+        too_large
     }
 
     /// Imports the bundle's objects one by one; what the platform is told comes when all are done.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use tidegate::delivery::{HeaderValue, Properties, header};
-use tidegate::internal::broker::Message as Outgoing;
+use tidegate::internal::broker::{BrokerError, Message as Outgoing};
 use tracing::{error, info, warn};
 use ulid::Ulid;
 
@@ -24,6 +24,8 @@ use crate::signs::{Cause, Sign, cause};
 const DRAIN_RETRY: Duration = Duration::from_secs(1);
 /// How long a letter waits after the broker did not take it.
 const LETTER_RETRY: Duration = Duration::from_secs(1);
+/// How long a letter waits that is too large for the broker, until the broker may take larger ones.
+const TOO_LARGE_RETRY: Duration = Duration::from_mins(1);
 /// How much of an error's text a letter's header has, in bytes.
 const ERROR_LIMIT: usize = 2_000;
 
@@ -157,13 +159,18 @@ impl Job {
         self.settle(&mut account, &Headers::new(&origin, 0)).await
     }
 
-    /// Publishes a letter until the broker has taken it.
+    /// Publishes a letter until the broker has taken it. If it is too large, the message waits in its queue.
     pub(crate) async fn post(&self, letter: &Letter) -> Result<(), End> {
         loop {
             match self.engine.publisher.publish_letter(&letter.message).await {
                 Ok(()) => {
                     self.engine.metrics.letter(letter.to_platform);
                     return Ok(());
+                }
+                Err(error @ BrokerError::TooLarge { .. }) => {
+                    let (queue, to) = (&self.node.queue, &letter.message.routing_key);
+                    warn!(queue, to, %error, "a dead letter cannot be published; its message is kept");
+                    self.hold(TOO_LARGE_RETRY, Cause::Invalid).await?;
                 }
                 Err(error) => {
                     let to = &letter.message.routing_key;

@@ -13,13 +13,18 @@ use crate::harness::wait::within;
 /// A virtual host with queues `orders` and `orders.dead` of a kind.
 pub(super) async fn scene(kind: &str) -> Vhost {
     let vhost = Vhost::new().await;
-    vhost.declare("orders", kind).await;
-    vhost.declare("orders.dead", kind).await;
+    furnish(&vhost, kind).await;
     vhost
 }
 
+/// Declares queues `orders` and `orders.dead` of a kind.
+pub(crate) async fn furnish(vhost: &Vhost, kind: &str) {
+    vhost.declare("orders", kind).await;
+    vhost.declare("orders.dead", kind).await;
+}
+
 /// A message as a worker publishes it to the dead letters of `orders`.
-pub(super) struct Letter {
+pub(crate) struct Letter {
     id: String,
     reason: String,
     at: String,
@@ -30,7 +35,7 @@ pub(super) struct Letter {
 
 impl Letter {
     /// One that came straight to `orders`, and died just now.
-    pub(super) fn new(id: &str) -> Self {
+    pub(crate) fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
             reason: "handler".to_owned(),
@@ -67,7 +72,7 @@ impl Letter {
     }
 
     /// Its properties and body.
-    pub(super) fn message(self) -> (BasicProperties, Vec<u8>) {
+    pub(crate) fn message(self) -> (BasicProperties, Vec<u8>) {
         let mut headers = FieldTable::default();
         for (name, value) in [
             ("tenant", "north"),
@@ -103,12 +108,12 @@ pub(super) async fn run(arguments: &[&str]) -> Run {
 }
 
 /// Runs `tidegate dead` on the virtual host.
-pub(super) async fn dead(vhost: &Vhost, arguments: &[&str]) -> Run {
+pub(crate) async fn dead(vhost: &Vhost, arguments: &[&str]) -> Run {
     ended(spawn(vhost.url(), arguments)).await
 }
 
 /// The ids of what is in `queue`, which is empty then.
-pub(super) async fn taken_ids(vhost: &Vhost, queue: &str) -> Vec<String> {
+pub(crate) async fn taken_ids(vhost: &Vhost, queue: &str) -> Vec<String> {
     let taken = vhost.take_all(queue).await;
     taken.into_iter().map(|message| message.id).collect()
 }

@@ -37,6 +37,14 @@ pub(crate) struct Bench {
 impl Bench {
     /// A platform with these connectors; `None` after saying loudly that there is no pycti.
     pub(crate) async fn new(connectors: &[&str]) -> Option<Self> {
+        Self::on(Vhost::new(), connectors).await
+    }
+
+    /// As [`new`](Self::new), on a virtual host that is made for it.
+    pub(crate) async fn on(
+        vhost: impl Future<Output = Vhost>,
+        connectors: &[&str],
+    ) -> Option<Self> {
         let python = std::env::var_os("TIDEGATE_TEST_PYCTI").map_or_else(
             || {
                 let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
@@ -50,7 +58,7 @@ impl Bench {
             return None;
         }
         let platform = Platform::start().await;
-        let vhost = Vhost::new().await;
+        let vhost = vhost.await;
         for exchange in [EXCHANGE, CONNECTOR_EXCHANGE] {
             declare_exchange(&vhost, exchange, ExchangeKind::Direct).await;
         }

@@ -93,10 +93,11 @@ impl<'a> PublishRun<'a> {
                 let place = self.plan.skip + number + 1;
                 let to = self.plan.destination();
                 self.fail(format!("message {place} to {to}: {error}"));
-                if matches!(error, BrokerError::NotAccepted { .. }) {
-                    Answer::Refused
-                } else {
-                    Answer::Unknown
+                match error {
+                    BrokerError::NotAccepted { .. } | BrokerError::TooLarge { .. } => {
+                        Answer::Refused
+                    }
+                    _ => Answer::Unknown,
                 }
             }
         };

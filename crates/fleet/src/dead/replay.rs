@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::sender::Sender;
+use super::sender::{Sender, Sent};
 use super::{
     Destination, Entry, Letter, Pass, Picking, QueueReport, Republish, dead_queue, identity,
     journal, journal_queue,
@@ -257,24 +257,24 @@ impl<'a> ReplayPass<'a> {
         letter: &Letter,
         report: &mut QueueReport,
     ) -> Result<bool, BrokerError> {
-        let sender = self.sender.as_ref().expect("a rehearsal sends nothing");
+        let sender = self.sender.as_mut().expect("a rehearsal sends nothing");
         let mark = journal::mark(sender.id, identity);
-        let sent = sender.send(again, &mark).await;
-        if !matches!(sent, Ok(()) | Err(BrokerError::NotAccepted { .. })) {
-            return sent.map(|()| false);
-        }
-        let entry = sender.entry(&mark, &self.letters.channel).await?;
-        match sent {
-            Ok(()) => {
-                used.push(entry);
+        match sender.send(again, &mark).await? {
+            Sent::Taken => {
+                used.push(sender.entry(&mark, &self.letters.channel).await?);
                 self.letters.finish(tag, &used).await?;
                 report.replayed += 1;
                 Ok(true)
             }
-            Err(error) => {
-                // Before the letter goes back: if its entry stayed, a later pass would remove the letter.
-                self.letters.take_entries(&[entry]).await?;
-                self.refuse(&again.destination);
+            Sent::Refused { error, has_entry } => {
+                if has_entry {
+                    // Before the letter goes back: if its entry stayed, a later pass would remove the letter.
+                    let entry = sender.entry(&mark, &self.letters.channel).await?;
+                    self.letters.take_entries(&[entry]).await?;
+                }
+                if !matches!(error, BrokerError::TooLarge { .. }) {
+                    self.refuse(&again.destination);
+                }
                 let cause = format!("{}: {error}", again.destination);
                 report.fail(letter.id(), cause);
                 Ok(false)

@@ -29,9 +29,23 @@ const LOCK_LIMIT: Duration = Duration::from_secs(10);
 /// How often it tries meanwhile.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What became of a message.
+pub(super) enum Sent {
+    /// The broker has it.
+    Taken,
+    /// The broker does not want it, but works on.
+    Refused {
+        /// Why.
+        error: BrokerError,
+        /// Whether the journal has an entry for it.
+        has_entry: bool,
+    },
+}
+
 /// Publishes letters, and writes the journal.
 pub(super) struct Sender {
     pub(super) id: Ulid,
+    link: Link,
     publisher: Publisher,
     name: Arc<str>,
     pub(super) journal: Journal,
@@ -61,6 +75,7 @@ impl Sender {
         }
         Ok(Self {
             id: Ulid::new(),
+            link: link.clone(),
             publisher: Publisher::open(link).await?,
             name,
             journal,
@@ -70,24 +85,51 @@ impl Sender {
     /// Publishes `again`, with an entry in the journal under `mark`, and awaits the confirm.
     ///
     /// A message with a time to live gets an intent, because its receipt would expire too.
-    pub(super) async fn send(&self, again: &Republish, mark: &str) -> Result<(), BrokerError> {
+    ///
+    /// # Errors
+    /// What became of the message is not known.
+    pub(super) async fn send(
+        &mut self,
+        again: &Republish,
+        mark: &str,
+    ) -> Result<Sent, BrokerError> {
         let publisher = &self.publisher;
-        match &again.destination {
+        let (sent, has_intent) = match &again.destination {
             Destination::Queue(queue) if again.message.properties.expiration.is_none() => {
                 let message = again.clone().with_receipt(&self.name, mark).message;
-                confirmed(publisher.publish_if_there(queue, &message)).await
+                let sent = confirmed(publisher.publish_if_there(queue, &message)).await;
+                (sent, false)
             }
             destination => {
                 confirmed(publisher.publish(&intent(&self.name, mark))).await?;
-                match destination {
+                let sent = match destination {
                     Destination::Queue(queue) => {
                         confirmed(publisher.publish_if_there(queue, &again.message)).await
                     }
                     Destination::Exchange { .. } => {
                         confirmed(publisher.publish(&again.message)).await
                     }
-                }
+                };
+                (sent, true)
             }
+        };
+        match sent {
+            Ok(()) => Ok(Sent::Taken),
+            // Its receipt came with it.
+            Err(error @ BrokerError::NotAccepted { .. }) => Ok(Sent::Refused {
+                error,
+                has_entry: true,
+            }),
+            Err(error @ BrokerError::TooLarge { .. }) => {
+                if !publisher.is_open() {
+                    self.publisher = Publisher::open(&self.link).await?;
+                }
+                Ok(Sent::Refused {
+                    error,
+                    has_entry: has_intent,
+                })
+            }
+            Err(error) => Err(error),
         }
     }
 

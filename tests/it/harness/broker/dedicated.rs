@@ -140,6 +140,16 @@ impl DedicatedBroker {
         .await;
     }
 
+    /// Lets it take bodies of at most `bytes` (`max_message_size`), as a broker does that came after an older one.
+    pub(crate) async fn limit_bodies(&self, bytes: usize) {
+        // RabbitMQ 4 has it in the second place, for speed.
+        let set = format!(
+            "application:set_env(rabbit, max_message_size, {bytes}), persistent_term:put(max_message_size, {bytes})."
+        );
+        let set = self.server.rabbitmqctl(&["eval", &set]).await;
+        set.unwrap_or_else(|error| panic!("the limit cannot be set: {error}"));
+    }
+
     async fn answers(&self) {
         let limit = stretched(START_LIMIT);
         eventually_within(limit, "the broker answers", async || {
