@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import shutil
@@ -32,7 +33,9 @@ COLUMNS = [
     "scenario", "queue", "seed", "messages", "restarts", "lost", "repeated here", "elsewhere", "interrupted", "dead", "drains compared",
     "slowest exit", "recovery", "processor per message", "memory", "log", "promises",
 ]
-SHORT_SECONDS = 4.0
+SECONDS, SHORT_SECONDS = 20.0, 4.0
+# The long form ends a scenario's faults after 30 restarts, or after two minutes.
+LONG_SECONDS, LONG_RESTARTS = 120.0, 30
 
 
 def cells(scenario, kind, seed, verdict, faults) -> list:
@@ -96,6 +99,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="replays a run")
     parser.add_argument("--types", default="classic,quorum", help="types of queues (classic,quorum)")
     parser.add_argument("--short", action="store_true", help="the short form: each kind of fault once, on one broker")
+    parser.add_argument("--long", action="store_true", help="30 restarts or 120 s of faults in each scenario, whichever comes first")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="steady load with faults, and a worker that is watched")
     parser.add_argument("--graph", metavar="FILE", help="where the soak's graph goes (SVG)")
     parser.add_argument("--peer", choices=sorted(peers.PEERS), help="another consumer under the same faults, in the scenarios that fit")
@@ -122,7 +126,8 @@ def main() -> int:
     if not os.access(chosen.bin, os.X_OK):
         sys.exit("chaos: there is no program %s: cargo build --release -p tidegate-cli" % chosen.bin)
     chosen.bin = str(Path(chosen.bin).absolute())
-    chosen.seconds = chosen.seconds or (SHORT_SECONDS if chosen.short else 20)
+    chosen.restarts = LONG_RESTARTS if chosen.long else math.inf
+    chosen.seconds = chosen.seconds or (LONG_SECONDS if chosen.long else SHORT_SECONDS if chosen.short else SECONDS)
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**6)
     print("seed %d" % seed)
     if chosen.soak:

@@ -101,7 +101,7 @@ class Scene:
         })
 
     def time_left(self) -> bool:
-        return time.monotonic() < self.end
+        return time.monotonic() < self.end and self.restarts < self.chosen.restarts
 
     def pause(self, least, most):
         time.sleep(self.random.uniform(least, most))
