@@ -230,9 +230,7 @@ async fn a_drain_settles_what_was_adopted_before_it() {
     scene.worker.terminate();
     scene.worker.logged("drain begins").await;
     scene.gate.release_all();
-    let ended = scene.worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = scene.worker.ended_with(0).await;
     let counts = (report.number("finished"), report.number("unconfirmed"));
     assert_eq!(counts, (2, 0));
     assert_eq!(scene.gate.count(), 2);
@@ -252,9 +250,7 @@ async fn a_drain_that_loses_its_connection_takes_back_what_it_works_on() {
     scene.proxy.cut();
     scene.adopted("running", 2).await;
     scene.gate.release_all();
-    let ended = scene.worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = scene.worker.ended_with(0).await;
     let counts = (report.number("finished"), report.number("unconfirmed"));
     assert_eq!(counts, (2, 0));
     assert_eq!(scene.gate.count(), 2, "nothing starts in a drain");

@@ -158,9 +158,8 @@ async fn a_worker_is_paused_resumed_and_drained_by_name_id_or_its_beginning() {
         (&result["outcome"], &result["drain"]["outcome"]),
         (&"stopped".into(), &"clean".into())
     );
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let reason = ended.report.unwrap().text("reason").to_owned();
+    let report = worker.ended_with(0).await;
+    let reason = report.text("reason");
     assert!(reason.contains("deploy 42"), "{reason}");
 }
 

@@ -147,9 +147,7 @@ async fn a_remote_drain_is_a_drain_and_nothing_but_a_second_signal_aborts_it() {
     })
     .await;
     gate.release_all();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(report.text("reason"), "command: deploy 42");
     assert_eq!(report.number("finished"), 2);
     assert_eq!(tap.drain().await.json["reason"], "command: deploy 42");
@@ -187,9 +185,8 @@ async fn one_command_reaches_all_workers() {
         ok(reply, Phase::Draining);
     }
     for worker in &mut workers {
-        let ended = worker.ended().await;
-        assert_eq!(ended.code, Some(0));
-        assert_eq!(ended.report.unwrap().text("reason"), "command");
+        let report = worker.ended_with(0).await;
+        assert_eq!(report.text("reason"), "command");
     }
 }
 
@@ -321,9 +318,8 @@ async fn commands_are_obeyed_again_after_a_lost_connection_and_while_replies_can
         .send(&key, Some(COMMAND_TYPE), drain)
         .await
         .unwrap();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    assert_eq!(ended.report.unwrap().text("reason"), "command");
+    let report = worker.ended_with(0).await;
+    assert_eq!(report.text("reason"), "command");
 }
 
 #[tokio::test(flavor = "multi_thread")]

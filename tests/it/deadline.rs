@@ -28,10 +28,7 @@ async fn what_still_runs_at_the_deadline_is_handed_back_and_counted() {
     gate.release_id("1");
     gate.started(4).await;
     worker.terminate();
-    let ended = worker.ended().await;
-
-    assert_eq!(ended.code, Some(3));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(3).await;
     assert_eq!(report.text("outcome"), "interrupted");
     assert_eq!(report.number("interrupted"), 3);
     assert!(report.number("duration_ms") >= 1000);
@@ -91,9 +88,7 @@ async fn commands_that_ignore_sigterm_do_not_outlive_the_deadline() {
     let directory = tempfile::tempdir().unwrap();
     let (mut worker, pids) = stubborn(&vhost, "1s", &directory.path().join("pids")).await;
     worker.terminate();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(3));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(3).await;
     assert_eq!(report.number("interrupted"), 2);
     gone(&pids).await;
     vhost.until_ready("orders", 2).await;
@@ -114,9 +109,7 @@ async fn a_second_signal_aborts_and_hands_back_what_is_in_flight() {
     })
     .await;
     worker.terminate();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(4));
-    let report = ended.report.expect("even an aborted drain has a report");
+    let report = worker.ended_with(4).await;
     assert_eq!(report.text("outcome"), "aborted");
     assert_eq!(report.text("reason"), "SIGINT");
     assert_eq!(report.number("interrupted"), 2);

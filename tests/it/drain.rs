@@ -39,10 +39,7 @@ async fn drains_under_load(kind: &str) {
     // What has not started is back before anything that runs has finished.
     vhost.until_ready("orders", 200 - 50 - 8).await;
     gate.release_all();
-    let ended = worker.ended().await;
-
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(report.text("outcome"), "clean");
     assert_eq!(report.text("reason"), "SIGTERM");
     let counts = ["finished", "handed_back", "interrupted", "unconfirmed"];
@@ -93,9 +90,7 @@ async fn drains_that_hand_back_hundreds_to_a_quorum_queue_repeat_nothing() {
     for round in 1..=8 {
         let mut worker = Worker::ready(&config).await;
         gate.finished(round * 100).await;
-        worker.terminate();
-        let ended = worker.ended().await;
-        let report = ended.report.expect("a drain ends with a report");
+        let report = worker.drained().await;
         assert_eq!(report.text("outcome"), "clean");
         assert_eq!(report.number("unconfirmed"), 0);
     }
@@ -144,10 +139,7 @@ async fn a_delivery_arriving_during_cancel_is_handed_back() {
     hold.release();
     vhost.until_ready("orders", 1).await;
     gate.release_all();
-    let ended = worker.ended().await;
-
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(report.number("finished"), 1);
     assert_eq!(report.number("handed_back"), 1);
     assert_eq!(
@@ -198,9 +190,7 @@ async fn nodes_of_one_worker_drain_side_by_side_and_share_their_pool() {
     worker.terminate();
     worker.logged("drain begins").await;
     gate.release_all();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(report.number("finished"), 3);
     assert_eq!(report.number("handed_back"), 9);
     let mut left = 0;
@@ -249,8 +239,7 @@ async fn a_single_active_consumer_hands_over_only_after_its_last_delivery_is_set
         "two consumers work on an ordered queue"
     );
     first_gate.release_all();
-    let ended = first.ended().await;
-    assert_eq!(ended.code, Some(0));
+    first.ended_with(0).await;
     second_gate.finished(9).await;
 
     assert_eq!(first_gate.ids(), ["0"]);

@@ -105,9 +105,7 @@ async fn sigterm_while_the_first_connection_is_tried_ends_the_worker_at_once() {
         .await;
     worker.until_readiness(503).await;
     worker.terminate();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(report.text("outcome"), "clean");
     assert_eq!(report.0["published"], false);
 }
@@ -122,8 +120,7 @@ async fn sigterm_while_a_connection_hangs_ends_the_worker_by_the_deadline() {
         .seen("a connection", |event| event.name() == "protocol-header")
         .await;
     worker.terminate();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
+    worker.ended_with(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,9 +136,7 @@ async fn sigterm_while_reconnecting_waits_for_what_runs_and_for_no_broker() {
     worker.logged("drain begins").await;
     assert!(!worker.has_ended(), "what runs is finished");
     gate.release_all();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(report.number("finished"), 2);
     assert_eq!(
         report.number("unconfirmed"),
@@ -163,9 +158,7 @@ async fn a_broker_that_goes_while_draining_does_not_keep_the_worker() {
     proxy.cut();
     worker.logged(LOST).await;
     gate.release_all();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(report.number("finished"), 2);
     assert_eq!(report.number("handed_back"), 2);
     assert!(report.number("unconfirmed") >= 2, "{report:?}");
@@ -183,9 +176,7 @@ async fn a_broker_that_freezes_while_draining_does_not_keep_the_worker() {
     worker.terminate();
     worker.logged("drain begins").await;
     gate.release_all();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(report.number("finished"), 2);
     assert_eq!(report.number("interrupted"), 0);
     assert_eq!(report.number("unconfirmed"), 2, "no close-ok, no proof");
@@ -204,9 +195,7 @@ async fn a_frozen_broker_delays_neither_the_deadline_nor_the_end_after_it() {
     gate.started(2).await;
     proxy.freeze(Direction::ToClient, true);
     worker.terminate();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(3));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(3).await;
     assert_eq!(report.number("interrupted"), 2);
     // Grace, closing limit, and a second for a machine that is slow: far from the sum of all single limits.
     let duration = Duration::from_millis(report.number("duration_ms"));
@@ -225,9 +214,7 @@ async fn a_queue_deleted_while_draining_does_not_disturb_the_drain() {
     vhost.until_ready("orders", 4).await;
     vhost.delete("orders").await;
     gate.release_all();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(report.number("finished"), 2);
     assert_eq!(report.number("interrupted"), 0);
 }
@@ -309,9 +296,7 @@ async fn a_memory_alarm_does_not_delay_a_drain() {
     worker.terminate();
     worker.logged("drain begins").await;
     gate.release_all();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     // The broker blocks what publishes, not what consumes: the acknowledgements are known to have arrived.
     assert_eq!(report.number("finished"), 2);
     assert_eq!(report.number("unconfirmed"), 0);
@@ -336,11 +321,8 @@ async fn an_idle_worker_in_a_memory_alarm_ends_at_once() {
     worker.logged("listening for commands").await;
     broker.set_memory_alarm(true).await;
     let begun = Instant::now();
-    worker.terminate();
-    let ended = worker.ended().await;
+    let report = worker.drained().await;
     let took = begun.elapsed();
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
     assert_eq!(report.0["published"], false);
     // Each wait for the broker that blocks would take half a second or more.
     assert!(took < stretched(Duration::from_millis(500)), "{took:?}");

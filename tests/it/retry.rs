@@ -318,9 +318,7 @@ async fn a_drain_hands_back_what_the_broker_takes_no_copy_of() {
     vhost.publish("orders", 1).await;
     gate.finished(1).await;
     worker.terminate();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(
         (report.number("unconfirmed"), report.number("interrupted")),
         (1, 0)

@@ -212,8 +212,7 @@ async fn health_and_metrics_tell_the_truth() {
         "a draining worker lives"
     );
     gate.release_all();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
+    worker.ended_with(0).await;
     let waiting = vhost.take_all("orders.retry.3600000").await;
     let waiting: Vec<_> = waiting.into_iter().map(|message| message.id).collect();
     assert_eq!(waiting, ["1"], "it waits for its retry");
@@ -241,9 +240,7 @@ async fn a_report_waits_for_a_status_connection_that_is_coming_back() {
     let closed = |event: &Event| event.seq > begun && event.is("channel.close-ok");
     proxy.seen("the consume channel's close-ok", closed).await;
     hold.release();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
-    let report = ended.report.expect("a drain ends with a report");
+    let report = worker.ended_with(0).await;
     assert_eq!(report.0["published"], true);
     tap.drain().await;
 }

@@ -56,8 +56,7 @@ async fn a_drain_goes_over_the_wire_in_the_order_of_its_steps() {
     // Longer than a lease is renewed at: nothing but the draining state may be said meanwhile.
     tap.state("draining").await;
     gate.release_all();
-    let ended = worker.ended().await;
-    assert_eq!(ended.code, Some(0));
+    worker.ended_with(0).await;
     tap.drain().await;
 
     let log = proxy.log();

@@ -251,12 +251,17 @@ impl Worker {
         }
     }
 
-    /// Sends SIGTERM, waits for the end, and expects it to be clean.
+    /// Waits for its end, expects this exit code, and gives the report of its drain.
+    pub(crate) async fn ended_with(&mut self, code: i32) -> LogLine {
+        let ended = self.ended().await;
+        assert_eq!(ended.code, Some(code), "the worker's exit code");
+        ended.report.expect("a drain ends with a report")
+    }
+
+    /// Sends SIGTERM, waits for the end, expects it to be in order, and gives the report of the drain.
     pub(crate) async fn drained(&mut self) -> LogLine {
         self.terminate();
-        let ended = self.ended().await;
-        assert_eq!(ended.code, Some(0), "the drain was not clean");
-        ended.report.expect("a drain ends with a report")
+        self.ended_with(0).await
     }
 }
 
