@@ -22,13 +22,11 @@ async fn a_cadence_slows_beats_down_for_a_while() {
     let config = WorkerConfig::new(vhost.url())
         .tables(BEATS)
         .http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
-    let state = tap.state("running").await;
-    let id = state.json["worker"].as_str().unwrap();
+    let mut worker = Worker::listening(&config).await;
+    let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     let slow = json!({"command": "cadence", "interval_ms": 1_800_000, "for_ms": 3_600_000});
-    let reply = commander.command(id, &slow).await;
+    let reply = commander.command(&id, &slow).await;
     assert!(reply.ok, "{reply:?}");
     let last = tap
         .seen("the last beat for long", |message| {
@@ -36,7 +34,7 @@ async fn a_cadence_slows_beats_down_for_a_while() {
         })
         .await;
     let lifted = json!({"command": "cadence", "interval_ms": 1, "for_ms": 0});
-    let reply = commander.command(id, &lifted).await;
+    let reply = commander.command(&id, &lifted).await;
     assert!(reply.ok, "{reply:?}");
     let next = tap
         .seen("the next beat", |message| {
@@ -86,9 +84,7 @@ async fn quiet_workers(vhost: &Vhost, gate: &Gate, names: &[&str]) -> Vec<Worker
         let config = WorkerConfig::new(vhost.url())
             .name(name)
             .http_node("orders", &gate.url(), "");
-        let worker = Worker::ready(&config).await;
-        worker.logged("listening for commands").await;
-        workers.push(worker);
+        workers.push(Worker::listening(&config).await);
     }
     workers
 }

@@ -29,12 +29,6 @@ fn command(word: &str) -> Value {
     json!({"v": 1, "command": word})
 }
 
-/// The id that a worker's states carry.
-async fn id(tap: &StatusTap, phase: &str) -> String {
-    let state = tap.state(phase).await;
-    state.json["worker"].as_str().unwrap().to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_paused_and_resumed_and_says_so() {
     let vhost = Vhost::new().await;
@@ -42,9 +36,8 @@ async fn a_worker_is_paused_and_resumed_and_says_so() {
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
     let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
-    let id = id(&tap, "running").await;
+    let mut worker = Worker::listening(&config).await;
+    let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     let reply = commander.command(&id, &command("ping")).await;
     ok(&reply, Phase::Running);
@@ -106,10 +99,9 @@ async fn a_remote_drain_is_a_drain_and_nothing_but_a_second_signal_aborts_it() {
         &gate.url(),
         "concurrency = 2\nprefetch = 4",
     );
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
+    let mut worker = Worker::listening(&config).await;
     gate.started(2).await;
-    let id = id(&tap, "running").await;
+    let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     let drain = json!({"command": "drain", "reason": "deploy\u{7} 42"});
     ok(&commander.command(&id, &drain).await, Phase::Draining);
@@ -170,9 +162,7 @@ async fn one_command_reaches_all_workers() {
         let config = WorkerConfig::new(vhost.url())
             .name(name)
             .http_node("orders", &gate.url(), "");
-        let worker = Worker::ready(&config).await;
-        worker.logged("listening for commands").await;
-        workers.push(worker);
+        workers.push(Worker::listening(&config).await);
     }
     let commander = Commander::new(&vhost).await;
     let drain = json!({"command": "drain"}).to_string().into_bytes();
@@ -197,9 +187,8 @@ async fn what_is_no_command_gets_an_error_and_a_log_line() {
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
     let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
-    let id = id(&tap, "running").await;
+    let mut worker = Worker::listening(&config).await;
+    let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     let key = format!("worker.{id}");
     let huge = vec![b'x'; 20_000];
@@ -250,9 +239,8 @@ async fn a_report_is_the_whole_state_and_a_full_beat() {
     let config = WorkerConfig::new(vhost.url())
         .tables("[heartbeat]\nbusy = \"1h\"\nidle = \"1h\"")
         .http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
-    let id = id(&tap, "running").await;
+    let mut worker = Worker::listening(&config).await;
+    let id = tap.running_id().await;
     let before = tap.messages().len();
     let commander = Commander::new(&vhost).await;
     for round in 1..=2 {
@@ -281,9 +269,8 @@ async fn commands_are_obeyed_again_after_a_lost_connection_and_while_replies_can
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
     let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
-    let id = id(&tap, "running").await;
+    let mut worker = Worker::listening(&config).await;
+    let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     ok(
         &commander.command(&id, &command("ping")).await,

@@ -73,8 +73,7 @@ async fn commands_reach_workers_and_need_the_token() {
     let config = WorkerConfig::new(vhost.url())
         .name("web-1")
         .http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
+    let mut worker = Worker::listening(&config).await;
     let running = fleet.until("web-1", "running").await;
     let id = running["id"].as_str().unwrap();
 
@@ -199,8 +198,7 @@ async fn two_programs_agree_and_one_that_restarts_shows_the_same() {
     let mut stops = Worker::ready(&config("stops")).await;
     let mut crashes = Worker::ready(&config("crashes")).await;
     let stays = Worker::ready(&config("stays")).await;
-    let pauses = Worker::ready(&config("pauses")).await;
-    pauses.logged("listening for commands").await;
+    let pauses = Worker::listening(&config("pauses")).await;
     let id = first.until("pauses", "running").await["id"].clone();
     let (status, _) = first
         .command(id.as_str().unwrap(), "pause", Some(TOKEN), None)

@@ -22,9 +22,7 @@ async fn worker(vhost: &Vhost, gate: &Gate) -> Worker {
         .name("web-1")
         .tables(QUICK)
         .http_node("orders", &gate.url(), "");
-    let worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
-    worker
+    Worker::listening(&config).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,8 +102,7 @@ async fn with_the_broker_s_events_a_crash_shows_at_once() {
     let config = WorkerConfig::new(vhost.url())
         .name("web-1")
         .http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
+    let mut worker = Worker::listening(&config).await;
     fleet.until("web-1", "running").await;
     worker.kill().await;
     let killed = Instant::now();
@@ -114,8 +111,7 @@ async fn with_the_broker_s_events_a_crash_shows_at_once() {
     assert!(took < stretched(Duration::from_secs(2)), "{took:?}");
 
     // One that stops in order is never lost on the way.
-    let mut orderly = Worker::ready(&config).await;
-    orderly.logged("listening for commands").await;
+    let mut orderly = Worker::listening(&config).await;
     fleet.until("web-1", "running").await;
     orderly.drained().await;
     let stopped = fleet.until("web-1", "stopped").await;

@@ -148,8 +148,7 @@ async fn a_command_that_cannot_be_decoded_disturbs_no_worker() {
     vhost.declare("orders", "classic").await;
     let gate = Gate::open().await;
     let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
+    let mut worker = Worker::listening(&config).await;
     let mut raw = RawPublisher::connect(vhost.url()).await;
     let properties = headers(b"deep", &nested(4_000));
     raw.publish("tidegate.control", b"all", (HEADERS, &properties), b"{}")

@@ -317,8 +317,7 @@ async fn an_idle_worker_in_a_memory_alarm_ends_at_once() {
     vhost.declare("orders", "classic").await;
     let gate = Gate::open().await;
     let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
+    let mut worker = Worker::listening(&config).await;
     broker.set_memory_alarm(true).await;
     let begun = Instant::now();
     let report = worker.drained().await;

@@ -15,14 +15,12 @@ async fn a_pause_resumed_at_once_is_no_cancel_by_the_broker() {
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
     let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
-    let state = tap.state("running").await;
-    let id = state.json["worker"].as_str().unwrap();
+    let mut worker = Worker::listening(&config).await;
+    let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     for round in 1..=10 {
         for word in ["pause", "resume"] {
-            let reply = commander.command(id, &json!({"command": word})).await;
+            let reply = commander.command(&id, &json!({"command": word})).await;
             assert!(reply.ok, "{reply:?}");
         }
         vhost.publish_all("orders", [round.to_string()]).await;

@@ -44,10 +44,8 @@ async fn a_worker_needs_no_more_than_is_written_down_and_a_commander_one_exchang
     let config = WorkerConfig::new(worker_user.url())
         .name("web-1")
         .http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
-    let state = tap.state("running").await;
-    let id = state.json["worker"].as_str().unwrap().to_owned();
+    let mut worker = Worker::listening(&config).await;
+    let id = tap.running_id().await;
 
     let user = User::new(&vhost, NOTHING, r"^tidegate\.control$", NOTHING).await;
     let commander = Commander::connect(user.url()).await;
@@ -82,10 +80,8 @@ async fn a_worker_that_may_not_reply_obeys_all_the_same() {
     let all_but_replies = r"^(?!amq\.default$)";
     let user = User::new(&vhost, ".*", all_but_replies, ".*").await;
     let config = WorkerConfig::new(user.url()).http_node("orders", &gate.url(), "");
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
-    let state = tap.state("running").await;
-    let key = format!("worker.{}", state.json["worker"].as_str().unwrap());
+    let mut worker = Worker::listening(&config).await;
+    let key = format!("worker.{}", tap.running_id().await);
     let commander = Commander::new(&vhost).await;
     let send = async |command: &str| {
         let body = json!({"command": command}).to_string().into_bytes();
@@ -137,8 +133,7 @@ async fn the_commands_need_no_more_than_is_written_down() {
             WorkerConfig::new(vhost.url())
                 .name("web")
                 .http_node("orders", &gate.url(), "");
-        let mut worker = Worker::ready(&config).await;
-        worker.logged("listening for commands").await;
+        let mut worker = Worker::listening(&config).await;
         for arguments in [
             &["status"][..],
             &["pause", "web"],

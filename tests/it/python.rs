@@ -44,8 +44,7 @@ async fn started(vhost: &Vhost, gate: &Gate, tap: &StatusTap) -> (Worker, String
         .env("AMQP_URL", vhost.url().as_str())
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let worker = Worker::run(command);
-    let running = tap.state("running").await;
-    (worker, running.json["worker"].as_str().unwrap().to_owned())
+    (worker, tap.running_id().await)
 }
 
 fn ok(reply: &Reply, phase: Phase) {

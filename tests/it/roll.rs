@@ -34,14 +34,12 @@ async fn old_worker(vhost: &Vhost, gate: &Gate, name: &str) -> Worker {
     let toml = config(vhost, gate, name).toml();
     let worker = Worker::spawn_other(&old_program(), "worker", &toml, &[]);
     worker.until_ready().await;
-    worker.logged("listening for commands").await;
+    worker.until_listening().await;
     worker
 }
 
 async fn new_worker(vhost: &Vhost, gate: &Gate, name: &str) -> Worker {
-    let worker = Worker::ready(&config(vhost, gate, name)).await;
-    worker.logged("listening for commands").await;
-    worker
+    Worker::listening(&config(vhost, gate, name)).await
 }
 
 async fn old_fleet(vhost: &Vhost) -> FleetProgram {
@@ -178,7 +176,7 @@ async fn status_of_either_build_shows_the_figures_of_old_and_new_workers() {
     let new = Worker::spawn(&config("new-1"));
     for worker in [&old, &new] {
         worker.until_ready().await;
-        worker.logged("listening for commands").await;
+        worker.until_listening().await;
     }
     let arguments = ["status", "--json", "--url", vhost.url().as_str()];
     for child in [

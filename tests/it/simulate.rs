@@ -113,18 +113,17 @@ async fn simulated_workers_have_control_queues_and_obey() {
         vhost.url(),
         &[OWN_BROKER, "--workers", "3", "--duration", "600s"],
     );
-    let running = tap.state("running").await;
-    let id = running.json["worker"].as_str().unwrap();
+    let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
-    let reply = commander.command(id, &json!({"command": "ping"})).await;
+    let reply = commander.command(&id, &json!({"command": "ping"})).await;
     assert_eq!((reply.ok, reply.phase.as_str()), (true, "running"));
     let drain = json!({"command": "drain", "reason": "test"});
-    let reply = commander.command(id, &drain).await;
+    let reply = commander.command(&id, &drain).await;
     assert!(reply.ok, "{reply:?}");
     let drain = tap.drain().await;
     assert_eq!(
         (&drain.json["worker"], &drain.json["reason"]),
-        (&id.into(), &"test".into())
+        (&id.as_str().into(), &"test".into())
     );
     let queue = format!("tidegate.control.{id}");
     eventually("its control queue is gone", async || {

@@ -68,8 +68,7 @@ async fn a_restart_is_four_messages_and_a_pause_and_a_resume_are_one_each_howeve
         let queue = format!("q{number}");
         config = config.node(&queue, "type = \"classic\"\nhandler = { log = {} }");
     }
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("listening for commands").await;
+    let mut worker = Worker::listening(&config).await;
     let running = tap.state("running").await;
     assert_eq!(running.json["nodes"].as_array().unwrap().len(), 100);
     let id = running.json["worker"].as_str().unwrap();

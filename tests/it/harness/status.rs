@@ -151,6 +151,13 @@ impl StatusTap {
         self.seen(phase, |message| message.phase() == phase).await
     }
 
+    /// Waits for the first state `running`, and gives the id of the worker that is in it.
+    pub(crate) async fn running_id(&self) -> String {
+        let running = self.state("running").await;
+        let id = running.json["worker"].as_str();
+        id.expect("every state names its worker").to_owned()
+    }
+
     /// Waits for the first drain report.
     pub(crate) async fn drain(&self) -> StatusMessage {
         self.seen("a drain report", |message| message.kind() == "drain")

@@ -46,6 +46,13 @@ impl Worker {
         worker
     }
 
+    /// Starts a worker with `config`, and waits until it is ready and listens for commands.
+    pub(crate) async fn listening(config: &WorkerConfig) -> Self {
+        let worker = Self::ready(config).await;
+        worker.until_listening().await;
+        worker
+    }
+
     /// Starts a worker with `config`.
     pub(crate) fn spawn(config: &WorkerConfig) -> Self {
         Self::spawn_toml(&config.toml(), &[])
@@ -191,6 +198,11 @@ impl Worker {
             expect_that(found == status, || format!("{found} {body}"))
         })
         .await;
+    }
+
+    /// Waits until it listens for commands.
+    pub(crate) async fn until_listening(&self) {
+        self.logged("listening for commands").await;
     }
 
     /// Sends `signal`.
