@@ -52,16 +52,7 @@ impl Scene {
     async fn adopted(&self, known: &str, count: usize) {
         let line =
             format!("tidegate_adoptions_total{{queue=\"orders\",known=\"{known}\"}} {count}\n");
-        eventually(format_args!("{count} are adopted, {known}"), async || {
-            let (_, metrics) = self.worker.get("/metrics").await?;
-            let found = metrics.contains(&line);
-            expect_that(found, || {
-                let lines = metrics.lines();
-                let lines = lines.filter(|line| line.starts_with("tidegate_adoptions"));
-                lines.collect::<Vec<_>>().join("\n")
-            })
-        })
-        .await;
+        self.worker.until_metrics(&[&line]).await;
     }
 
     /// Waits until the worker remembers `count` outcomes, each for the next delivery of its message.
@@ -147,12 +138,8 @@ async fn an_acknowledgement_that_did_not_arrive_is_given_again() {
         scene.gate.release_all();
         scene.gate.finished(2).await;
         hold.holds_one().await;
-        eventually("both are settled", async || {
-            let (_, metrics) = scene.worker.get("/metrics").await?;
-            let line = "tidegate_deliveries_total{queue=\"orders\",outcome=\"done\"} 2";
-            expect_that(metrics.contains(line), || metrics)
-        })
-        .await;
+        let both_settled = r#"tidegate_deliveries_total{queue="orders",outcome="done"} 2"#;
+        scene.worker.until_metrics(&[both_settled]).await;
         scene.cut().await;
         hold.release();
         scene.vhost.until_ready("orders", 2).await;
@@ -281,12 +268,8 @@ async fn a_command_that_runs_is_adopted_too() {
     proxy.cut();
     proxy.seen("the redelivery", redelivery(1)).await;
     std::fs::write(directory.path().join("go"), "").unwrap();
-    eventually("the message is done", async || {
-        let (_, metrics) = worker.get("/metrics").await?;
-        let line = "tidegate_deliveries_total{queue=\"orders\",outcome=\"done\"} 1";
-        expect_that(metrics.contains(line), || metrics)
-    })
-    .await;
+    let done = r#"tidegate_deliveries_total{queue="orders",outcome="done"} 1"#;
+    worker.until_metrics(&[done]).await;
     worker.drained().await;
     assert_eq!(count(), 1);
     assert_eq!(vhost.take_all("orders").await.len(), 0);

@@ -2,7 +2,6 @@
 
 use crate::harness::broker::DedicatedBroker;
 use crate::harness::gate::Gate;
-use crate::harness::wait::{eventually, expect_that};
 use crate::harness::worker::{Worker, WorkerConfig};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,14 +29,9 @@ async fn an_overdue_delivery_runs_once_and_disturbs_no_other_queue() {
     worker.logged_where("consumer time-out", overdue).await;
     other.release_all();
     other.finished(1).await;
-    let metric = "tidegate_consumer_timeouts_total{queue=\"slow\"} 1\n";
-    eventually("the time-out is counted and the run adopted", async || {
-        let (_, metrics) = worker.get("/metrics").await?;
-        let adopted = "tidegate_adoptions_total{queue=\"slow\",known=\"running\"}";
-        let found = metrics.contains(metric) && metrics.contains(adopted);
-        expect_that(found, || metrics)
-    })
-    .await;
+    let counted = "tidegate_consumer_timeouts_total{queue=\"slow\"} 1\n";
+    let adopted = "tidegate_adoptions_total{queue=\"slow\",known=\"running\"}";
+    worker.until_metrics(&[counted, adopted]).await;
     slow.release_all();
     slow.finished(1).await;
     vhost.until_ready("slow", 0).await;

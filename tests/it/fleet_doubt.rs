@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use crate::harness::fleet::FleetProgram;
 use crate::harness::puppet::Puppet;
 use crate::harness::vhost::Vhost;
-use crate::harness::wait::{eventually, expect_that};
 
 /// Texts that mean something to HTML, JavaScript, SQL, terminals, and people who read from right to left.
 const HOSTILE: [&str; 6] = [
@@ -128,12 +127,8 @@ async fn rubbish_is_counted_and_ignored() {
     puppet.say("state", &puppet.state(2, "running")).await;
     fleet.until("puppet-1", "running").await;
     assert_eq!(fleet.workers().await.len(), 1);
-    eventually("all rubbish is counted", async || {
-        let metrics = fleet.process.get("/metrics").await?.1;
-        let counted = metrics.contains("tidegate_fleet_malformed_messages_total 5");
-        expect_that(counted, || metrics)
-    })
-    .await;
+    let counted = "tidegate_fleet_malformed_messages_total 5";
+    fleet.process.until_metrics(&[counted]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,12 +143,8 @@ async fn a_worker_whose_states_the_log_has_forgotten_is_asked_for_one() {
         (&worker["host"], &worker["nodes"][0]["done"]),
         (&Value::Null, &json!(5))
     );
-    eventually("it is asked for its state", async || {
-        let metrics = fleet.process.get("/metrics").await?.1;
-        let asked = metrics.contains("tidegate_fleet_questions_total{outcome=\"routed\"}");
-        expect_that(asked, || metrics)
-    })
-    .await;
+    let asked = "tidegate_fleet_questions_total{outcome=\"routed\"}";
+    fleet.process.until_metrics(&[asked]).await;
     puppet.say("state", &puppet.state(8, "paused")).await;
     let worker = fleet.until("puppet-1", "paused").await;
     assert_eq!(worker["host"], "h");

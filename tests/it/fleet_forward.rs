@@ -164,12 +164,8 @@ async fn a_worker_that_the_platform_refuses_does_not_stop_the_others() {
     platform.answer(move |request| if takes(request) { 204 } else { 422 });
     let (fleet, _puppets) = forwarding(&vhost, &platform, &["p-1", "p-2", "p-3"]).await;
     told(&platform, &["p-1", "p-3"], takes).await;
-    eventually("it is given up", async || {
-        let metrics = fleet.process.get("/metrics").await?.1;
-        let given_up = metrics.contains("tidegate_fleet_forwards_total{outcome=\"given_up\"} 1");
-        expect_that(given_up, || metrics)
-    })
-    .await;
+    let given_up = "tidegate_fleet_forwards_total{outcome=\"given_up\"} 1";
+    fleet.process.until_metrics(&[given_up]).await;
     let late = Puppet::new(&vhost, "p-4").await;
     late.say("state", &late.state(1, "paused")).await;
     told(&platform, &["p-4"], takes).await;

@@ -8,7 +8,6 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use crate::harness::gate::Gate;
 use crate::harness::proxy::{Direction, Event, Proxy};
 use crate::harness::vhost::Vhost;
-use crate::harness::wait::{eventually, expect_that};
 use crate::harness::worker::{Worker, WorkerConfig};
 
 const KINDS: [&str; 2] = ["classic", "quorum"];
@@ -202,11 +201,7 @@ async fn a_late_confirm_is_waited_for_and_makes_no_second_copy() {
     vhost.publish_all("orders", ["first".to_owned()]).await;
     vhost.until_ready("orders.dead", 1).await;
     let copying = |count: usize| format!("tidegate_copying{{queue=\"orders\"}} {count}\n");
-    eventually("the first is settled", async || {
-        let (_, metrics) = worker.get("/metrics").await.unwrap();
-        expect_that(metrics.contains(&copying(0)), || metrics.clone())
-    })
-    .await;
+    worker.until_metrics(&[&copying(0)]).await;
     let hold = proxy.hold(Direction::ToClient, is_confirm);
     vhost.publish_all("orders", ["late".to_owned()]).await;
     vhost.until_ready("orders.dead", 2).await;
@@ -246,12 +241,8 @@ async fn a_copy_whose_confirm_is_lost_is_published_again_and_run_once() {
         vhost.until_ready("orders.retry.1000", 1).await;
         proxy.cut();
         hold.release();
-        eventually("the twin has come", async || {
-            let (_, metrics) = worker.get("/metrics").await?;
-            let found = metrics.contains("tidegate_twins_total{queue=\"orders\"} 1\n");
-            expect_that(found, || metrics)
-        })
-        .await;
+        let twin = "tidegate_twins_total{queue=\"orders\"} 1\n";
+        worker.until_metrics(&[twin]).await;
         assert_eq!(copies(&proxy, "orders.retry.1000"), 2);
         assert_eq!(gate.attempts("0"), [1, 2]);
         worker.drained().await;

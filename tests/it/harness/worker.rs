@@ -200,6 +200,16 @@ impl Worker {
         .await;
     }
 
+    /// Waits until its metrics, or those of the fleet program, contain all of `lines`.
+    pub(crate) async fn until_metrics(&self, lines: &[&str]) {
+        eventually(format_args!("/metrics says {lines:?}"), async || {
+            let (status, metrics) = self.get("/metrics").await?;
+            let complete = status == 200 && lines.iter().all(|line| metrics.contains(line));
+            expect_that(complete, || format!("{status} {metrics}"))
+        })
+        .await;
+    }
+
     /// Waits until it listens for commands.
     pub(crate) async fn until_listening(&self) {
         self.logged("listening for commands").await;
