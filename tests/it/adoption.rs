@@ -58,16 +58,7 @@ impl Scene {
     /// Waits until the worker remembers `count` outcomes, each for the next delivery of its message.
     async fn remembers(&self, count: usize) {
         let remembered = "its channel is gone: the outcome is remembered until the broker delivers the message again";
-        eventually(
-            format_args!("{count} outcomes are remembered"),
-            async || {
-                let log = self.worker.log().log();
-                let lines = log.iter().filter(|line| line.message() == remembered);
-                let found = lines.count();
-                expect_that(found == count, || format!("{found}"))
-            },
-        )
-        .await;
+        self.worker.logged_times(remembered, count).await;
     }
 
     /// The drain is clean, and nothing is left.

@@ -191,11 +191,8 @@ async fn a_missing_exchange_is_made_again_and_disturbs_nothing() {
     beats(&tap, 0, 2).await;
     vhost.publish("orders", 2).await;
     gate.finished(2).await;
-    let log = worker.log().log();
-    let connected = log
-        .iter()
-        .filter(|line| line.message() == "connected to the broker");
-    assert_eq!(connected.count(), 2, "no connection was lost over it");
+    let connected = worker.log().count("connected to the broker");
+    assert_eq!(connected, 2, "no connection was lost over it");
     worker.drained().await;
     tap.drain().await;
 }

@@ -278,14 +278,7 @@ async fn commands_are_obeyed_again_after_a_lost_connection_and_while_replies_can
     );
     proxy.cut();
     worker.logged("the connection to the broker is lost").await;
-    eventually("it listens again", async || {
-        let log = worker.log().log();
-        let listening = log
-            .iter()
-            .filter(|line| line.message() == "listening for commands");
-        expect_that(listening.count() == 2, || worker.log().text())
-    })
-    .await;
+    worker.logged_times("listening for commands", 2).await;
     ok(
         &commander.command(&id, &command("ping")).await,
         Phase::Running,

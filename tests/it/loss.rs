@@ -236,11 +236,7 @@ async fn a_queue_deleted_while_running_is_consumed_again_when_it_is_back() {
     vhost.publish_all("orders", ["again".to_owned()]).await;
     gate.finished(2).await;
     worker.until_ready().await;
-    let log = worker.log().log();
-    let attempts = log
-        .iter()
-        .filter(|line| line.message() == "cannot consume; trying again")
-        .count();
+    let attempts = worker.log().count("cannot consume; trying again");
     assert!(attempts < 100, "{attempts} attempts: a hot loop");
     worker.drained().await;
     assert_eq!(vhost.ready("orders").await, 0);

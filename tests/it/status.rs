@@ -127,15 +127,8 @@ async fn a_worker_says_its_state_anew_after_a_lost_connection_only_when_it_has_c
     proxy.cut();
     worker.logged("the connection to the broker is lost").await;
     worker.until_ready().await;
-    eventually("both connections are back", async || {
-        let log = worker.log().log();
-        let back = log
-            .iter()
-            .filter(|line| line.message() == "connected to the broker")
-            .count();
-        expect_that(back == 4, || format!("{back} of 4"))
-    })
-    .await;
+    // Both connections are back.
+    worker.logged_times("connected to the broker", 4).await;
     worker.drained().await;
     tap.drain().await;
     let phases = tap.phases();

@@ -164,6 +164,16 @@ impl Worker {
         .await
     }
 
+    /// Waits until exactly `count` log lines have this message.
+    pub(crate) async fn logged_times(&self, message: &str, count: usize) {
+        let what = format_args!("the worker has logged {message:?} {count} times");
+        eventually(what, async || {
+            let found = self.log.count(message);
+            expect_that(found == count, || format!("{found}"))
+        })
+        .await;
+    }
+
     /// The URL of its HTTP server at `path`, once it listens.
     pub(crate) async fn url(&self, path: &str) -> String {
         let line = self.logged("http server is listening").await;

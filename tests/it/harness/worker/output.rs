@@ -89,6 +89,12 @@ impl Output {
         json.filter_map(Result::ok).map(LogLine).collect()
     }
 
+    /// How many log lines so far have this message.
+    pub(crate) fn count(&self, message: &str) -> usize {
+        let log = self.log();
+        log.iter().filter(|line| line.message() == message).count()
+    }
+
     /// Whether the stream has ended and everything is here.
     pub(crate) fn has_ended(&self) -> bool {
         self.lines().ended
