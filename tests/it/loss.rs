@@ -1,6 +1,5 @@
 //! The connection, the channel or the queue is lost: in each phase, and above all in a drain.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::harness::broker::DedicatedBroker;
@@ -77,14 +76,7 @@ async fn a_worker_goes_on_after_its_connection_was_cut_again_and_again() {
             .await;
         proxy.cut();
     }
-    let expected = 60 * 4;
-    eventually("every message has been worked on", async || {
-        let done: BTreeSet<_> = gate.ids().into_iter().collect();
-        expect_that(done.len() == expected, || {
-            format!("{} of {expected}", done.len())
-        })
-    })
-    .await;
+    gate.messages_came(60 * 4).await;
     vhost.until_ready("orders", 0).await;
     let report = worker.drained().await;
     assert_eq!(report.number("interrupted"), 0);
@@ -264,11 +256,7 @@ async fn a_broker_killed_and_started_again_loses_nothing() {
     broker.start_again().await;
     vhost.reconnect().await;
     worker.until_ready().await;
-    eventually("every message has been worked on", async || {
-        let done: BTreeSet<_> = gate.ids().into_iter().collect();
-        expect_that(done.len() == 50, || format!("{} of 50", done.len()))
-    })
-    .await;
+    gate.messages_came(50).await;
     worker.drained().await;
     assert_eq!(vhost.take_all("orders").await.len(), 0);
 }

@@ -200,8 +200,7 @@ async fn health_and_metrics_tell_the_truth() {
     );
     gate.release_all();
     worker.ended_with(0).await;
-    let waiting = vhost.take_all("orders.retry.3600000").await;
-    let waiting: Vec<_> = waiting.into_iter().map(|message| message.id).collect();
+    let waiting = vhost.take_ids("orders.retry.3600000").await;
     assert_eq!(waiting, ["1"], "it waits for its retry");
     assert_eq!(vhost.take_all("orders").await.len(), 0);
 }

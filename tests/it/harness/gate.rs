@@ -1,6 +1,6 @@
 //! An HTTP service for the worker's `http` handler, each request of which the test has in hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -175,6 +175,15 @@ impl Gate {
         eventually(format_args!("{count} requests have come"), async || {
             let came = self.count();
             expect_that(came >= count, || format!("{came}"))
+        })
+        .await;
+    }
+
+    /// Waits until requests for `count` different messages have come, however many for each.
+    pub(crate) async fn messages_came(&self, count: usize) {
+        eventually(format_args!("{count} messages have come"), async || {
+            let came = self.ids().into_iter().collect::<BTreeSet<_>>().len();
+            expect_that(came == count, || format!("{came} of {count}"))
         })
         .await;
     }

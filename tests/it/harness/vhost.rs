@@ -306,6 +306,12 @@ impl Vhost {
         self.take(queue, usize::MAX).await
     }
 
+    /// Takes everything that is ready out of `queue`, and gives the message ids in their order.
+    pub(crate) async fn take_ids(&self, queue: &str) -> Vec<String> {
+        let taken = self.take_all(queue).await;
+        taken.into_iter().map(|message| message.id).collect()
+    }
+
     /// Takes what is ready out of `queue`, at most `count` messages.
     pub(crate) async fn take(&self, queue: &str, count: usize) -> Vec<Taken> {
         let channel = self.channel().await;
