@@ -22,8 +22,7 @@ const KEEP_TITLES: &str = "
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_without_its_broker_says_so_and_then_that_it_reads_its_log() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let gate = Gate::open().await;
     // The log exists, and has something in it.
     drop(FleetProgram::ready(&FleetConfig::new(vhost.url())).await);
@@ -107,8 +106,7 @@ async fn first_row(browser: &Browser) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_hangs_is_silent_on_the_page_until_it_goes_on() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let gate = Gate::open().await;
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let hanging = Worker::ready(&config(&vhost, "web-1", &gate)).await;

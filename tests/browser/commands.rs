@@ -11,8 +11,7 @@ use crate::window::Browser;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_are_confirmed_and_sent_with_the_token() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let config_of_fleet = FleetConfig::new(vhost.url()).lines(&format!("token = \"{TOKEN}\""));
     let fleet = FleetProgram::ready(&config_of_fleet).await;
     let gate = Gate::closed().await;
@@ -69,8 +68,7 @@ async fn commands_are_confirmed_and_sent_with_the_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_in_the_configuration_the_buttons_say_why_they_are_off() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let gate = Gate::open().await;
     let _worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;
@@ -87,8 +85,7 @@ async fn without_a_token_in_the_configuration_the_buttons_say_why_they_are_off()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_that_is_read_by_token_asks_for_it() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let config_of_fleet = FleetConfig::new(vhost.url()).lines(&format!("read_token = \"{TOKEN}\""));
     let fleet = FleetProgram::ready(&config_of_fleet).await;
     let gate = Gate::open().await;
@@ -116,8 +113,7 @@ async fn a_fleet_that_is_read_by_token_asks_for_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_about_a_worker_that_is_lost_is_closed() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let config_of_fleet = FleetConfig::new(vhost.url()).lines(&format!("token = \"{TOKEN}\""));
     let fleet = FleetProgram::ready(&config_of_fleet).await;
     let gate = Gate::closed().await;

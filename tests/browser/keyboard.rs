@@ -12,8 +12,7 @@ use crate::window::Browser;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_can_be_done_by_keyboard() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let gate = Gate::open().await;
     let mut workers = Vec::new();

@@ -39,16 +39,14 @@ const TOKEN: &str = "open-sesame";
 
 /// A worker called `name` that beats every second and posts to `gate` what comes to `orders`.
 fn config(vhost: &Vhost, name: &str, gate: &Gate) -> WorkerConfig {
-    WorkerConfig::new(vhost.url())
+    WorkerConfig::for_orders(vhost.url(), gate, "concurrency = 4\nprefetch = 4")
         .name(name)
         .tables(BEATS)
-        .http_node("orders", &gate.url(), "concurrency = 4\nprefetch = 4")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_follows_a_worker_from_its_start_through_its_drain() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let browser = Browser::open().await;
     browser.visit(&fleet.url("/").await).await;
@@ -99,8 +97,7 @@ async fn the_page_follows_a_worker_from_its_start_through_its_drain() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_is_in_the_headline() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let commanding = FleetConfig::new(vhost.url()).lines(&format!("token = \"{TOKEN}\""));
     let fleet = FleetProgram::ready(&commanding).await;
     let gate = Gate::closed().await;
@@ -151,8 +148,7 @@ async fn a_history_is_in_order_even_within_a_millisecond() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_control_has_a_name_and_a_phone_needs_no_sideways_scrolling() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let gate = Gate::open().await;
     let long = format!("worker-{}", "long".repeat(12));

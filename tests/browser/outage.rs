@@ -9,8 +9,7 @@ use crate::window::Browser;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_said_and_what_happened_meanwhile_is_caught_up_with() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let gate = Gate::open().await;
     let mut first = Worker::ready(&config(&vhost, "web-1", &gate)).await;
     let _second = Worker::ready(&config(&vhost, "web-2", &gate)).await;

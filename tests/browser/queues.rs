@@ -12,8 +12,7 @@ use crate::window::Browser;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queues_tell_what_waits_and_who_works_it() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let gate = Gate::closed().await;
     let mut worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;
@@ -56,8 +55,7 @@ async fn the_queues_tell_what_waits_and_who_works_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queues_fit_on_a_phone() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let gate = Gate::open().await;
     let _worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;

@@ -9,8 +9,7 @@ use crate::window::Browser;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_goes_to_those_that_the_filter_shows() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let commanding = FleetConfig::new(vhost.url()).lines(&format!("token = \"{TOKEN}\""));
     let fleet = FleetProgram::ready(&commanding).await;
     let gate = Gate::open().await;

@@ -12,8 +12,7 @@ const TABS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_tabs_than_connections_are_all_live() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let gate = Gate::open().await;
     let mut worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;

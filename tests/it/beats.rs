@@ -36,8 +36,7 @@ fn beat_count(tap: &StatusTap) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn beats_name_every_node_and_then_those_that_have_changed() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.declare("quiet", "classic").await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::closed().await;
@@ -102,8 +101,7 @@ async fn beats_name_every_node_and_then_those_that_have_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_ends_beats_at_once_and_for_good() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 1).await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::closed().await;
@@ -141,14 +139,11 @@ async fn a_drain_ends_beats_at_once_and_for_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_lost_connection_comes_one_current_beat_and_it_is_full() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url()))
-        .tables(SELDOM)
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "").tables(SELDOM);
     let mut worker = Worker::ready(&config).await;
     tap.state("running").await;
     assert_eq!(beat_count(&tap), 0, "a state counts as a beat");
@@ -171,13 +166,10 @@ async fn after_a_lost_connection_comes_one_current_beat_and_it_is_full() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_exchange_is_made_again_and_disturbs_nothing() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url())
-        .tables(BEATS)
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "").tables(BEATS);
     let mut worker = Worker::ready(&config).await;
     beats(&tap, 0, 1).await;
     let exchange = format!("/api/exchanges/{}/tidegate.status", segment(vhost.name()));
@@ -199,14 +191,11 @@ async fn a_missing_exchange_is_made_again_and_disturbs_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_channel_is_replaced_and_the_connection_stays() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url()))
-        .tables(BEATS)
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "").tables(BEATS);
     let mut worker = Worker::ready(&config).await;
     beats(&tap, 0, 2).await;
     let log = proxy.log();
@@ -245,14 +234,11 @@ async fn a_closed_channel_is_replaced_and_the_connection_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_connection_queues_no_beats_up() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url()))
-        .tables(BEATS)
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "").tables(BEATS);
     let mut worker = Worker::ready(&config).await;
     beats(&tap, 0, 1).await;
     let publish = proxy.log().connection_named("publish");
@@ -302,11 +288,8 @@ async fn a_memory_alarm_holds_back_beats_and_neither_work_nor_drain() {
     vhost.publish("orders", 6).await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(vhost.url()).tables(BEATS).http_node(
-        "orders",
-        &gate.url(),
-        "concurrency = 2\nprefetch = 4",
-    );
+    let config =
+        WorkerConfig::for_orders(vhost.url(), &gate, "concurrency = 2\nprefetch = 4").tables(BEATS);
     let mut worker = Worker::ready(&config).await;
     gate.started(2).await;
     beats(&tap, 0, 1).await;
@@ -325,14 +308,11 @@ async fn a_memory_alarm_holds_back_beats_and_neither_work_nor_drain() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_confirms_nothing_does_not_keep_a_drain() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url()))
-        .tables(BEATS)
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "").tables(BEATS);
     let mut worker = Worker::ready(&config).await;
     // The states before it are confirmed then.
     beats(&tap, 0, 1).await;

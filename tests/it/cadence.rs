@@ -15,13 +15,10 @@ use crate::harness::worker::{Worker, WorkerConfig};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cadence_slows_beats_down_for_a_while() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url())
-        .tables(BEATS)
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "").tables(BEATS);
     let mut worker = Worker::listening(&config).await;
     let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
@@ -47,17 +44,15 @@ async fn a_cadence_slows_beats_down_for_a_while() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_that_is_large_for_its_platform_slows_its_workers_down() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let fleet = FleetProgram::ready(vhost.url(), "beats_per_second = 1").await;
     let gate = Gate::open().await;
     let mut workers = Vec::new();
     for name in ["web-1", "web-2", "web-3", "web-4"] {
-        let config = WorkerConfig::new(vhost.url())
+        let config = WorkerConfig::for_orders(vhost.url(), &gate, "")
             .name(name)
-            .tables(BEATS)
-            .http_node("orders", &gate.url(), "");
+            .tables(BEATS);
         let worker = Worker::ready(&config).await;
         fleet.until(name, "running").await;
         workers.push(worker);
@@ -81,9 +76,7 @@ async fn quiet_workers(vhost: &Vhost, gate: &Gate, names: &[&str]) -> Vec<Worker
     vhost.declare("orders", "quorum").await;
     let mut workers = Vec::new();
     for name in names {
-        let config = WorkerConfig::new(vhost.url())
-            .name(name)
-            .http_node("orders", &gate.url(), "");
+        let config = WorkerConfig::for_orders(vhost.url(), gate, "").name(name);
         workers.push(Worker::listening(&config).await);
     }
     workers

@@ -90,8 +90,7 @@ async fn remove(vhost: &Vhost) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_tells_what_is_there_and_changes_nothing() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 3).await;
     let nodes = node("orders", "") + &node("later", "");
 
@@ -119,8 +118,7 @@ async fn a_check_tells_what_is_there_and_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_missing_is_an_error_and_one_that_differs_a_warning() {
-    let vhost = Vhost::new().await;
-    vhost.declare("classic", "classic").await;
+    let vhost = Vhost::with_queue("classic", "classic").await;
     let nodes = node("classic", "") + &node("missing", "declare = false");
 
     let report = check(vhost.url(), &nodes).await;
@@ -232,8 +230,7 @@ async fn a_wrong_password_and_a_missing_virtual_host_are_told_without_the_passwo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_may_not_consume_is_told() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let permissions = json!({"configure": ".*", "write": ".*", "read": "^$"});
     let url = user(&vhost, &permissions).await;
 

@@ -31,16 +31,13 @@ async fn run(vhost: &Vhost, arguments: &[&str]) -> Run {
 
 /// A virtual host with queue `orders`, and a closed gate for its handlers.
 async fn scene() -> (Vhost, Gate) {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     (vhost, Gate::closed().await)
 }
 
 async fn worker(vhost: &Vhost, gate: &Gate, name: &str) -> Worker {
     let node = "concurrency = 1\nprefetch = 1";
-    let config = WorkerConfig::new(vhost.url())
-        .name(name)
-        .http_node("orders", &gate.url(), node);
+    let config = WorkerConfig::for_orders(vhost.url(), gate, node).name(name);
     Worker::ready(&config).await
 }
 
@@ -205,10 +202,9 @@ async fn a_drain_that_takes_too_long_is_said_and_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_that_was_interrupted_is_said_by_exit_code_3() {
     let (vhost, gate) = scene().await;
-    let config = WorkerConfig::new(vhost.url())
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "concurrency = 1\nprefetch = 1")
         .name("web")
-        .grace("1s")
-        .http_node("orders", &gate.url(), "concurrency = 1\nprefetch = 1");
+        .grace("1s");
     let mut worker = Worker::ready(&config).await;
     vhost.publish("orders", 1).await;
     gate.started(1).await;

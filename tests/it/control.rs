@@ -31,11 +31,10 @@ fn command(word: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_paused_and_resumed_and_says_so() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
     let mut worker = Worker::listening(&config).await;
     let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
@@ -89,16 +88,11 @@ async fn a_worker_is_paused_and_resumed_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_remote_drain_is_a_drain_and_nothing_but_a_second_signal_aborts_it() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 6).await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(vhost.url()).http_node(
-        "orders",
-        &gate.url(),
-        "concurrency = 2\nprefetch = 4",
-    );
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "concurrency = 2\nprefetch = 4");
     let mut worker = Worker::listening(&config).await;
     gate.started(2).await;
     let id = tap.running_id().await;
@@ -154,14 +148,11 @@ async fn a_remote_drain_is_a_drain_and_nothing_but_a_second_signal_aborts_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_command_reaches_all_workers() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let gate = Gate::open().await;
     let mut workers = Vec::new();
     for name in ["a", "b", "c"] {
-        let config = WorkerConfig::new(vhost.url())
-            .name(name)
-            .http_node("orders", &gate.url(), "");
+        let config = WorkerConfig::for_orders(vhost.url(), &gate, "").name(name);
         workers.push(Worker::listening(&config).await);
     }
     let commander = Commander::new(&vhost).await;
@@ -182,11 +173,10 @@ async fn one_command_reaches_all_workers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_command_gets_an_error_and_a_log_line() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
     let mut worker = Worker::listening(&config).await;
     let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
@@ -232,13 +222,11 @@ async fn what_is_no_command_gets_an_error_and_a_log_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_is_the_whole_state_and_a_full_beat() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url())
-        .tables("[heartbeat]\nbusy = \"1h\"\nidle = \"1h\"")
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "")
+        .tables("[heartbeat]\nbusy = \"1h\"\nidle = \"1h\"");
     let mut worker = Worker::listening(&config).await;
     let id = tap.running_id().await;
     let before = tap.messages().len();
@@ -263,12 +251,11 @@ async fn a_report_is_the_whole_state_and_a_full_beat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_are_obeyed_again_after_a_lost_connection_and_while_replies_cannot_go_out() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "");
     let mut worker = Worker::listening(&config).await;
     let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
@@ -304,12 +291,10 @@ async fn commands_are_obeyed_again_after_a_lost_connection_and_while_replies_can
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_status_there_is_no_control_either() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url())
-        .tables("[status]\nenabled = false")
-        .http_node("orders", &gate.url(), "");
+    let config =
+        WorkerConfig::for_orders(vhost.url(), &gate, "").tables("[status]\nenabled = false");
     let mut worker = Worker::ready(&config).await;
     let exchange = format!("/api/exchanges/{}/tidegate.control", segment(vhost.name()));
     assert_eq!(vhost.management().status(&exchange).await, Ok(404));

@@ -13,16 +13,12 @@ use crate::harness::worker::{Worker, WorkerConfig};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_still_runs_at_the_deadline_is_handed_back_and_counted() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 6).await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(vhost.url()).grace("1s").http_node(
-        "orders",
-        &gate.url(),
-        "concurrency = 3\nprefetch = 4",
-    );
+    let config =
+        WorkerConfig::for_orders(vhost.url(), &gate, "concurrency = 3\nprefetch = 4").grace("1s");
     let mut worker = Worker::ready(&config).await;
     gate.started(3).await;
     gate.release_id("1");
@@ -114,10 +110,9 @@ async fn a_second_signal_aborts_and_hands_back_what_is_in_flight() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_signals_at_once_end_a_worker_that_has_nothing_to_do() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
     let mut worker = Worker::ready(&config).await;
     worker.terminate();
     worker.terminate();
@@ -128,8 +123,7 @@ async fn two_signals_at_once_end_a_worker_that_has_nothing_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_out_cancels_the_handler_and_retries() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 1).await;
     let gate = Gate::closed().await;
     let config = WorkerConfig::new(vhost.url()).declaring_node(

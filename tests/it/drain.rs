@@ -16,16 +16,11 @@ const MESSAGES: usize = 200;
 
 /// A drain at full load, in the middle of a queue.
 async fn drains_under_load(kind: &str) {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", kind).await;
+    let vhost = Vhost::with_queue("orders", kind).await;
     vhost.publish("orders", MESSAGES).await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(vhost.url()).http_node(
-        "orders",
-        &gate.url(),
-        "concurrency = 8\nprefetch = 32",
-    );
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "concurrency = 8\nprefetch = 32");
     let mut worker = Worker::ready(&config).await;
     gate.release(50);
     gate.finished(50).await;
@@ -78,15 +73,10 @@ async fn a_drain_under_load_settles_what_runs_and_hands_back_the_rest_of_a_class
 /// More than a quorum queue is told at once (32): what a channel keeps back, its end would forget.
 #[tokio::test(flavor = "multi_thread")]
 async fn drains_that_hand_back_hundreds_to_a_quorum_queue_repeat_nothing() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 1_500).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url()).http_node(
-        "orders",
-        &gate.url(),
-        "concurrency = 8\nprefetch = 500",
-    );
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "concurrency = 8\nprefetch = 500");
     for round in 1..=8 {
         let mut worker = Worker::ready(&config).await;
         gate.finished(round * 100).await;
@@ -107,14 +97,13 @@ async fn drains_that_hand_back_hundreds_to_a_quorum_queue_repeat_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_arriving_during_cancel_is_handed_back() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 1).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node(
-        "orders",
-        &gate.url(),
+    let config = WorkerConfig::for_orders(
+        &proxy.url(vhost.url()),
+        &gate,
         "concurrency = 4\nprefetch = 8",
     );
     let mut worker = Worker::ready(&config).await;

@@ -137,7 +137,7 @@ async fn declare_creates_what_a_worker_needs_that_declares_nothing() {
             .await;
         let gate = Gate::open().await;
         gate.answer(|request| if request.attempt == 1 { 503 } else { 400 });
-        let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), RETRY);
+        let config = WorkerConfig::for_orders(vhost.url(), &gate, RETRY);
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("worker.toml");
         std::fs::write(&file, config.toml()).unwrap();

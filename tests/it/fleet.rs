@@ -14,15 +14,13 @@ const QUICK: &str = "[heartbeat]\nbusy = \"1s\"\nidle = \"1s\"";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_seen_to_run_to_drain_and_to_stop() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 3).await;
     let fleet = FleetProgram::ready(vhost.url(), "").await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(vhost.url())
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "concurrency = 2\nprefetch = 4")
         .name("web-1")
-        .tables(QUICK)
-        .http_node("orders", &gate.url(), "concurrency = 2\nprefetch = 4");
+        .tables(QUICK);
     let mut worker = Worker::ready(&config).await;
     let running = fleet
         .until_where("web-1", "running with two deliveries", |worker| {
@@ -66,13 +64,10 @@ async fn a_worker_is_seen_to_run_to_drain_and_to_stop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_reach_workers_and_need_the_token() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let fleet = FleetProgram::ready(vhost.url(), "").await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url())
-        .name("web-1")
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "").name("web-1");
     let mut worker = Worker::listening(&config).await;
     let running = fleet.until("web-1", "running").await;
     let id = running["id"].as_str().unwrap();
@@ -185,14 +180,12 @@ fn told(mut workers: Vec<Value>) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_programs_agree_and_one_that_restarts_shows_the_same() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let gate = Gate::open().await;
     let config = |name: &str| {
-        WorkerConfig::new(vhost.url())
+        WorkerConfig::for_orders(vhost.url(), &gate, "")
             .name(name)
             .tables(QUICK)
-            .http_node("orders", &gate.url(), "")
     };
     let first = FleetProgram::ready(vhost.url(), "").await;
     let mut stops = Worker::ready(&config("stops")).await;
@@ -234,8 +227,7 @@ async fn two_programs_agree_and_one_that_restarts_shows_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_looks_sees_every_change_and_a_snapshot_when_it_comes_back() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let mut fleet = FleetProgram::ready(vhost.url(), "").await;
     let look = async || Events::of(fleet.send(Method::GET, "/api/v1/events", None, None).await);
     let mut events = look().await;
@@ -243,9 +235,7 @@ async fn a_page_that_looks_sees_every_change_and_a_snapshot_when_it_comes_back()
     assert_eq!(snapshot.kind, "snapshot");
     assert_eq!(snapshot.data["workers"], json!([]));
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url())
-        .name("web-1")
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "").name("web-1");
     let mut worker = Worker::ready(&config).await;
     let running = events
         .until("running", |event| {

@@ -18,10 +18,9 @@ const QUICK: &str = "[heartbeat]\nbusy = \"1s\"\nidle = \"1s\"";
 
 async fn worker(vhost: &Vhost, gate: &Gate) -> Worker {
     vhost.declare("orders", "quorum").await;
-    let config = WorkerConfig::new(vhost.url())
+    let config = WorkerConfig::for_orders(vhost.url(), gate, "")
         .name("web-1")
-        .tables(QUICK)
-        .http_node("orders", &gate.url(), "");
+        .tables(QUICK);
     Worker::listening(&config).await
 }
 
@@ -99,9 +98,7 @@ async fn with_the_broker_s_events_a_crash_shows_at_once() {
     let gate = Gate::open().await;
     vhost.declare("orders", "quorum").await;
     // Leases of three minutes: they cannot be what tells.
-    let config = WorkerConfig::new(vhost.url())
-        .name("web-1")
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "").name("web-1");
     let mut worker = Worker::listening(&config).await;
     fleet.until("web-1", "running").await;
     worker.kill().await;

@@ -15,10 +15,9 @@ use crate::harness::worker::{Worker, WorkerConfig};
 use reqwest::Method;
 
 fn config(vhost: &Vhost, name: &str, gate: &Gate) -> WorkerConfig {
-    WorkerConfig::new(vhost.url())
+    WorkerConfig::for_orders(vhost.url(), gate, "")
         .name(name)
         .tables(BEATS)
-        .http_node("orders", &gate.url(), "")
 }
 
 /// Starts a rollout; status and JSON.
@@ -43,8 +42,7 @@ async fn until_rollout(fleet: &FleetProgram, what: &str, wanted: impl Fn(&Value)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_drain_begins_when_the_one_before_is_replaced() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let fleet = FleetProgram::ready(vhost.url(), "").await;
     let gate = Gate::open().await;
     let configs = ["web-1", "web-2"].map(|name| config(&vhost, name, &gate));
@@ -87,8 +85,7 @@ async fn the_next_drain_begins_when_the_one_before_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replacement_that_is_lost_ends_the_rollout() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let fleet = FleetProgram::ready(vhost.url(), "").await;
     let gate = Gate::open().await;
     let mut first = Worker::ready(&config(&vhost, "web-1", &gate)).await;
@@ -123,8 +120,7 @@ async fn a_replacement_that_is_lost_ends_the_rollout() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_can_be_stopped_and_needs_the_token() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let fleet = FleetProgram::ready(vhost.url(), "").await;
     let gate = Gate::open().await;
     let mut first = Worker::ready(&config(&vhost, "web-1", &gate)).await;
@@ -164,8 +160,7 @@ async fn a_rollout_can_be_stopped_and_needs_the_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_in_a_terminal_waits_for_replacements_too() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let _fleet = FleetProgram::ready(vhost.url(), "").await;
     let gate = Gate::open().await;
     let mut worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;

@@ -29,8 +29,7 @@ fn headers(name: &[u8], value: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_decoded_is_a_dead_letter_and_its_neighbours_run() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.bind("orders", "amq.topic", "#").await;
     let mut raw = RawPublisher::connect(vhost.url()).await;
     let id = short(b"good-id");
@@ -73,7 +72,7 @@ async fn what_cannot_be_decoded_is_a_dead_letter_and_its_neighbours_run() {
         vhost.publish("orders", 1).await;
     }
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
     let mut worker = Worker::ready(&config).await;
     vhost.until_ready("orders.dead", 6).await;
     gate.finished(6).await;
@@ -104,8 +103,7 @@ async fn what_cannot_be_decoded_is_a_dead_letter_and_its_neighbours_run() {
 /// of the frame then.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_outgrow_a_frame_on_their_way_cost_their_message_alone() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let mut raw = RawPublisher::connect(vhost.url()).await;
     // The content header fills its frame to the last byte.
     let value = [
@@ -128,7 +126,7 @@ async fn headers_that_outgrow_a_frame_on_their_way_cost_their_message_alone() {
     assert!(got.await.unwrap().is_some());
     lost.close(200, "OK".into()).await.unwrap();
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
     let mut worker = Worker::ready(&config).await;
     gate.finished(3).await;
     vhost.until_ready("orders", 0).await;
@@ -144,10 +142,9 @@ async fn headers_that_outgrow_a_frame_on_their_way_cost_their_message_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_cannot_be_decoded_disturbs_no_worker() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
     let mut worker = Worker::listening(&config).await;
     let mut raw = RawPublisher::connect(vhost.url()).await;
     let properties = headers(b"deep", &nested(4_000));
@@ -165,8 +162,7 @@ async fn a_command_that_cannot_be_decoded_disturbs_no_worker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_fleet_program_reads_on_behind_a_status_that_cannot_be_decoded() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let fleet = FleetProgram::ready(vhost.url(), "").await;
     let mut raw = RawPublisher::connect(vhost.url()).await;
     for key in [&b"state.bad"[..], b"state.b\xe9d", b"beat.bad"] {
@@ -174,7 +170,7 @@ async fn the_fleet_program_reads_on_behind_a_status_that_cannot_be_decoded() {
             .await;
     }
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
     let mut worker = Worker::ready(&config).await;
     fleet.until("test", "running").await;
     let again = FleetProgram::ready(vhost.url(), "").await;
@@ -205,8 +201,7 @@ async fn a_stream_is_refused_by_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_that_cannot_be_decoded_is_listed_and_not_sent_again() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let mut raw = RawPublisher::connect(vhost.url()).await;
     raw.publish("", b"orders.dead", (TYPE, &short(b"gr\xfc\xdfe")), b"bad")
         .await;

@@ -42,8 +42,7 @@ fn node(slots: usize, prefetch: u16) -> NodeSettings {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_on_hold_lets_others_have_its_slot() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 4).await;
     let (ended, mut ends) = mpsc::unbounded_channel();
     let others = Arc::new(tokio::sync::Semaphore::new(0));
@@ -77,8 +76,7 @@ async fn a_delivery_on_hold_lets_others_have_its_slot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_puts_what_is_on_hold_back_in_its_place_in_order() {
     for kind in ["classic", "quorum"] {
-        let vhost = Vhost::new().await;
-        vhost.declare("orders", kind).await;
+        let vhost = Vhost::with_queue("orders", kind).await;
         vhost.publish("orders", 230).await;
         let held = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&held);
@@ -112,8 +110,7 @@ async fn a_drain_puts_what_is_on_hold_back_in_its_place_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_handed_back_by_its_handler_runs_again_uncounted() {
     for kind in ["classic", "quorum"] {
-        let vhost = Vhost::new().await;
-        vhost.declare("orders", kind).await;
+        let vhost = Vhost::with_queue("orders", kind).await;
         vhost.publish("orders", 1).await;
         let (sender, mut attempts) = mpsc::unbounded_channel();
         let handler = move |delivery: Arc<Delivery>, _context: Context| {
@@ -155,8 +152,7 @@ impl Handler for Identifying {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_handler_identifies_is_not_run_again_after_a_lost_acknowledgement() {
     use crate::harness::proxy::{Direction, Proxy};
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let message = (lapin::BasicProperties::default(), b"event 7".to_vec());
     vhost.publish_messages("orders", [message]).await;
     let proxy = Proxy::start(vhost.url()).await;

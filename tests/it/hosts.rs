@@ -29,8 +29,7 @@ fn at(url: &Url, port: u16) -> Url {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_host_is_left_for_another() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 3).await;
     let (_listener, port) = silent().await;
     let real = vhost.url();
@@ -40,11 +39,9 @@ async fn a_silent_host_is_left_for_another() {
         real.port().unwrap_or(5672)
     );
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&at(real, port))
-        .broker(&format!(
-            "connect_timeout = \"500ms\"\nhosts = [\"{other}\"]"
-        ))
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&at(real, port), &gate, "").broker(&format!(
+        "connect_timeout = \"500ms\"\nhosts = [\"{other}\"]"
+    ));
     let mut worker = Worker::ready(&config).await;
     gate.finished(3).await;
     worker.drained().await;
@@ -52,17 +49,15 @@ async fn a_silent_host_is_left_for_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_goes_is_replaced_by_the_next() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let (first, second) = (
         Proxy::start(vhost.url()).await,
         Proxy::start(vhost.url()).await,
     );
     let (a, b) = (first.url(vhost.url()), second.url(vhost.url()));
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&a)
-        .broker(&format!("hosts = [\"127.0.0.1:{}\"]", b.port().unwrap()))
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&a, &gate, "")
+        .broker(&format!("hosts = [\"127.0.0.1:{}\"]", b.port().unwrap()));
     let mut worker = Worker::ready(&config).await;
     first.refuse(true);
     first.cut();
@@ -75,8 +70,7 @@ async fn a_host_that_goes_is_replaced_by_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_read_again_at_each_attempt() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let user = User::new(&vhost, ".*", ".*", ".*").await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("password");
@@ -85,9 +79,8 @@ async fn a_password_is_read_again_at_each_attempt() {
     url.set_password(None).unwrap();
     let proxy = Proxy::start(&url).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(&url))
-        .broker(&format!("password_file = '{}'", file.display()))
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(&url), &gate, "")
+        .broker(&format!("password_file = '{}'", file.display()));
     let mut worker = Worker::ready(&config).await;
     let rotated = json!({"password": "rotated", "tags": ""});
     let path = format!("/api/users/{}", user.url().username());
@@ -103,11 +96,10 @@ async fn a_password_is_read_again_at_each_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_connection_of_a_worker_is_closed_in_order() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "");
     let mut worker = Worker::ready(&config).await;
     worker.drained().await;
     let log = proxy.log();
@@ -168,8 +160,7 @@ async fn close_whoever_consumes(proxy: &Proxy, queue: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_the_broker_cannot_deliver_disturbs_no_other() {
-    let vhost = Vhost::new().await;
-    vhost.declare("good", "quorum").await;
+    let vhost = Vhost::with_queue("good", "quorum").await;
     vhost.declare("bad", "quorum").await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;

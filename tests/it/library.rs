@@ -41,8 +41,7 @@ async fn phase(worker: &RunningWorker, wanted: Phase) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_worker_finishes_what_runs_takes_nothing_new_and_drains() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 10).await;
     let (started, mut starts) = mpsc::unbounded_channel();
     let gate = Arc::new(Semaphore::new(0));
@@ -103,8 +102,7 @@ async fn a_paused_worker_finishes_what_runs_takes_nothing_new_and_drains() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_blocks_its_thread_is_handed_back_at_the_deadline() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 2).await;
     let running = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&running);
@@ -232,8 +230,7 @@ async fn a_paused_single_active_consumer_hands_over_when_its_last_delivery_is_se
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_a_retry_and_not_the_end() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 1).await;
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&runs);
@@ -270,8 +267,7 @@ async fn typed_json_reaches_the_handler_and_anything_else_is_dead() {
     struct Order {
         id: u32,
     }
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost
         .publish_all("orders", ["{\"id\": 7}", "not json"].map(str::to_owned))
         .await;

@@ -13,12 +13,11 @@ const LOST: &str = "the connection to the broker is lost";
 
 /// A virtual host with `messages` in queue `orders`, a proxy to it, a closed gate, and a worker's configuration.
 async fn scene(messages: usize, node: &str) -> (Vhost, Proxy, Gate, WorkerConfig) {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", messages).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node("orders", &gate.url(), node);
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, node);
     (vhost, proxy, gate, config)
 }
 
@@ -241,11 +240,7 @@ async fn a_broker_killed_and_started_again_loses_nothing() {
     vhost.declare("orders", "quorum").await;
     vhost.publish("orders", 50).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(vhost.url()).http_node(
-        "orders",
-        &gate.url(),
-        "concurrency = 4\nprefetch = 8",
-    );
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "concurrency = 4\nprefetch = 8");
     let mut worker = Worker::ready(&config).await;
     gate.release(10);
     gate.finished(10).await;
@@ -268,11 +263,7 @@ async fn a_memory_alarm_does_not_delay_a_drain() {
     vhost.declare("orders", "classic").await;
     vhost.publish("orders", 6).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(vhost.url()).http_node(
-        "orders",
-        &gate.url(),
-        "concurrency = 2\nprefetch = 4",
-    );
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "concurrency = 2\nprefetch = 4");
     let mut worker = Worker::ready(&config).await;
     worker.logged("worker running").await;
     gate.started(2).await;
@@ -300,7 +291,7 @@ async fn an_idle_worker_in_a_memory_alarm_ends_at_once() {
     let vhost = broker.vhost().await;
     vhost.declare("orders", "classic").await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
     let mut worker = Worker::listening(&config).await;
     broker.set_memory_alarm(true).await;
     let begun = Instant::now();

@@ -107,8 +107,7 @@ async fn nodes_are_added_and_removed_under_load_without_loss_or_repetition() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_missing_costs_its_own_node_and_no_other() {
-    let vhost = Vhost::new().await;
-    vhost.declare("here", "classic").await;
+    let vhost = Vhost::with_queue("here", "classic").await;
     let gate = Gate::open().await;
     let config = WorkerConfig::new(vhost.url())
         .http_node("missing", &gate.url(), "")
@@ -136,7 +135,7 @@ async fn a_hangup_changes_slots_and_nodes_without_loss_or_repetition() {
     let gate = Gate::closed().await;
     let config = |slots: usize| {
         let slots = format!("concurrency = {slots}");
-        WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), &slots)
+        WorkerConfig::for_orders(vhost.url(), &gate, &slots)
     };
     let mut worker = Worker::ready(&config(2)).await;
     gate.started(2).await;
@@ -215,8 +214,7 @@ async fn get(worker: &RunningWorker, path: &str) -> (u16, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_panics_ends_the_worker_in_order_and_as_failed() {
-    let vhost = Vhost::new().await;
-    vhost.declare("calm", "classic").await;
+    let vhost = Vhost::with_queue("calm", "classic").await;
     vhost.publish("calm", 3).await;
     let gate = Arc::new(Semaphore::new(0));
     let held = Arc::clone(&gate);

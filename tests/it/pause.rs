@@ -10,11 +10,10 @@ use crate::harness::worker::{Worker, WorkerConfig};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_resumed_at_once_is_no_cancel_by_the_broker() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
     let mut worker = Worker::listening(&config).await;
     let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;

@@ -21,8 +21,7 @@ const NOTHING: &str = "^$";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_needs_no_more_than_is_written_down_and_a_commander_one_exchange() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.declare("orders.dead", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let channel = vhost.channel().await;
@@ -41,9 +40,7 @@ async fn a_worker_needs_no_more_than_is_written_down_and_a_commander_one_exchang
     let (configure, write) = (own(""), own(may_reply));
     let read = own(r"|tidegate\.control");
     let worker_user = User::new(&vhost, &configure, &write, &read).await;
-    let config = WorkerConfig::new(worker_user.url())
-        .name("web-1")
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(worker_user.url(), &gate, "").name("web-1");
     let mut worker = Worker::listening(&config).await;
     let id = tap.running_id().await;
 
@@ -73,13 +70,12 @@ async fn a_worker_needs_no_more_than_is_written_down_and_a_commander_one_exchang
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_may_not_reply_obeys_all_the_same() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
     let all_but_replies = r"^(?!amq\.default$)";
     let user = User::new(&vhost, ".*", all_but_replies, ".*").await;
-    let config = WorkerConfig::new(user.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(user.url(), &gate, "");
     let mut worker = Worker::listening(&config).await;
     let key = format!("worker.{}", tap.running_id().await);
     let commander = Commander::new(&vhost).await;
@@ -107,8 +103,7 @@ async fn a_worker_that_may_not_reply_obeys_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_need_no_more_than_is_written_down() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let gate = Gate::open().await;
     let own = r"tidegate\.fleet\.client-.*";
     let user = User::new(
@@ -129,10 +124,7 @@ async fn the_commands_need_no_more_than_is_written_down() {
         } else {
             None
         };
-        let config =
-            WorkerConfig::new(vhost.url())
-                .name("web")
-                .http_node("orders", &gate.url(), "");
+        let config = WorkerConfig::for_orders(vhost.url(), &gate, "").name("web");
         let mut worker = Worker::listening(&config).await;
         for arguments in [
             &["status"][..],

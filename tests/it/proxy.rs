@@ -17,8 +17,7 @@ use crate::harness::wait::{eventually, expect_that, within};
 
 /// A virtual host with the queue `q`, and a proxy before it.
 async fn proxied() -> (Vhost, Proxy) {
-    let vhost = Vhost::new().await;
-    vhost.declare("q", "classic").await;
+    let vhost = Vhost::with_queue("q", "classic").await;
     let proxy = Proxy::start(vhost.url()).await;
     (vhost, proxy)
 }

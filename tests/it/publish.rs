@@ -55,8 +55,7 @@ async fn until_filled(vhost: &Vhost, queue: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_arrive_in_their_order_with_the_properties_asked_for() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let file = lines(3000);
     let arguments = ["orders", "--lines", text(file.path()), "--skip", "500"];
     let properties = ["--header", "shop=north=1", "--content-type", "text/plain"];
@@ -97,8 +96,7 @@ async fn lines_arrive_in_their_order_with_the_properties_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_or_exchange_that_is_missing_is_named_before_anything_is_sent() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let proxy = Proxy::start(vhost.url()).await;
     let url = proxy.url(vhost.url());
     for (arguments, expected) in [
@@ -120,8 +118,7 @@ async fn a_queue_or_exchange_that_is_missing_is_named_before_anything_is_sent() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_no_queue_takes_is_a_failure_that_names_its_destination() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let arguments = [
         "orders",
         "--exchange",
@@ -174,8 +171,7 @@ async fn a_full_queue_ends_the_run_and_the_rest_follows_with_skip() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_cut_off_says_where_to_go_on_without_a_loss_and_with_no_more_repeats_than_foretold() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let proxy = Proxy::start(vhost.url()).await;
     let file = lines(5000);
     let run = ["orders", "--json", "--lines", text(file.path())];
@@ -214,8 +210,7 @@ async fn a_run_cut_off_says_where_to_go_on_without_a_loss_and_with_no_more_repea
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_the_sending_and_the_answers_under_way_are_awaited() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let proxy = Proxy::start(vhost.url()).await;
         let arguments = ["orders", "--json", "--count", "100000", "--rate", "200"];
@@ -237,8 +232,7 @@ async fn a_signal_ends_the_sending_and_the_answers_under_way_are_awaited() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_does_not_wait_for_answers() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let proxy = Proxy::start(vhost.url()).await;
     let held = proxy.hold(Direction::ToClient, |event| event.is("basic.ack"));
     let publisher = spawn(
@@ -261,8 +255,7 @@ async fn a_second_signal_does_not_wait_for_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_with_nothing_but_the_broker_is_enough() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     let toml = format!("[broker]\nurl = \"{}\"\n", vhost.url());
     std::fs::write(file.path(), toml).unwrap();

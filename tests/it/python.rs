@@ -63,8 +63,7 @@ async fn all_accounted_for(vhost: &Vhost, gate: &Gate, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_in_python_appears_beats_and_obeys_a_drain() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 30).await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::closed().await;
@@ -143,8 +142,7 @@ async fn a_worker_in_python_appears_beats_and_obeys_a_drain() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_in_python_drains_on_sigterm_under_load() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     vhost.publish("orders", 300).await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;

@@ -91,8 +91,7 @@ async fn a_binding_to_a_missing_exchange_ends_the_worker_with_its_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_queue_costs_its_own_node_a_retry() {
-    let vhost = Vhost::new().await;
-    vhost.declare("good", "quorum").await;
+    let vhost = Vhost::with_queue("good", "quorum").await;
     vhost.publish("good", 5).await;
     let gate = Gate::open().await;
     let config = WorkerConfig::new(vhost.url())

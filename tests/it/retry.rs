@@ -93,8 +93,7 @@ async fn after_the_last_run_a_message_is_dead_and_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_would_act_on_does_not_take_a_dead_letter_elsewhere() {
-    let vhost = Vhost::new().await;
-    vhost.declare("elsewhere", "classic").await;
+    let vhost = Vhost::with_queue("elsewhere", "classic").await;
     let gate = Gate::open().await;
     gate.answer(|_| 400);
     let config =
@@ -128,8 +127,7 @@ async fn what_the_broker_would_act_on_does_not_take_a_dead_letter_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_go_where_configuration_says() {
-    let vhost = Vhost::new().await;
-    vhost.declare("graveyard", "classic").await;
+    let vhost = Vhost::with_queue("graveyard", "classic").await;
     let gate = Gate::open().await;
     gate.answer(|_| 400);
     let node =
@@ -155,7 +153,7 @@ async fn without_declare_what_is_missing_is_named_and_nothing_is_declared() {
         .await;
     let gate = Gate::open().await;
     let node = "retry = { max_attempts = 3, min = \"1s\", max = \"2s\" }";
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), node);
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, node);
     let mut worker = Worker::spawn(&config);
     let ended = worker.ended().await;
     assert_eq!(ended.code, Some(1));
@@ -268,7 +266,7 @@ async fn a_full_or_missing_dead_letter_queue_keeps_the_delivery_until_there_is_r
     vhost.publish("orders.dead", 1).await;
     let gate = Gate::open().await;
     gate.answer(|_| 400);
-    let config = WorkerConfig::new(vhost.url()).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
     let mut worker = Worker::ready(&config).await;
     vhost.publish_all("orders", ["a".to_owned()]).await;
     let kept = "a copy was not taken; its delivery is kept, and the copy tried again";

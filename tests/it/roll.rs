@@ -24,10 +24,9 @@ fn old_program() -> PathBuf {
 }
 
 fn config(vhost: &Vhost, gate: &Gate, name: &str) -> WorkerConfig {
-    WorkerConfig::new(vhost.url())
+    WorkerConfig::for_orders(vhost.url(), gate, "")
         .name(name)
         .tables(BEATS)
-        .http_node("orders", &gate.url(), "")
 }
 
 async fn old_worker(vhost: &Vhost, gate: &Gate, name: &str) -> Worker {

@@ -72,8 +72,7 @@ async fn a_count_of_deliveries_that_a_publisher_sets_counts_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_sees_what_the_first_saw() {
     for kind in KINDS {
-        let vhost = Vhost::new().await;
-        vhost.declare("elsewhere", "classic").await;
+        let vhost = Vhost::with_queue("elsewhere", "classic").await;
         let gate = Gate::open().await;
         gate.answer(|request| if request.attempt < 3 { 503 } else { 200 });
         let config =

@@ -78,8 +78,7 @@ async fn gone(pid: Pid) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_killed_takes_its_children_with_it() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 1).await;
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("pid");
@@ -94,8 +93,7 @@ async fn a_worker_that_is_killed_takes_its_children_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_enough_descriptors_fails_no_message() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     vhost.publish("orders", 60).await;
     let config = exec(&vhost, "sleep 0.3", "concurrency = 60\nprefetch = 60");
     let directory = TempDir::new().unwrap();
@@ -111,8 +109,7 @@ async fn a_worker_without_enough_descriptors_fails_no_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_inherits_odd_signals_and_closed_descriptors_works() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     vhost.publish("orders", 20).await;
     let config = exec(
         &vhost,
@@ -131,8 +128,7 @@ async fn a_worker_that_inherits_odd_signals_and_closed_descriptors_works() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ctrl_c_in_the_terminal_reaches_no_child_even_while_it_starts() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     vhost.publish("orders", 2_000).await;
     let config = exec(&vhost, "exit 0", "concurrency = 8\nprefetch = 8");
     let directory = TempDir::new().unwrap();

@@ -8,15 +8,17 @@ use crate::harness::worker::{Worker, WorkerConfig};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_works_off_its_queue_and_drains() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 5).await;
     let tap = StatusTap::start(&vhost).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url()))
-        .name("smoke")
-        .http_node("orders", &gate.url(), "concurrency = 2\nprefetch = 4");
+    let config = WorkerConfig::for_orders(
+        &proxy.url(vhost.url()),
+        &gate,
+        "concurrency = 2\nprefetch = 4",
+    )
+    .name("smoke");
     let mut worker = Worker::ready(&config).await;
     vhost.until_consumers("orders", 1).await;
     tap.state("running").await;

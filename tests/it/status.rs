@@ -10,8 +10,7 @@ use crate::harness::worker::{Worker, WorkerConfig};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_says_what_it_is_and_what_becomes_of_it() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let gate = Gate::open().await;
     let config = WorkerConfig::new(vhost.url())
@@ -116,12 +115,11 @@ async fn a_restart_is_four_messages_and_a_pause_and_a_resume_are_one_each_howeve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_says_its_state_anew_after_a_lost_connection_only_when_it_has_changed() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "");
     let mut worker = Worker::ready(&config).await;
     tap.state("running").await;
     proxy.cut();
@@ -141,15 +139,13 @@ async fn a_worker_says_its_state_anew_after_a_lost_connection_only_when_it_has_c
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_status_exchange_everything_works_and_nothing_is_published() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 3).await;
     let tap = StatusTap::start(&vhost).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url()))
-        .tables("[status]\nenabled = false")
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "")
+        .tables("[status]\nenabled = false");
     let mut worker = Worker::ready(&config).await;
     gate.finished(3).await;
     worker.drained().await;
@@ -161,8 +157,7 @@ async fn without_a_status_exchange_everything_works_and_nothing_is_published() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_metrics_tell_the_truth() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 5).await;
     let gate = Gate::closed().await;
     gate.answer(|request| if request.id == "1" { 500 } else { 200 });
@@ -207,12 +202,11 @@ async fn health_and_metrics_tell_the_truth() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_waits_for_a_status_connection_that_is_coming_back() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let tap = StatusTap::start(&vhost).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url())).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "");
     let mut worker = Worker::ready(&config).await;
     tap.state("running").await;
     let hold = proxy.hold(Direction::ToBroker, |event| event.connects_as("publish"));
@@ -233,15 +227,12 @@ async fn a_report_waits_for_a_status_connection_that_is_coming_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_status_connection_work_goes_on_and_a_drain_ends() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 3).await;
     let proxy = Proxy::start(vhost.url()).await;
     let _hold = proxy.hold(Direction::ToBroker, |event| event.connects_as("publish"));
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url()))
-        .tables(BEATS)
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "").tables(BEATS);
     let mut worker = Worker::ready(&config).await;
     gate.finished(3).await;
     let report = worker.drained().await;

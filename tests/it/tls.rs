@@ -123,15 +123,12 @@ fn lines(files: &Files, ca: &str, identity: bool) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_speaks_tls_and_shows_its_certificate() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 20).await;
     let files = certificates();
     let url = amqps(&vhost, listener(&files, vhost.url()).await);
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&url)
-        .broker(&lines(&files, "ca.pem", true))
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&url, &gate, "").broker(&lines(&files, "ca.pem", true));
     let mut worker = Worker::ready(&config).await;
     gate.finished(20).await;
     let report = worker.drained().await;
@@ -141,14 +138,11 @@ async fn a_worker_speaks_tls_and_shows_its_certificate() {
 
 /// A worker that cannot connect: it says `cause`, keeps trying, and drains.
 async fn is_refused(ca: &str, identity: bool, cause: &str) {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     let files = certificates();
     let url = amqps(&vhost, listener(&files, vhost.url()).await);
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&url)
-        .broker(&lines(&files, ca, identity))
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&url, &gate, "").broker(&lines(&files, ca, identity));
     let mut worker = Worker::spawn(&config);
     worker
         .logged_where(cause, |line| {
@@ -171,22 +165,19 @@ async fn a_client_without_its_certificate_is_turned_away() {
 /// An image that was built from nothing has no certificates at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_an_authority_of_its_own_no_store_of_the_system_is_needed() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 5).await;
     let files = certificates();
     let url = amqps(&vhost, listener(&files, vhost.url()).await);
     let gate = Gate::open().await;
-    let config = WorkerConfig::new(&url)
-        .broker(&lines(&files, "ca.pem", true))
-        .http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&url, &gate, "").broker(&lines(&files, "ca.pem", true));
     let nowhere = files.path("nowhere").display().to_string();
     let store = [("SSL_CERT_FILE", &*nowhere), ("SSL_CERT_DIR", &*nowhere)];
     let mut worker = Worker::spawn_toml(&config.toml(), &store);
     gate.finished(5).await;
     worker.drained().await;
 
-    let config = WorkerConfig::new(&url).http_node("orders", &gate.url(), "");
+    let config = WorkerConfig::for_orders(&url, &gate, "");
     let mut worker = Worker::spawn_toml(&config.toml(), &store);
     worker
         .logged_where("no authority", |line| {

@@ -34,15 +34,17 @@ fn sent(log: &Log, connection: u32, from: usize, method: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_goes_over_the_wire_in_the_order_of_its_steps() {
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "quorum").await;
+    let vhost = Vhost::with_queue("orders", "quorum").await;
     vhost.publish("orders", 40).await;
     let tap = StatusTap::start(&vhost).await;
     let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::closed().await;
-    let config = WorkerConfig::new(&proxy.url(vhost.url()))
-        .tables("[heartbeat]\nbusy = \"1s\"\nidle = \"1s\"")
-        .http_node("orders", &gate.url(), "concurrency = 4\nprefetch = 16");
+    let config = WorkerConfig::for_orders(
+        &proxy.url(vhost.url()),
+        &gate,
+        "concurrency = 4\nprefetch = 16",
+    )
+    .tables("[heartbeat]\nbusy = \"1s\"\nidle = \"1s\"");
     let mut worker = Worker::ready(&config).await;
     gate.release(10);
     gate.finished(10).await;
@@ -161,8 +163,7 @@ fn acknowledged(log: &Log) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledgement_that_waits_for_more_is_written_though_none_follows() {
     const BURST: u64 = 12;
-    let vhost = Vhost::new().await;
-    vhost.declare("orders", "classic").await;
+    let vhost = Vhost::with_queue("orders", "classic").await;
     let proxy = Proxy::start(vhost.url()).await;
     let lines = "declare = false\nconcurrency = 1\nprefetch = 1000\nretry = { max_attempts = 1 }\n\
                  handler = { log = { print = \"none\" } }";

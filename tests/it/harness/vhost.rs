@@ -51,6 +51,14 @@ impl Vhost {
         Self::create(Server::shared().await).await
     }
 
+    /// A new virtual host on the shared broker, with a queue and its dead letters as [`declare`](Self::declare) makes
+    /// them.
+    pub(crate) async fn with_queue(queue: &str, kind: &str) -> Self {
+        let vhost = Self::new().await;
+        vhost.declare(queue, kind).await;
+        vhost
+    }
+
     /// A new virtual host on `server`.
     pub(crate) async fn create(server: &Server) -> Self {
         let name = format!("it-{}", ulid::Ulid::new());

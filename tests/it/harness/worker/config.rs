@@ -2,6 +2,8 @@
 
 use url::Url;
 
+use crate::harness::gate::Gate;
+
 /// A worker's configuration in TOML. Without more it is: the broker, a free port for HTTP, and a drain
 /// long enough for a slow machine.
 #[derive(Debug, Clone)]
@@ -28,6 +30,12 @@ impl WorkerConfig {
             tables: String::new(),
             nodes: Vec::new(),
         }
+    }
+
+    /// A worker on the virtual host of `broker` that posts to `gate` what is in the queue `orders`, as
+    /// [`http_node`](Self::http_node) says; `lines` are other keys of its node.
+    pub(crate) fn for_orders(broker: &Url, gate: &Gate, lines: &str) -> Self {
+        Self::new(broker).http_node("orders", &gate.url(), lines)
     }
 
     /// More lines of `[broker]`.
