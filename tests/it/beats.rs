@@ -8,7 +8,8 @@ use amq_protocol::protocol::{AMQPClass, channel, connection};
 use crate::harness::broker::DedicatedBroker;
 use crate::harness::gate::Gate;
 use crate::harness::management::segment;
-use crate::harness::proxy::{Direction, Event, Proxy};
+use crate::harness::proxy::{Direction, Event};
+use crate::harness::scene::proxied_worker;
 use crate::harness::status::{BEATS, StatusMessage, StatusTap};
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that};
@@ -139,12 +140,7 @@ async fn a_drain_ends_beats_at_once_and_for_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_lost_connection_comes_one_current_beat_and_it_is_full() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let proxy = Proxy::start(vhost.url()).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "").tables(SELDOM);
-    let mut worker = Worker::ready(&config).await;
+    let (vhost, tap, proxy, gate, mut worker) = proxied_worker(SELDOM).await;
     tap.state("running").await;
     assert_eq!(beat_count(&tap), 0, "a state counts as a beat");
     proxy.refuse(true);
@@ -191,12 +187,7 @@ async fn a_missing_exchange_is_made_again_and_disturbs_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_channel_is_replaced_and_the_connection_stays() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let proxy = Proxy::start(vhost.url()).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "").tables(BEATS);
-    let mut worker = Worker::ready(&config).await;
+    let (vhost, tap, proxy, gate, mut worker) = proxied_worker(BEATS).await;
     beats(&tap, 0, 2).await;
     let log = proxy.log();
     let publish = log.connection_named("publish");
@@ -234,12 +225,7 @@ async fn a_closed_channel_is_replaced_and_the_connection_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_connection_queues_no_beats_up() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let proxy = Proxy::start(vhost.url()).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "").tables(BEATS);
-    let mut worker = Worker::ready(&config).await;
+    let (vhost, tap, proxy, gate, mut worker) = proxied_worker(BEATS).await;
     beats(&tap, 0, 1).await;
     let publish = proxy.log().connection_named("publish");
     let reason = "low on memory".into();
@@ -308,12 +294,7 @@ async fn a_memory_alarm_holds_back_beats_and_neither_work_nor_drain() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_confirms_nothing_does_not_keep_a_drain() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let proxy = Proxy::start(vhost.url()).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "").tables(BEATS);
-    let mut worker = Worker::ready(&config).await;
+    let (_vhost, tap, proxy, _gate, mut worker) = proxied_worker(BEATS).await;
     // The states before it are confirmed then.
     beats(&tap, 0, 1).await;
     let publish = proxy.log().connection_named("publish");

@@ -8,6 +8,7 @@ use crate::harness::events::Events;
 use crate::harness::fleet::FleetProgram;
 use crate::harness::gate::Gate;
 use crate::harness::run;
+use crate::harness::scene::listening_worker;
 use crate::harness::status::{BEATS, StatusMessage, StatusTap};
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that};
@@ -15,11 +16,7 @@ use crate::harness::worker::{Worker, WorkerConfig};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cadence_slows_beats_down_for_a_while() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(vhost.url(), &gate, "").tables(BEATS);
-    let mut worker = Worker::listening(&config).await;
+    let (vhost, tap, _gate, mut worker) = listening_worker(BEATS).await;
     let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     let slow = json!({"command": "cadence", "interval_ms": 1_800_000, "for_ms": 3_600_000});

@@ -9,7 +9,7 @@ use tidegate::lifecycle::Phase;
 use crate::harness::commander::Commander;
 use crate::harness::gate::Gate;
 use crate::harness::management::segment;
-use crate::harness::proxy::Proxy;
+use crate::harness::scene::{listening_worker, proxied_worker};
 use crate::harness::status::{StatusMessage, StatusTap};
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that};
@@ -31,11 +31,7 @@ fn command(word: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_paused_and_resumed_and_says_so() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
-    let mut worker = Worker::listening(&config).await;
+    let (vhost, tap, gate, mut worker) = listening_worker("").await;
     let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     let reply = commander.command(&id, &command("ping")).await;
@@ -173,11 +169,7 @@ async fn one_command_reaches_all_workers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_command_gets_an_error_and_a_log_line() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
-    let mut worker = Worker::listening(&config).await;
+    let (vhost, tap, _gate, mut worker) = listening_worker("").await;
     let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     let key = format!("worker.{id}");
@@ -222,12 +214,8 @@ async fn what_is_no_command_gets_an_error_and_a_log_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_is_the_whole_state_and_a_full_beat() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(vhost.url(), &gate, "")
-        .tables("[heartbeat]\nbusy = \"1h\"\nidle = \"1h\"");
-    let mut worker = Worker::listening(&config).await;
+    let seldom = "[heartbeat]\nbusy = \"1h\"\nidle = \"1h\"";
+    let (vhost, tap, _gate, mut worker) = listening_worker(seldom).await;
     let id = tap.running_id().await;
     let before = tap.messages().len();
     let commander = Commander::new(&vhost).await;
@@ -251,12 +239,8 @@ async fn a_report_is_the_whole_state_and_a_full_beat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_are_obeyed_again_after_a_lost_connection_and_while_replies_cannot_go_out() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let proxy = Proxy::start(vhost.url()).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "");
-    let mut worker = Worker::listening(&config).await;
+    let (vhost, tap, proxy, _gate, mut worker) = proxied_worker("").await;
+    worker.until_listening().await;
     let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     ok(

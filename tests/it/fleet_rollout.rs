@@ -20,6 +20,21 @@ fn config(vhost: &Vhost, name: &str, gate: &Gate) -> WorkerConfig {
         .tables(BEATS)
 }
 
+/// The workers `web-1` and `web-2`, which the fleet shows as running, and their ids.
+async fn two_workers(
+    vhost: &Vhost,
+    fleet: &FleetProgram,
+    gate: &Gate,
+) -> (Worker, Worker, [Value; 2]) {
+    let first = Worker::ready(&config(vhost, "web-1", gate)).await;
+    let second = Worker::ready(&config(vhost, "web-2", gate)).await;
+    let ids = [
+        fleet.until("web-1", "running").await["id"].clone(),
+        fleet.until("web-2", "running").await["id"].clone(),
+    ];
+    (first, second, ids)
+}
+
 /// Starts a rollout; status and JSON.
 async fn start(fleet: &FleetProgram, token: Option<&str>, request: &Value) -> (u16, Value) {
     let body = Some(request.to_string());
@@ -45,13 +60,7 @@ async fn the_next_drain_begins_when_the_one_before_is_replaced() {
     let vhost = Vhost::with_queue("orders", "quorum").await;
     let fleet = FleetProgram::ready(vhost.url(), "").await;
     let gate = Gate::open().await;
-    let configs = ["web-1", "web-2"].map(|name| config(&vhost, name, &gate));
-    let mut first = Worker::ready(&configs[0]).await;
-    let mut second = Worker::ready(&configs[1]).await;
-    let ids = [
-        fleet.until("web-1", "running").await["id"].clone(),
-        fleet.until("web-2", "running").await["id"].clone(),
-    ];
+    let (mut first, mut second, ids) = two_workers(&vhost, &fleet, &gate).await;
     let request = json!({"command": "drain", "workers": ids, "max_at_once": 1, "wait_replaced": true,
                          "reason": "deploy"});
     let (status, rollout) = start(&fleet, Some(TOKEN), &request).await;
@@ -64,11 +73,11 @@ async fn the_next_drain_begins_when_the_one_before_is_replaced() {
     );
     assert!(!second.has_ended(), "nobody has come for the first");
 
-    let _third = Worker::ready(&configs[0]).await;
+    let _third = Worker::ready(&config(&vhost, "web-1", &gate)).await;
     assert_eq!(second.ended().await.code, Some(0));
     let half = until_rollout(&fleet, "one is replaced", |rollout| rollout["done"] == 1).await;
     assert_eq!(half["state"], "running");
-    let _fourth = Worker::ready(&configs[1]).await;
+    let _fourth = Worker::ready(&config(&vhost, "web-2", &gate)).await;
     let done = until_rollout(&fleet, "it is done", |rollout| rollout["state"] == "done").await;
     assert_eq!(
         (&done["done"], &done["by"]),
@@ -88,12 +97,7 @@ async fn a_replacement_that_is_lost_ends_the_rollout() {
     let vhost = Vhost::with_queue("orders", "quorum").await;
     let fleet = FleetProgram::ready(vhost.url(), "").await;
     let gate = Gate::open().await;
-    let mut first = Worker::ready(&config(&vhost, "web-1", &gate)).await;
-    let mut second = Worker::ready(&config(&vhost, "web-2", &gate)).await;
-    let ids = [
-        fleet.until("web-1", "running").await["id"].clone(),
-        fleet.until("web-2", "running").await["id"].clone(),
-    ];
+    let (mut first, mut second, ids) = two_workers(&vhost, &fleet, &gate).await;
     let request = json!({"command": "drain", "workers": ids, "wait_replaced": true});
     let (status, _) = start(&fleet, Some(TOKEN), &request).await;
     assert_eq!(status, 202);
@@ -123,12 +127,7 @@ async fn a_rollout_can_be_stopped_and_needs_the_token() {
     let vhost = Vhost::with_queue("orders", "quorum").await;
     let fleet = FleetProgram::ready(vhost.url(), "").await;
     let gate = Gate::open().await;
-    let mut first = Worker::ready(&config(&vhost, "web-1", &gate)).await;
-    let mut second = Worker::ready(&config(&vhost, "web-2", &gate)).await;
-    let ids = [
-        fleet.until("web-1", "running").await["id"].clone(),
-        fleet.until("web-2", "running").await["id"].clone(),
-    ];
+    let (mut first, mut second, ids) = two_workers(&vhost, &fleet, &gate).await;
     let request = json!({"command": "drain", "workers": ids, "wait_replaced": true});
     for (token, expected) in [(None, 401), (Some("another-token"), 403)] {
         let (status, answer) = start(&fleet, token, &request).await;

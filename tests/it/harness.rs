@@ -10,6 +10,7 @@ pub(crate) mod proxy;
 pub(crate) mod puppet;
 pub(crate) mod raw;
 pub(crate) mod run;
+pub(crate) mod scene;
 pub(crate) mod status;
 pub(crate) mod user;
 pub(crate) mod vhost;

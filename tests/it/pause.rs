@@ -3,18 +3,11 @@
 use serde_json::json;
 
 use crate::harness::commander::Commander;
-use crate::harness::gate::Gate;
-use crate::harness::status::StatusTap;
-use crate::harness::vhost::Vhost;
-use crate::harness::worker::{Worker, WorkerConfig};
+use crate::harness::scene::listening_worker;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_resumed_at_once_is_no_cancel_by_the_broker() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(vhost.url(), &gate, "");
-    let mut worker = Worker::listening(&config).await;
+    let (vhost, tap, gate, mut worker) = listening_worker("").await;
     let id = tap.running_id().await;
     let commander = Commander::new(&vhost).await;
     for round in 1..=10 {

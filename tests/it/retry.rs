@@ -177,24 +177,27 @@ fn copies(proxy: &Proxy, routing_key: &str) -> usize {
     copies.count()
 }
 
+/// A worker behind a proxy that declares the queue `orders` of type `kind` and what stands beside it. It posts to `gate`;
+/// `node` are lines of its configuration.
+async fn proxied(kind: &str, gate: &Gate, node: &str) -> (Vhost, Proxy, Worker) {
+    let vhost = Vhost::new().await;
+    let proxy = Proxy::start(vhost.url()).await;
+    let url = proxy.url(vhost.url());
+    let config = WorkerConfig::new(&url).declaring_node("orders", kind, &gate.url(), node);
+    let worker = Worker::ready(&config).await;
+    worker.logged("worker running").await;
+    (vhost, proxy, worker)
+}
+
 fn is_confirm(event: &Event) -> bool {
     event.is("basic.ack") && event.direction() == Some(Direction::ToClient)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_confirm_is_waited_for_and_makes_no_second_copy() {
-    let vhost = Vhost::new().await;
-    let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
     gate.answer(|_| 400);
-    let config = WorkerConfig::new(&proxy.url(vhost.url())).declaring_node(
-        "orders",
-        "quorum",
-        &gate.url(),
-        SHORT,
-    );
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("worker running").await;
+    let (vhost, proxy, mut worker) = proxied("quorum", &gate, SHORT).await;
     // The first dead letter takes as long as its queue needs to be old enough. After it only the confirm is waited for.
     vhost.publish_all("orders", ["first".to_owned()]).await;
     vhost.until_ready("orders.dead", 1).await;
@@ -225,15 +228,10 @@ async fn a_late_confirm_is_waited_for_and_makes_no_second_copy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_whose_confirm_is_lost_is_published_again_and_run_once() {
     for kind in KINDS {
-        let vhost = Vhost::new().await;
-        let proxy = Proxy::start(vhost.url()).await;
         let gate = Gate::open().await;
         gate.answer(|request| if request.attempt == 1 { 503 } else { 200 });
         let node = "retry = { max_attempts = 3, min = \"1s\", max = \"1s\" }";
-        let url = proxy.url(vhost.url());
-        let config = WorkerConfig::new(&url).declaring_node("orders", kind, &gate.url(), node);
-        let mut worker = Worker::ready(&config).await;
-        worker.logged("worker running").await;
+        let (vhost, proxy, mut worker) = proxied(kind, &gate, node).await;
         let hold = proxy.hold(Direction::ToClient, is_confirm);
         vhost.publish("orders", 1).await;
         vhost.until_ready("orders.retry.1000", 1).await;
@@ -289,18 +287,9 @@ async fn a_full_or_missing_dead_letter_queue_keeps_the_delivery_until_there_is_r
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_hands_back_what_the_broker_takes_no_copy_of() {
-    let vhost = Vhost::new().await;
-    let proxy = Proxy::start(vhost.url()).await;
     let gate = Gate::open().await;
     gate.answer(|_| 400);
-    let config = WorkerConfig::new(&proxy.url(vhost.url())).declaring_node(
-        "orders",
-        "quorum",
-        &gate.url(),
-        SHORT,
-    );
-    let mut worker = Worker::ready(&config).await;
-    worker.logged("worker running").await;
+    let (vhost, proxy, mut worker) = proxied("quorum", &gate, SHORT).await;
     let _hold = proxy.hold(Direction::ToBroker, |event| {
         event.is("basic.publish") && event.to_string().contains("orders.dead")
     });

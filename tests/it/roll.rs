@@ -59,6 +59,19 @@ async fn command(fleet: &FleetProgram, name: &str) {
     }
 }
 
+/// Waits until the fleet has counted `expected` deliveries that are done.
+async fn done(fleet: &FleetProgram, expected: u64) {
+    eventually("all is counted", async || {
+        let workers = fleet.workers().await;
+        let done: u64 = workers
+            .iter()
+            .filter_map(|worker| worker["nodes"][0]["done"].as_u64())
+            .sum();
+        expect_that(done == expected, || format!("{workers:?}"))
+    })
+    .await;
+}
+
 /// Kills one worker and drains the other one, and waits until every fleet shows both ends.
 async fn end(mut killed: Worker, mut drained: Worker, fleets: &[&FleetProgram], names: [&str; 2]) {
     killed.kill().await;
@@ -82,15 +95,7 @@ async fn a_new_fleet_program_shows_and_commands_old_workers() {
     );
     command(&fleet, "old-1").await;
     vhost.publish("orders", 5).await;
-    eventually("all is counted", async || {
-        let workers = fleet.workers().await;
-        let done: u64 = workers
-            .iter()
-            .filter_map(|worker| worker["nodes"][0]["done"].as_u64())
-            .sum();
-        expect_that(done == 5, || format!("{workers:?}"))
-    })
-    .await;
+    done(&fleet, 5).await;
     let fresh = fleet
         .until_where("old-2", "with figures", |worker| {
             !worker["figures"].is_null()
@@ -112,15 +117,7 @@ async fn an_old_fleet_program_shows_and_commands_new_workers() {
     );
     command(&fleet, "new-1").await;
     vhost.publish("orders", 5).await;
-    eventually("all is counted", async || {
-        let workers = fleet.workers().await;
-        let done: u64 = workers
-            .iter()
-            .filter_map(|worker| worker["nodes"][0]["done"].as_u64())
-            .sum();
-        expect_that(done == 5, || format!("{workers:?}"))
-    })
-    .await;
+    done(&fleet, 5).await;
     end(one, other, &[&fleet], ["new-1", "new-2"]).await;
 }
 

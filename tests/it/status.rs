@@ -3,6 +3,7 @@
 use crate::harness::commander::Commander;
 use crate::harness::gate::Gate;
 use crate::harness::proxy::{Direction, Event, Proxy};
+use crate::harness::scene::proxied_worker;
 use crate::harness::status::{BEATS, StatusMessage, StatusTap};
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that};
@@ -115,12 +116,7 @@ async fn a_restart_is_four_messages_and_a_pause_and_a_resume_are_one_each_howeve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_says_its_state_anew_after_a_lost_connection_only_when_it_has_changed() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let proxy = Proxy::start(vhost.url()).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "");
-    let mut worker = Worker::ready(&config).await;
+    let (_vhost, tap, proxy, _gate, mut worker) = proxied_worker("").await;
     tap.state("running").await;
     proxy.cut();
     worker.logged("the connection to the broker is lost").await;
@@ -202,12 +198,7 @@ async fn health_and_metrics_tell_the_truth() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_waits_for_a_status_connection_that_is_coming_back() {
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    let tap = StatusTap::start(&vhost).await;
-    let proxy = Proxy::start(vhost.url()).await;
-    let gate = Gate::open().await;
-    let config = WorkerConfig::for_orders(&proxy.url(vhost.url()), &gate, "");
-    let mut worker = Worker::ready(&config).await;
+    let (_vhost, tap, proxy, _gate, mut worker) = proxied_worker("").await;
     tap.state("running").await;
     let hold = proxy.hold(Direction::ToBroker, |event| event.connects_as("publish"));
     let begun = proxy.now();
