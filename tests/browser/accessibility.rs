@@ -104,8 +104,7 @@ async fn every_state(vhost: &Vhost) -> Vec<Puppet> {
 /// A fleet with a worker in each state, and a token for commands.
 async fn fleets() -> (Vhost, FleetProgram, Vec<Puppet>) {
     let vhost = Vhost::new().await;
-    let config = FleetConfig::new(vhost.url()).lines(&format!("token = \"{TOKEN}\""));
-    let fleet = FleetProgram::ready(&config).await;
+    let fleet = FleetProgram::commanding(vhost.url()).await;
     let puppets = every_state(&vhost).await;
     (vhost, fleet, puppets)
 }

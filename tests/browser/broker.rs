@@ -30,8 +30,7 @@ async fn a_program_without_its_broker_says_so_and_then_that_it_reads_its_log() {
     let proxy = Proxy::start(vhost.url()).await;
     proxy.refuse(true);
     let fleet = FleetProgram::starting(&FleetConfig::new(&proxy.url(vhost.url())));
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser
         .shows("#brokerless-title", "has no connection to the broker.")
         .await;
@@ -76,8 +75,7 @@ async fn rows_stay_under_the_pointer_when_a_notice_comes_and_goes() {
     let fleet = FleetProgram::ready(&FleetConfig::new(&proxy.url(vhost.url()))).await;
     let puppet = Puppet::new(&vhost, "web-1").await;
     puppet.say("state", &puppet.state(1, "running")).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     // The page is shorter than its window: there is nothing to scroll.
     browser.point_at(".item.running .word").await;
     let before = first_row(&browser).await;
@@ -111,8 +109,7 @@ async fn a_worker_that_hangs_is_silent_on_the_page_until_it_goes_on() {
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let hanging = Worker::ready(&config(&vhost, "web-1", &gate)).await;
     let _other = Worker::ready(&config(&vhost, "web-2", &gate)).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser
         .shows("#verdict", "All 2 workers are running.")
         .await;

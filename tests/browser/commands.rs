@@ -7,17 +7,14 @@ use crate::harness::gate::Gate;
 use crate::harness::vhost::Vhost;
 use crate::harness::worker::Worker;
 use crate::program::{FleetConfig, FleetProgram};
-use crate::window::Browser;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_are_confirmed_and_sent_with_the_token() {
     let vhost = Vhost::with_queue("orders", "quorum").await;
-    let config_of_fleet = FleetConfig::new(vhost.url()).lines(&format!("token = \"{TOKEN}\""));
-    let fleet = FleetProgram::ready(&config_of_fleet).await;
+    let fleet = FleetProgram::commanding(vhost.url()).await;
     let gate = Gate::closed().await;
     let mut worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser.shows(".item.running .name", "web-1").await;
 
     let pause = ".item [data-command=pause]";
@@ -72,8 +69,7 @@ async fn without_a_token_in_the_configuration_the_buttons_say_why_they_are_off()
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let gate = Gate::open().await;
     let _worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser.shows("#commands-off", "Commands are off").await;
     let drain = ".item .act[aria-disabled=true]:last-child";
     browser.click(drain).await;
@@ -90,8 +86,7 @@ async fn a_fleet_that_is_read_by_token_asks_for_it() {
     let fleet = FleetProgram::ready(&config_of_fleet).await;
     let gate = Gate::open().await;
     let _worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser
         .shows("#waiting-title", "those who have its token")
         .await;
@@ -114,12 +109,10 @@ async fn a_fleet_that_is_read_by_token_asks_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_about_a_worker_that_is_lost_is_closed() {
     let vhost = Vhost::with_queue("orders", "classic").await;
-    let config_of_fleet = FleetConfig::new(vhost.url()).lines(&format!("token = \"{TOKEN}\""));
-    let fleet = FleetProgram::ready(&config_of_fleet).await;
+    let fleet = FleetProgram::commanding(vhost.url()).await;
     let gate = Gate::closed().await;
     let mut worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser.click(".item.running [data-command=pause]").await;
     browser.shows("#command-title", "Pause web-1?").await;
     worker.kill().await;

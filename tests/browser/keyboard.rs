@@ -19,8 +19,7 @@ async fn everything_can_be_done_by_keyboard() {
     for name in ["web-2", "web-10", "mail-1"] {
         workers.push(Worker::ready(&config(&vhost, name, &gate)).await);
     }
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser
         .shows("#verdict", "All 3 workers are running.")
         .await;

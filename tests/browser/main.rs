@@ -48,8 +48,7 @@ fn config(vhost: &Vhost, name: &str, gate: &Gate) -> WorkerConfig {
 async fn the_page_follows_a_worker_from_its_start_through_its_drain() {
     let vhost = Vhost::with_queue("orders", "quorum").await;
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser
         .shows("#verdict", "No worker has reported yet.")
         .await;
@@ -98,13 +97,11 @@ async fn the_page_follows_a_worker_from_its_start_through_its_drain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_is_in_the_headline() {
     let vhost = Vhost::with_queue("orders", "classic").await;
-    let commanding = FleetConfig::new(vhost.url()).lines(&format!("token = \"{TOKEN}\""));
-    let fleet = FleetProgram::ready(&commanding).await;
+    let fleet = FleetProgram::commanding(vhost.url()).await;
     let gate = Gate::closed().await;
     let _safe = Worker::ready(&config(&vhost, "web-1", &gate)).await;
     let mut killed = Worker::ready(&config(&vhost, "web-2", &gate)).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser
         .shows("#verdict", "All 2 workers are running.")
         .await;

@@ -16,8 +16,7 @@ async fn module(browser: &Browser, name: &str, script: &str) -> Value {
 async fn the_pure_parts_of_the_page_do_what_they_say() {
     let vhost = Vhost::new().await;
     let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     durations(&browser).await;
     events(&browser).await;
     drains(&browser).await;

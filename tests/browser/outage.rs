@@ -5,7 +5,6 @@ use crate::harness::gate::Gate;
 use crate::harness::vhost::Vhost;
 use crate::harness::worker::Worker;
 use crate::program::{FleetConfig, FleetProgram};
-use crate::window::Browser;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_said_and_what_happened_meanwhile_is_caught_up_with() {
@@ -15,8 +14,7 @@ async fn an_outage_is_said_and_what_happened_meanwhile_is_caught_up_with() {
     let _second = Worker::ready(&config(&vhost, "web-2", &gate)).await;
     let mut fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
     let address = fleet.address().await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser
         .shows("#verdict", "All 2 workers are running.")
         .await;

@@ -2,8 +2,10 @@
 
 use url::Url;
 
+use crate::TOKEN;
 use crate::harness::wait::{eventually, expect_that};
 use crate::harness::worker::{Ended, Worker};
+use crate::window::Browser;
 
 /// A fleet program's configuration in TOML. Without more it is: the broker, and a free port for HTTP.
 #[derive(Debug, Clone)]
@@ -65,6 +67,19 @@ impl FleetProgram {
         })
         .await;
         program
+    }
+
+    /// Starts one that takes commands with [`TOKEN`], and waits until it has read the log and is connected.
+    pub(crate) async fn commanding(broker: &Url) -> Self {
+        let token = format!("token = \"{TOKEN}\"");
+        Self::ready(&FleetConfig::new(broker).lines(&token)).await
+    }
+
+    /// A browser that shows its first page.
+    pub(crate) async fn browser(&self) -> Browser {
+        let browser = Browser::open().await;
+        browser.visit(&self.url("/").await).await;
+        browser
     }
 
     /// Where it listens: host and port.

@@ -18,8 +18,7 @@ async fn the_queues_tell_what_waits_and_who_works_it() {
     let mut worker = Worker::ready(&config(&vhost, "web-1", &gate)).await;
     vhost.publish("orders", 7).await;
     gate.started(4).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser.click("#view-queues").await;
     browser
         .shows("#queues-title", "The one queue is consumed.")

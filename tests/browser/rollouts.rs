@@ -4,20 +4,17 @@ use super::{TOKEN, config};
 use crate::harness::gate::Gate;
 use crate::harness::vhost::Vhost;
 use crate::harness::worker::Worker;
-use crate::program::{FleetConfig, FleetProgram};
-use crate::window::Browser;
+use crate::program::FleetProgram;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_goes_to_those_that_the_filter_shows() {
     let vhost = Vhost::with_queue("orders", "quorum").await;
-    let commanding = FleetConfig::new(vhost.url()).lines(&format!("token = \"{TOKEN}\""));
-    let fleet = FleetProgram::ready(&commanding).await;
+    let fleet = FleetProgram::commanding(vhost.url()).await;
     let gate = Gate::open().await;
     let mut first = Worker::ready(&config(&vhost, "web-1", &gate)).await;
     let mut second = Worker::ready(&config(&vhost, "web-2", &gate)).await;
     let mut other = Worker::ready(&config(&vhost, "mail-1", &gate)).await;
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser.shows("#bulk", "Drain all 3…").await;
     browser.fill("#filter", "web").await;
     browser.shows("#bulk", "Drain 2…").await;

@@ -107,8 +107,7 @@ async fn hostile_names_queues_and_reasons_are_shown_as_text() {
         let json = serde_json::to_value(&state).unwrap();
         say(&vhost, Kind::State, &state.head.worker, json).await;
     }
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser
         .shows("#verdict", "All 5 workers are running.")
         .await;

@@ -66,8 +66,7 @@ async fn a_page_tells_what_it_shows_while_somebody_sees_it() {
         puppet.say("state", &puppet.state(1, "running")).await;
         puppets.push(puppet);
     }
-    let browser = Browser::open().await;
-    browser.visit(&fleet.url("/").await).await;
+    let browser = fleet.browser().await;
     browser
         .shows("#verdict", "All 3 workers are running.")
         .await;
