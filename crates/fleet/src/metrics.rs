@@ -38,6 +38,7 @@ type Float = Gauge<f64, std::sync::atomic::AtomicU64>;
 #[derive(Debug, Clone)]
 pub(crate) struct FleetMetrics(Arc<Inner>);
 
+/// Each metric has the name of its field; the batches are registered as `batch_size`.
 #[derive(Debug, Default)]
 struct Inner {
     registry: Registry,
@@ -45,20 +46,20 @@ struct Inner {
     nodes: Gauge,
     slots: Gauge,
     in_flight: Gauge,
-    rate: Float,
-    share: Float,
-    drains: Family<OutcomeLabels, Gauge>,
-    interrupted: Gauge,
-    lost: Gauge,
+    done_per_second: Float,
+    message_share: Float,
+    week_drains: Family<OutcomeLabels, Gauge>,
+    week_interrupted_deliveries: Gauge,
+    week_lost: Gauge,
     connected: Gauge,
     caught_up: Gauge,
     events: Gauge,
     dropped: Gauge,
     messages: Family<KindLabels, Counter>,
-    malformed: Counter,
+    malformed_messages: Counter,
     questions: Family<OutcomeLabels, Counter>,
     commands: Family<OutcomeLabels, Counter>,
-    clients: Gauge,
+    event_clients: Gauge,
     slow_clients: Counter,
     forwards: Family<OutcomeLabels, Counter>,
     batches: Option<Histogram>,
@@ -83,41 +84,24 @@ impl FleetMetrics {
             nodes: "Nodes of live workers",
             slots: "Slots of live workers",
             in_flight: "Deliveries running on live workers",
+            done_per_second: "Deliveries done per second",
+            message_share: "Status messages as a share of one ping for each node every 30 s",
+            week_drains: "Drains of the last seven days by outcome",
+            week_interrupted_deliveries: "Deliveries interrupted by drains of the last seven days",
+            week_lost: "Workers lost in the last seven days",
             connected: "Whether the fleet is heard and can be asked",
             caught_up: "Whether the log has been read to its end",
             events: "Whether the broker's events are followed",
             dropped: "Workers forgotten before their time, for want of room",
             messages: "Status messages received, by kind",
+            malformed_messages: "Messages on the status exchange that are nobody's",
             questions: "Workers asked whether they are there, by what became of the question",
             commands: "Commands by outcome",
+            event_clients: "Clients of server-sent events",
             slow_clients: "Snapshots sent to clients of server-sent events that did not keep up",
             forwards: "Requests to the platform by outcome",
         }
-        registry.register(
-            "done_per_second",
-            "Deliveries done per second",
-            inner.rate.clone(),
-        );
-        let share = "Status messages as a share of one ping for each node every 30 s";
-        registry.register("message_share", share, inner.share.clone());
-        let drains = "Drains of the last seven days by outcome";
-        registry.register("week_drains", drains, inner.drains.clone());
-        let interrupted = "Deliveries interrupted by drains of the last seven days";
-        registry.register(
-            "week_interrupted_deliveries",
-            interrupted,
-            inner.interrupted.clone(),
-        );
-        registry.register(
-            "week_lost",
-            "Workers lost in the last seven days",
-            inner.lost.clone(),
-        );
-        let malformed = "Messages on the status exchange that are nobody's";
-        registry.register("malformed_messages", malformed, inner.malformed.clone());
         registry.register("batch_size", "Status messages in one batch", batches);
-        let clients = "Clients of server-sent events";
-        registry.register("event_clients", clients, inner.clients.clone());
         let lost = "Log lines that could not be written";
         registry.register("log_lines_lost", lost, log_lines_lost().clone());
         inner.registry = registry;
@@ -142,7 +126,7 @@ impl FleetMetrics {
     }
 
     pub(super) fn malformed(&self) {
-        self.0.malformed.inc();
+        self.0.malformed_messages.inc();
     }
 
     pub(super) fn asked(&self, outcome: &'static str) {
@@ -158,11 +142,11 @@ impl FleetMetrics {
     }
 
     pub(super) fn client_came(&self) {
-        self.0.clients.inc();
+        self.0.event_clients.inc();
     }
 
     pub(super) fn client_went(&self) {
-        self.0.clients.dec();
+        self.0.event_clients.dec();
     }
 
     pub(super) fn client_was_slow(&self) {
@@ -172,7 +156,7 @@ impl FleetMetrics {
     /// How many clients of events there are, and how often one was too slow.
     #[cfg(test)]
     pub(super) fn clients(&self) -> (i64, u64) {
-        (self.0.clients.get(), self.0.slow_clients.get())
+        (self.0.event_clients.get(), self.0.slow_clients.get())
     }
 
     /// Everything in the text format of `OpenMetrics`, with the fleet as it is now.
@@ -187,8 +171,9 @@ impl FleetMetrics {
         set(&inner.nodes, overview.nodes);
         set(&inner.slots, overview.slots);
         set(&inner.in_flight, overview.in_flight);
-        inner.rate.set(overview.rate);
-        inner.share.set(overview.messages.share.unwrap_or(0.0));
+        inner.done_per_second.set(overview.rate);
+        let share = overview.messages.share.unwrap_or(0.0);
+        inner.message_share.set(share);
         let week = &overview.week;
         for (outcome, count) in [
             ("clean", week.clean),
@@ -198,12 +183,15 @@ impl FleetMetrics {
             ("failed", week.failed),
         ] {
             set(
-                &inner.drains.get_or_create(&OutcomeLabels { outcome }),
+                &inner.week_drains.get_or_create(&OutcomeLabels { outcome }),
                 count,
             );
         }
-        set(&inner.interrupted, week.interrupted_deliveries);
-        set(&inner.lost, week.lost);
+        set(
+            &inner.week_interrupted_deliveries,
+            week.interrupted_deliveries,
+        );
+        set(&inner.week_lost, week.lost);
         set(&inner.connected, broker.connected.into());
         set(&inner.caught_up, broker.caught_up.into());
         set(&inner.events, broker.events.into());
