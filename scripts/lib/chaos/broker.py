@@ -120,26 +120,16 @@ class Node:
             channel.queue_delete(queue)
 
 
-class Broker(Node):
-    """A container."""
+class Container(Node):
+    """A broker in a container; `id` is the container's."""
 
-    def __init__(self, image: str):
-        self.port = free_port()
-        self.id = docker("run", "--detach", "--publish", "127.0.0.1:%d:5672" % self.port, "--hostname", "chaos", image)
-        try:
-            self.await_up()
-        except BaseException:
-            self.remove()  # nobody else knows of it yet
-            raise
+    id = ""
 
     def control(self, *words) -> str:
         return docker("exec", self.id, "rabbitmqctl", "--quiet", *words)
 
     def kill(self):
         docker("kill", self.id)
-
-    def stop(self):
-        docker("stop", "--time", "30", self.id)
 
     def start(self):
         docker("start", self.id)
@@ -150,6 +140,22 @@ class Broker(Node):
 
     def unpause(self):
         docker("unpause", self.id)
+
+
+class Broker(Container):
+    """A broker alone in its container."""
+
+    def __init__(self, image: str):
+        self.port = free_port()
+        self.id = docker("run", "--detach", "--publish", "127.0.0.1:%d:5672" % self.port, "--hostname", "chaos", image)
+        try:
+            self.await_up()
+        except BaseException:
+            self.remove()  # nobody else knows of it yet
+            raise
+
+    def stop(self):
+        docker("stop", "--time", "30", self.id)
 
     def remove(self):
         docker("rm", "--force", "--volumes", self.id, check=False)

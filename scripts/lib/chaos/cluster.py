@@ -12,36 +12,18 @@ from pathlib import Path
 
 import pika
 
-from broker import Node, docker
+from broker import Container, Node, docker
 
 NAMES = ("n1", "n2", "n3")
 
 
-class ClusterNode(Node):
+class ClusterNode(Container):
     """One node. `peer`: its address for the other nodes; `host`: for clients."""
 
     port = 5672
 
     def __init__(self, cluster, name, peer, host):
         self.cluster, self.name, self.peer, self.host = cluster, name, peer, host
-        self.id = ""
-        self.paused = False
-
-    def control(self, *words) -> str:
-        return docker("exec", self.id, "rabbitmqctl", "--quiet", *words)
-
-    def kill(self):
-        docker("kill", self.id)
-
-    def start(self):
-        docker("start", self.id)
-        self.await_up()
-
-    def pause(self):
-        docker("pause", self.id)
-
-    def unpause(self):
-        docker("unpause", self.id)
 
     def cut_off(self):
         """The other nodes do not reach it any more; clients do."""
