@@ -14,7 +14,7 @@ mod testing;
 mod unproven;
 mod work;
 
-pub(crate) use book::{Book, Ended, InHand, Known, RunEnd, Then};
+pub(crate) use book::{Book, Ended, InHand, Known, RunEnd, Then, Written};
 pub use identity::Identity;
 pub(crate) use ledger::Call;
 pub use ledger::{Ledger, Settlement};

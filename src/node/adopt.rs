@@ -6,7 +6,7 @@ use tracing::{debug, info, warn};
 use super::port::{BrokerChannel as _, BrokerLink};
 use super::task::{Mode, Task};
 use crate::broker::BrokerError;
-use crate::settlement::{ChannelTag, Known, Then, Work};
+use crate::settlement::{ChannelTag, Known, Then, Work, Written};
 
 impl<L: BrokerLink> Task<L> {
     /// The channel is gone: its deliveries are the broker's again. What runs goes on. What it comes to, and
@@ -29,18 +29,18 @@ impl<L: BrokerLink> Task<L> {
             running = self.runs.len(),
             "the channel is lost"
         );
-        self.channel_ended(false);
+        self.channel_ended(Written::Unproven);
         if self.mode == Mode::Running {
             self.try_again();
         }
     }
 
-    /// The channel has ended. `arrived`: everything written on it is known to have arrived.
-    pub(super) fn channel_ended(&mut self, arrived: bool) {
+    /// The channel has ended.
+    pub(super) fn channel_ended(&mut self, written: Written) {
         self.line.empty();
         self.in_place.empty();
         self.writes.clear();
-        let lost = self.book.end_channel(arrived, Instant::now());
+        let lost = self.book.end_channel(written, Instant::now());
         self.metrics.unconfirmed.inc_by(lost.unconfirmed);
         for number in lost.copies {
             // A copy that may have been published goes on; any other waits for its message to be delivered again.

@@ -15,6 +15,7 @@ use super::port::{BrokerChannel as _, BrokerLink};
 use super::task::{Mode, Task};
 use crate::broker::{Attempt, BrokerError};
 use crate::lifecycle::limits::OPENING_LIMIT;
+use crate::settlement::Written;
 
 /// The time limit for taking in deliveries that are in memory.
 const REST_LIMIT: Duration = Duration::from_secs(1);
@@ -257,10 +258,10 @@ impl<L: BrokerLink> Task<L> {
         self.written_unless_interrupted().await;
         if let Some(channel) = self.channel.take() {
             channel.hand_back_all();
-            let kept_back = channel.may_be_kept_back();
             let close = channel.close(RETIRE_LIMIT);
-            let closed = unless_interrupted(self.commands.clone(), RETIRE_LIMIT, close).await;
-            self.channel_ended(matches!(closed, Some(Ok(()))) && !kept_back);
+            // However it ended, the queue may have taken its deliveries back before.
+            let _ = unless_interrupted(self.commands.clone(), RETIRE_LIMIT, close).await;
+            self.channel_ended(Written::MayBeTooLate);
         }
         // A drain that follows does not count what was decided meanwhile.
         self.run_events();

@@ -14,7 +14,7 @@ use crate::config::QueueType;
 use crate::lifecycle::limits::{
     CANCELLED_RUN_LIMIT, CHANNEL_CLOSE_LIMIT, COPY_LIMIT, FLUSH_LIMIT, HOLD_ANSWER_LIMIT,
 };
-use crate::settlement::RunEnd;
+use crate::settlement::{RunEnd, Written};
 
 const _: () = assert!(
     COPY_LIMIT.as_millis() > PROVEN_AGE.as_millis(),
@@ -264,7 +264,11 @@ impl<L: BrokerLink> Task<L> {
                 "the channel did not close cleanly: the last settlements may not have arrived"
             );
         }
-        self.channel_ended(closed.is_ok());
+        self.channel_ended(if closed.is_ok() {
+            Written::Arrived
+        } else {
+            Written::Unproven
+        });
     }
 }
 

@@ -18,6 +18,7 @@ mod handler;
 mod records;
 mod script;
 mod stored;
+mod time_out;
 mod world;
 
 use std::io::Write as _;

@@ -22,7 +22,7 @@ use super::work::{ChannelTag, Work};
 use crate::handler::Outcome;
 use crate::retry::Pending;
 
-pub(crate) use facts::{Ended, InHand, Known, LostChannel, RunEnd, Tally, Then};
+pub(crate) use facts::{Ended, InHand, Known, LostChannel, RunEnd, Tally, Then, Written};
 
 /// The deliveries of one node, from their arrival until their settlement is known to have arrived.
 #[derive(Debug)]

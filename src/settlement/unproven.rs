@@ -39,6 +39,8 @@ pub(crate) struct Settled {
 /// The settlements of a channel that has ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unsettled {
+    /// The last of those that the broker's channel knows of.
+    pub known_to_channel: Vec<Settled>,
     /// Written before the drain began, if one has, and not known to have arrived.
     pub written_before: Vec<Settled>,
     /// Written during the drain, and not known to have arrived.
@@ -117,6 +119,7 @@ impl Unproven {
         });
         let mut settlements = self.settlements.into_iter();
         Unsettled {
+            known_to_channel: self.known_to_channel.into(),
             written_before: settlements.by_ref().take(before).collect(),
             written_in_drain: settlements.by_ref().take(written - before).collect(),
             unwritten: settlements.collect(),
@@ -166,6 +169,7 @@ mod tests {
         unproven.flushed();
         unproven.decided(settled(3));
         let expected = Unsettled {
+            known_to_channel: Vec::new(),
             written_before: vec![settled(1)],
             written_in_drain: vec![settled(2)],
             unwritten: vec![settled(3)],

@@ -1,6 +1,6 @@
 //! A broker in memory, which does nothing until the test tells it to. It watches the rules of settlement itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,6 +38,8 @@ pub(super) struct Channel {
     pub taken: u64,
     /// What the client has not settled, by tag.
     pub unsettled: BTreeMap<u64, Stored>,
+    /// Those of them that the queue has taken back: their settlements change nothing.
+    pub taken_back: BTreeSet<u64>,
     /// Methods in their order; those in front of `written` have left the client.
     pub methods: VecDeque<Method>,
     pub written: usize,
@@ -174,6 +176,7 @@ impl State {
             unacked: BTreeMap::new(),
             taken: 0,
             unsettled: BTreeMap::new(),
+            taken_back: BTreeSet::new(),
             methods: VecDeque::new(),
             written: 0,
             answered: false,
@@ -213,7 +216,7 @@ impl State {
         }
     }
 
-    fn requeue(&mut self, mut stored: Stored) {
+    pub(super) fn requeue(&mut self, mut stored: Stored) {
         stored.delivery.redelivered = true;
         self.ready.push_front(stored);
     }

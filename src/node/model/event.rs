@@ -30,6 +30,8 @@ pub(super) enum Event {
     Elsewhere,
     /// The broker cancels the consumer.
     BrokerCancels,
+    /// The queue takes back all that it has delivered, and the broker cancels the consumer (a consumer time-out of RabbitMQ 4.3).
+    TimesOut,
     /// The broker closes the channel because of an error.
     ChannelError,
     LoseConsume,
@@ -51,7 +53,7 @@ pub(super) enum Event {
 }
 
 /// Every event, with how often random lives have it.
-pub(super) const ALL: [(Event, u32); 27] = [
+pub(super) const ALL: [(Event, u32); 28] = [
     (Event::Deliver, 10),
     (Event::Done, 6),
     (Event::Retry, 3),
@@ -66,6 +68,7 @@ pub(super) const ALL: [(Event, u32); 27] = [
     (Event::CopyReturns, 3),
     (Event::Elsewhere, 1),
     (Event::BrokerCancels, 1),
+    (Event::TimesOut, 1),
     (Event::ChannelError, 1),
     (Event::LoseConsume, 1),
     (Event::ClosedByBroker, 1),
@@ -82,7 +85,7 @@ pub(super) const ALL: [(Event, u32); 27] = [
 ];
 
 /// The events whose every order is tried.
-pub(super) const EXHAUSTIVE: [Event; 16] = [
+pub(super) const EXHAUSTIVE: [Event; 17] = [
     Event::Deliver,
     Event::Done,
     Event::Retry,
@@ -91,6 +94,7 @@ pub(super) const EXHAUSTIVE: [Event; 16] = [
     Event::Confirm,
     Event::CopyReturns,
     Event::BrokerCancels,
+    Event::TimesOut,
     Event::LoseConsume,
     Event::LosePublishTaken,
     Event::ConnectConsume,

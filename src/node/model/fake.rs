@@ -255,8 +255,13 @@ impl BrokerChannel for FakeChannel {
         match consumer.recv().await {
             Some(Intake::Delivery(tag, delivery)) => {
                 let mut state = self.broker.state();
+                let state = &mut *state;
                 let channel = state.channels.get_mut(&self.number);
-                channel.expect("it was opened").taken = tag;
+                let channel = channel.expect("it was opened");
+                channel.taken = tag;
+                if let Some(stored) = channel.unsettled.get(&tag) {
+                    state.records.taken_in(stored);
+                }
                 Intake::Delivery(tag, delivery)
             }
             Some(end) => {
@@ -300,6 +305,12 @@ impl BrokerChannel for FakeChannel {
         channel.methods.push_back(Method::Settle(call));
         channel.writes.push(answer);
         state.records.settled(number, call, &settled);
+        let remembers = !matches!(call, Call::HandBack { .. });
+        for (tag, stored) in settled {
+            if channel.taken_back.remove(&tag) && remembers {
+                state.records.taken_back(number, &stored, true);
+            }
+        }
         Box::pin(async move { written.await.unwrap_or_else(|_gone| Err(lost())) })
     }
 

@@ -37,6 +37,8 @@ impl Decided {
 pub(super) struct Group {
     /// The ids of its messages that were delivered here.
     pub delivered: BTreeSet<String>,
+    /// The ids of those that the node has taken in.
+    pub taken_in: BTreeSet<String>,
     /// The ids of those that were acknowledged.
     pub acknowledged: BTreeSet<String>,
     /// How many of them may be: handlers said done, or the broker confirmed a copy.
@@ -59,14 +61,25 @@ impl Group {
         self.outcomes.iter_mut().find(open)
     }
 
-    /// The broker delivers the message `id`. If it does so again, the settlement on an earlier channel did not arrive.
-    pub(super) fn deliver(&mut self, id: &str) {
-        if self.delivered.insert(id.to_owned()) {
+    /// The node takes the message `id` in. If it does so again, the settlement on an earlier channel did not arrive.
+    pub(super) fn take_in(&mut self, id: &str) {
+        if self.taken_in.insert(id.to_owned()) {
             return;
         }
         let unproven = |it: &&mut Decided| !it.proven && !it.forgotten && it.settled.is_some();
         if let Some(outcome) = self.outcomes.iter_mut().find(unproven) {
             outcome.settled = None;
+        }
+    }
+
+    /// A settlement on `channel` came too late: that the channel closes does not prove it.
+    pub(super) fn too_late(&mut self, channel: u64) {
+        const NONE: u64 = 0;
+        let here = |it: &&mut Decided| !it.forgotten && it.is_settled_on(channel);
+        if let Some(outcome) = self.outcomes.iter_mut().find(here)
+            && let Some((settled_on, _)) = &mut outcome.settled
+        {
+            *settled_on = NONE;
         }
     }
 

@@ -114,10 +114,21 @@ impl Records {
         self.groups.entry(key).or_default()
     }
 
+    /// The group of a message.
+    pub(super) fn group_of(&mut self, stored: &Stored) -> &mut Group {
+        let key = self.key(&stored.delivery);
+        self.group(key)
+    }
+
     pub(super) fn delivered(&mut self, stored: &Stored) {
         let key = self.key(&stored.delivery);
         self.counts.delivered += u64::from(self.is_draining());
-        self.group(key).deliver(&stored.id);
+        self.group(key).delivered.insert(stored.id.clone());
+    }
+
+    /// The node takes a delivery in.
+    pub(super) fn taken_in(&mut self, stored: &Stored) {
+        self.group_of(stored).take_in(&stored.id);
     }
 
     /// The client has queued `call` on `channel`, which settles `settled` there.

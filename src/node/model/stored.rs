@@ -39,7 +39,15 @@ pub(super) fn take_settled(
 
 /// The broker counts a failure.
 pub(super) fn count_failure(delivery: &mut Delivery) {
-    let name = "x-delivery-count";
+    count(delivery, "x-delivery-count");
+}
+
+/// The queue counts that it had delivered the message before.
+pub(super) fn count_delivery(delivery: &mut Delivery) {
+    count(delivery, "x-acquired-count");
+}
+
+fn count(delivery: &mut Delivery, name: &str) {
     let headers = &mut delivery.properties.headers;
     let before = headers.get(name).and_then(crate::HeaderValue::as_i64);
     let count = crate::HeaderValue::I64(before.unwrap_or_default() + 1);

@@ -240,6 +240,10 @@ impl World {
             Event::CopyReturns => !state.delayed.is_empty(),
             Event::Elsewhere => !state.ready.is_empty(),
             Event::BrokerCancels => state.channel().is_some_and(|it| it.consumer.is_some()),
+            Event::TimesOut => {
+                let consumes = state.channel().is_some_and(|it| it.consumer.is_some());
+                consumes && command == Command::Run
+            }
             Event::ChannelError => open,
             Event::LoseConsume | Event::ClosedByBroker => state.consume_link.is_some(),
             Event::LosePublish => state.publish_link.is_some(),
@@ -278,6 +282,7 @@ impl World {
             Event::CopyReturns => self.broker.state().return_copy(),
             Event::Elsewhere => drop(self.broker.state().ready.pop_front()),
             Event::BrokerCancels => self.broker.state().cancel_consumer(),
+            Event::TimesOut => self.broker.state().time_out(),
             Event::ChannelError => self.broker.state().fail_channel(),
             Event::LoseConsume => self.broker.lose_consume(false),
             Event::ClosedByBroker => self.broker.lose_consume(true),
@@ -313,7 +318,8 @@ impl World {
             Event::LoseConsume
             | Event::ClosedByBroker
             | Event::ChannelError
-            | Event::BrokerCancels => {
+            | Event::BrokerCancels
+            | Event::TimesOut => {
                 self.cut = true;
                 self.cut_in_drain |= draining;
             }

@@ -2,15 +2,15 @@
 
 use tokio::time::Instant;
 
-use super::{Book, InHand, LostChannel, Tally};
+use super::{Book, InHand, LostChannel, Tally, Written};
 use crate::settlement::adoption::{Acknowledgement, Remembered};
 use crate::settlement::ledger::Ledger;
 use crate::settlement::unproven::Settled;
 
 impl Book {
-    /// The present channel has ended; its deliveries are the broker's again. `arrived`: everything written on it is known
-    /// to have arrived. What is not known to be settled is remembered for when the broker delivers it again.
-    pub(crate) fn end_channel(&mut self, arrived: bool, now: Instant) -> LostChannel {
+    /// The present channel has ended; its deliveries are the broker's again. What is not known to be settled is
+    /// remembered for when the broker delivers it again.
+    pub(crate) fn end_channel(&mut self, written: Written, now: Instant) -> LostChannel {
         let mut lost = LostChannel::default();
         let Some(generation) = self.present.take() else {
             return lost;
@@ -27,7 +27,14 @@ impl Book {
         }
         let unsettled = std::mem::take(&mut self.unproven).end();
         lost.unconfirmed += self.finished(unsettled.unwritten, Acknowledgement::Unwritten, now);
-        if !arrived {
+        if written == Written::MayBeTooLate {
+            self.finished(
+                unsettled.known_to_channel,
+                Acknowledgement::WrittenBefore,
+                now,
+            );
+        }
+        if written != Written::Arrived {
             let (before, in_drain) = (unsettled.written_before, unsettled.written_in_drain);
             self.finished(before, Acknowledgement::WrittenBefore, now);
             lost.unconfirmed += self.finished(in_drain, Acknowledgement::WrittenInDrain, now);

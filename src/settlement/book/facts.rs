@@ -61,6 +61,18 @@ pub(crate) enum Ended {
     Interrupted(InHand),
 }
 
+/// What is known, when a channel ends, of the settlements that were written on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// All have arrived.
+    Arrived,
+    /// Those that no delivery proves may not have arrived.
+    Unproven,
+    /// The queue may have taken deliveries back before the last ones reached it: after a consumer time-out it passes over
+    /// them, though its channel took them.
+    MayBeTooLate,
+}
+
 /// The remains of a lost channel.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct LostChannel {

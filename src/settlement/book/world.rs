@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 use super::model::{At, Message, Proof, Stage, pending};
-use super::{Book, Ended, Known, RunEnd, Tally, Then};
+use super::{Book, Ended, Known, RunEnd, Tally, Then, Written};
 use crate::delivery::{Delivery, Properties};
 use crate::handler::Outcome;
 use crate::retry::Received;
@@ -269,7 +269,7 @@ impl World {
         if !self.connected {
             return;
         }
-        self.book.end_channel(false, self.now);
+        self.book.end_channel(Written::Unproven, self.now);
         self.decided.clear();
         self.connected = false;
         for message in &mut self.messages {
@@ -339,7 +339,14 @@ impl World {
         let given_up = self.messages.iter().filter(waits_for_copy).count() as u64;
         assert_eq!(self.book.give_up_copies(), given_up);
         self.write();
-        self.book.end_channel(closes, self.now);
+        self.book.end_channel(
+            if closes {
+                Written::Arrived
+            } else {
+                Written::Unproven
+            },
+            self.now,
+        );
         for message in &mut self.messages {
             let proven = closes && matches!(message.at, At::Tag(_));
             if proven && matches!(message.outcome, Some(Proof::Written { .. })) {
