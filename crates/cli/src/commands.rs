@@ -45,9 +45,9 @@ pub(crate) struct LogArgs {
     /// By default `info` for programs that run for long, and `warn` for other commands
     #[arg(long, global = true, env = "TIDEGATE_LOG")]
     pub log: Option<LogFilter>,
-    /// The form of log lines
-    #[arg(long, global = true, env = "TIDEGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
+    /// The form of log lines. By default `text`; for OpenCTI's worker `json`, unless `OPENCTI_JSON_LOGGING` is false
+    #[arg(long, global = true, env = "TIDEGATE_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
 }
 
 /// The form of log lines.
@@ -111,6 +111,17 @@ impl Command {
             _ => "warn",
         })
     }
+
+    /// The default form of log lines. If the settings are wrong, people read the errors.
+    fn default_format(&self) -> LogFormat {
+        let Self::Worker(args) = self else {
+            return LogFormat::Text;
+        };
+        match opencti::opencti_settings(args.config.as_deref()) {
+            Ok(Some((_, opencti))) if opencti.json_logging => LogFormat::Json,
+            _ => LogFormat::Text,
+        }
+    }
 }
 
 /// The end of the process.
@@ -172,7 +183,9 @@ fn refused(message: &clap::Error) -> Exit {
 fn run(cli: Cli) -> Exit {
     let filter = cli.log.log.filter(|filter| !filter.is_empty());
     let default = cli.command.default_log();
-    let log = match Log::start(filter, default, cli.log.log_format) {
+    let format = cli.log.log_format;
+    let format = format.unwrap_or_else(|| cli.command.default_format());
+    let log = match Log::start(filter, default, format) {
         Ok(log) => log,
         Err(error) => {
             note(error);

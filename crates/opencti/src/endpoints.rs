@@ -12,6 +12,7 @@ use tidegate::internal::server::{ServerLimits, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::info;
 
 use crate::engine::Engine;
 
@@ -28,6 +29,8 @@ pub(crate) fn serve_metrics(
     listener: std::net::TcpListener,
     engine: Arc<Engine>,
 ) -> std::io::Result<AbortOnDropHandle<()>> {
+    let address = listener.local_addr()?;
+    info!(%address, "the platform's metrics are served");
     let metrics = move || {
         let engine = Arc::clone(&engine);
         async move {
@@ -54,8 +57,7 @@ pub(crate) fn serve_waiting(
     let counted = engine.metrics.clone();
     let ready = move || {
         let why = engine.gate.describe();
-        let why =
-            why.unwrap_or_else(|| "the platform was not asked yet which queues there are".into());
+        let why = why.unwrap_or_else(|| "the platform has named no queue to consume yet".into());
         async move { (StatusCode::SERVICE_UNAVAILABLE, why + "\n") }
     };
     let metrics = async move |headers: HeaderMap| {

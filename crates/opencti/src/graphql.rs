@@ -13,7 +13,7 @@ use url::Url;
 use crate::accounting::WorkError;
 use crate::http_client;
 use crate::python::{Headers, retry_after};
-use crate::settings::{Settings, Token};
+use crate::settings::{Settings, Token, is_token};
 use crate::signs::{GraphQlError, Sign};
 
 const CONNECTORS: &str = "query GetConnectors { connectorsForWorker { id name connector_priority_group config { connection { host vhost use_ssl port user pass } listen listen_exchange listen_callback_uri push push_exchange push_routing dead_letter_routing } } }";
@@ -34,6 +34,8 @@ pub struct GraphQl {
     headers: HeaderMap,
     token: Arc<RwLock<SecretString>>,
     source: Token,
+    /// `User-Agent`, once the version of pycti is known.
+    agent: Arc<RwLock<HeaderValue>>,
 }
 
 /// Why a client cannot be made.
@@ -78,8 +80,6 @@ impl GraphQl {
         let path = endpoint.path().trim_end_matches('/').to_owned();
         endpoint.set_path(&format!("{path}/graphql"));
         let mut headers = HeaderMap::new();
-        let agent = HeaderValue::from_static(crate::PROVIDER);
-        headers.insert(USER_AGENT, agent);
         for (name, value) in &settings.custom_headers.0 {
             let key = "OPENCTI_CUSTOM_HEADERS";
             let refused = |rule: String| ClientError::Setting { key, rule };
@@ -100,7 +100,21 @@ impl GraphQl {
             headers,
             token: Arc::new(RwLock::new(token)),
             source: settings.token.clone(),
+            agent: Arc::new(RwLock::new(HeaderValue::from_static(crate::PROVIDER))),
         })
+    }
+
+    /// From now on requests name pycti before the worker, as pycti's own do.
+    pub fn name_pycti(&self, version: &str) {
+        let agent = format!("pycti/{version} {}", crate::PROVIDER);
+        if let Ok(agent) = HeaderValue::try_from(agent) {
+            *self.agent.write().unwrap_or_else(PoisonError::into_inner) = agent;
+        }
+    }
+
+    fn agent(&self) -> HeaderValue {
+        let agent = self.agent.read();
+        agent.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The token of now.
@@ -200,6 +214,7 @@ impl GraphQl {
         origin: Option<&Headers>,
     ) -> Result<Value, Sign> {
         let mut headers = self.headers.clone();
+        headers.entry(USER_AGENT).or_insert_with(|| self.agent());
         let mut token = HeaderValue::try_from(format!("Bearer {}", self.token().expose_secret()))
             .map_err(|error| network(&error))?;
         token.set_sensitive(true);
@@ -270,7 +285,12 @@ fn network(error: &(dyn std::error::Error + 'static)) -> Sign {
 
 fn read_token(path: &Path) -> std::io::Result<SecretString> {
     let text = std::fs::read_to_string(path)?;
-    Ok(text.trim().into())
+    let token = text.trim();
+    if is_token(token) {
+        return Ok(token.into());
+    }
+    let rule = "its text must be a token: visible ASCII characters without spaces";
+    Err(std::io::Error::new(std::io::ErrorKind::InvalidData, rule))
 }
 
 #[cfg(test)]

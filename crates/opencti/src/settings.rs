@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tidegate::config::LogLevel;
 use url::Url;
 
 use crate::discovery::Selection;
@@ -58,8 +59,8 @@ pub struct Settings {
     pub broker_tls: BrokerTls,
     /// Where the platform's metrics are served.
     pub telemetry: Option<SocketAddr>,
-    /// The level of the log, in Python's words.
-    pub log_level: String,
+    /// The level of the log in Python's words, if it is set.
+    pub log_level: Option<String>,
     /// Whether log lines are JSON.
     pub json_logging: bool,
     /// Which connectors are served.
@@ -169,19 +170,18 @@ impl Settings {
         let url = read.url("OPENCTI_URL");
         let token = token(&mut read);
         let telemetry = telemetry(&mut read);
-        let ssl = "OPENCTI_SSL_VERIFY";
         let initial = "OPENCTI_MISSING_REF_RETRY_INITIAL_DELAY";
         let settings = Self {
             url: url.unwrap_or_else(|| Url::parse("http://reported.invalid").expect("a URL")),
             token: token.unwrap_or_else(|| Token::Inline(SecretString::default())),
-            verify: read.verify(ssl).unwrap_or(Verify::No),
+            verify: verify(&mut read).unwrap_or(Verify::No),
             custom_headers: read.custom_headers("OPENCTI_CUSTOM_HEADERS"),
             requests_timeout: read.seconds("OPENCTI_REQUESTS_TIMEOUT", 300),
-            ca_certificates: read.pem("HTTPS_CA_CERTIFICATES"),
-            ca_bundle: read.file("REQUESTS_CA_BUNDLE"),
+            ca_certificates: mq::certificates(&mut read, "HTTPS_CA_CERTIFICATES"),
+            ca_bundle: ca_bundle(&mut read),
             proxies: Proxies {
-                http: read.text("HTTP_PROXY"),
-                https: read.text("HTTPS_PROXY"),
+                http: read.proxy("HTTP_PROXY"),
+                https: read.proxy("HTTPS_PROXY"),
                 except: read.text("NO_PROXY"),
             },
             execution_pool: read.pool("OPENCTI_EXECUTION_POOL_SIZE", 2),
@@ -190,8 +190,8 @@ impl Settings {
             callback: CallbackSettings {
                 verify: read.flag("WORKER_LISTEN_API_SSL_VERIFY", false),
                 proxies: Proxies {
-                    http: read.text("WORKER_LISTEN_API_HTTP_PROXY"),
-                    https: read.text("WORKER_LISTEN_API_HTTPS_PROXY"),
+                    http: read.proxy("WORKER_LISTEN_API_HTTP_PROXY"),
+                    https: read.proxy("WORKER_LISTEN_API_HTTPS_PROXY"),
                     except: None,
                 },
             },
@@ -203,7 +203,7 @@ impl Settings {
             },
             broker_tls: mq::broker_tls(&mut read),
             telemetry,
-            log_level: read.word("WORKER_LOG_LEVEL", &reader::LOG_LEVELS, "info"),
+            log_level: read.word("WORKER_LOG_LEVEL", &reader::LOG_LEVELS),
             json_logging: read.flag("OPENCTI_JSON_LOGGING", true),
             selection: Selection {
                 only: read.list("only"),
@@ -217,6 +217,32 @@ impl Settings {
         };
         read.finish().map(|()| settings)
     }
+
+    /// The level of the log in our words, if it is set.
+    pub fn log_level(&self) -> Option<LogLevel> {
+        self.log_level.as_deref().map(|level| match level {
+            "debug" => LogLevel::Debug,
+            "warn" | "warning" => LogLevel::Warn,
+            "error" | "critical" => LogLevel::Error,
+            _ => LogLevel::Info,
+        })
+    }
+}
+
+fn verify(read: &mut Reader<'_>) -> Option<Verify> {
+    let key = "OPENCTI_SSL_VERIFY";
+    let verify = read.verify(key)?;
+    if let Verify::Ca(path) = &verify {
+        mq::with_certificates(read, key, Pem::File(path.clone()))?;
+    }
+    Some(verify)
+}
+
+fn ca_bundle(read: &mut Reader<'_>) -> Option<PathBuf> {
+    let key = "REQUESTS_CA_BUNDLE";
+    let path = read.file(key)?;
+    mq::with_certificates(read, key, Pem::File(path.clone()))?;
+    Some(path)
 }
 
 fn token(read: &mut Reader<'_>) -> Option<Token> {
@@ -236,14 +262,26 @@ fn token(read: &mut Reader<'_>) -> Option<Token> {
             read.refuse("OPENCTI_TOKEN", None, rule);
             None
         }
+        (Some(token), None) if !is_token(&token) => {
+            let rule = "must be visible ASCII characters without spaces";
+            read.refuse("OPENCTI_TOKEN", None, rule);
+            None
+        }
         (Some(token), None) => Some(Token::Inline(token.into())),
         (None, Some(file)) => Some(Token::File(file)),
+        // A file that cannot be read is told already.
+        (None, None) if read.has("token_file") => None,
         (None, None) => {
             let rule = "must be set: the token of the platform's user (or [opencti] token_file)";
             read.refuse("OPENCTI_TOKEN", None, rule);
             None
         }
     }
+}
+
+/// Whether a request can carry the token.
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn telemetry(read: &mut Reader<'_>) -> Option<SocketAddr> {
@@ -265,7 +303,7 @@ fn python(read: &mut Reader<'_>) -> PythonSettings {
             .unwrap_or_else(|| "python3".into())
             .into(),
         fork: read.flag("fork", true),
-        require_version: read.word("pycti", &["warn", "require"], "warn") == "require",
+        require_version: read.word("pycti", &["warn", "require"]).as_deref() == Some("require"),
         max_requests: read.whole("child_max_requests", 10_000, (1, u64::MAX)),
         max_memory: read.size("child_max_memory", 512 << 20),
         item_timeout: read.duration("item_timeout", Duration::from_mins(15)),

@@ -14,6 +14,7 @@ pub(crate) async fn watch(engine: Arc<Engine>) -> String {
     let mut told = None;
     loop {
         let (platform, pycti) = versions(&engine).await;
+        engine.platform.name_pycti(&pycti);
         let equal = platform == pycti;
         let known = Some((platform.clone(), pycti.clone()));
         *engine

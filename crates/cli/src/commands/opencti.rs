@@ -18,7 +18,11 @@ pub(super) fn opencti_settings(
     let sections = config.map(read_sections).transpose()?;
     let (own, platform, section) = match (config, sections) {
         (None, _) => {
-            if std::env::var_os("OPENCTI_URL").is_none() {
+            let is_set = |name| std::env::var_os(name).is_some();
+            if !["OPENCTI_URL", "TIDEGATE__OPENCTI__URL"]
+                .into_iter()
+                .any(is_set)
+            {
                 return Ok(None);
             }
             let (own, section) = load_apart(None, "opencti", variables())?;

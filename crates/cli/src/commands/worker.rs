@@ -48,7 +48,7 @@ async fn run_either(
     level: &LevelControl,
 ) -> anyhow::Result<Exit> {
     if let Some((own, opencti)) = opencti_settings(args.config.as_deref())? {
-        level.set(own.log.level);
+        level.set(opencti.log_level().unwrap_or(own.log.level));
         let report = tidegate_opencti::run(signals, own, opencti).await?;
         return Ok(report.map_or(Exit::Clean, |report| exit(&report)));
     }

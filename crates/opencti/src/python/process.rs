@@ -265,7 +265,10 @@ fn environment(proxies: &Proxies) -> Vec<(&'static str, String)> {
 fn introduction(settings: &Settings, secret: &str) -> SecretString {
     let verify = match &settings.verify {
         Verify::No => json!(false),
-        Verify::System => json!(true),
+        Verify::System => settings
+            .ca_bundle
+            .as_ref()
+            .map_or(json!(true), |bundle| json!(bundle)),
         Verify::Ca(path) => json!(path),
     };
     let authorities = match &settings.ca_certificates {
@@ -285,7 +288,7 @@ fn introduction(settings: &Settings, secret: &str) -> SecretString {
         "url": settings.url.as_str().trim_end_matches('/'),
         "verify": verify,
         "ca_certificates": authorities,
-        "log_level": settings.log_level,
+        "log_level": settings.log_level.as_deref().unwrap_or("info"),
         "json_logging": true,
         "custom_headers": (!headers.is_empty()).then(|| headers.join(";")),
         "requests_timeout": settings.requests_timeout.as_secs(),
@@ -296,8 +299,31 @@ fn introduction(settings: &Settings, secret: &str) -> SecretString {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
     use super::*;
     use crate::settings::Sources;
+
+    /// What a process is told under these variables.
+    fn told(more: &[(&str, &str)]) -> Value {
+        let mut variables = BTreeMap::from([("OPENCTI_URL", "http://o"), ("OPENCTI_TOKEN", "t")]);
+        variables.extend(more.iter().copied());
+        let sources = Sources {
+            environment: &|name| variables.get(name).map(|&value| value.to_owned()),
+            platform: None,
+            section: None,
+        };
+        let settings = Settings::read(&sources).unwrap();
+        let line = introduction(&settings, "secret");
+        serde_json::from_str(line.expose_secret()).unwrap()
+    }
+
+    fn certificate() -> String {
+        let made = rcgen::generate_simple_self_signed(["platform".to_owned()]);
+        made.unwrap().cert.pem()
+    }
 
     #[test]
     fn the_url_given_to_pycti_ends_without_a_slash() {
@@ -306,20 +332,43 @@ mod tests {
             ("http://platform/", "http://platform"),
             ("https://host/base/path/", "https://host/base/path"),
         ] {
-            let variable = |name: &str| match name {
-                "OPENCTI_URL" => Some(given.to_owned()),
-                "OPENCTI_TOKEN" => Some("token".to_owned()),
-                _ => None,
-            };
-            let sources = Sources {
-                environment: &variable,
-                platform: None,
-                section: None,
-            };
-            let settings = Settings::read(&sources).unwrap();
-            let line = introduction(&settings, "secret");
-            let line: serde_json::Value = serde_json::from_str(line.expose_secret()).unwrap();
-            assert_eq!(line["url"], expected);
+            assert_eq!(told(&[("OPENCTI_URL", given)])["url"], expected);
         }
+    }
+
+    #[test]
+    fn pycti_verifies_with_the_same_authorities_as_the_worker() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), certificate()).unwrap();
+        let path = file.path().to_str().unwrap();
+        let (ssl, bundle) = ("OPENCTI_SSL_VERIFY", "REQUESTS_CA_BUNDLE");
+        for (variables, expected) in [
+            (vec![], json!(false)),
+            (vec![(ssl, "true")], json!(true)),
+            (vec![(ssl, path)], json!(path)),
+            (vec![(ssl, "true"), (bundle, path)], json!(path)),
+            (vec![(ssl, "false"), (bundle, path)], json!(false)),
+        ] {
+            assert_eq!(told(&variables)["verify"], expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn the_variables_of_requests_reach_pycti() {
+        let certificate = certificate();
+        let line = told(&[
+            ("OPENCTI_REQUESTS_TIMEOUT", "7"),
+            ("OPENCTI_CUSTOM_HEADERS", "a:b; c : d:e"),
+            ("WORKER_LOG_LEVEL", "WARNING"),
+            ("HTTPS_CA_CERTIFICATES", &certificate),
+        ]);
+        assert_eq!(line["requests_timeout"], 7);
+        assert_eq!(line["custom_headers"], "a:b;c:d:e");
+        assert_eq!(line["log_level"], "warning");
+        assert_eq!(line["ca_certificates"], certificate.trim());
+        let line = told(&[]);
+        assert_eq!(line["requests_timeout"], 300);
+        assert_eq!(line["custom_headers"], Value::Null);
+        assert_eq!(line["log_level"], "info");
     }
 }

@@ -46,8 +46,13 @@ pub(super) fn broker_tls(read: &mut Reader<'_>) -> BrokerTls {
 }
 
 /// PEM with at least one certificate.
-fn certificates(read: &mut Reader<'_>, key: &str) -> Option<Pem> {
+pub(super) fn certificates(read: &mut Reader<'_>, key: &str) -> Option<Pem> {
     let pem = read.pem(key)?;
+    with_certificates(read, key, pem)
+}
+
+/// `pem`, if it has at least one certificate.
+pub(super) fn with_certificates(read: &mut Reader<'_>, key: &str, pem: Pem) -> Option<Pem> {
     let Some(text) = content(&pem) else {
         read.refuse(key, None, "cannot be read");
         return None;

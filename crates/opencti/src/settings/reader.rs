@@ -147,14 +147,13 @@ impl<'a> Reader<'a> {
             .unwrap_or(default)
     }
 
-    pub(super) fn word(&mut self, key: &str, words: &[&str], default: &str) -> String {
+    pub(super) fn word(&mut self, key: &str, words: &[&str]) -> Option<String> {
         let rule = format!("one of {}", words.join(", "));
         let parse = |text: &str| {
             let text = text.to_lowercase();
             words.contains(&text.as_str()).then_some(text)
         };
         self.parsed(key, &rule, parse)
-            .unwrap_or_else(|| default.to_owned())
     }
 
     /// A list, or a text of words separated by commas.
@@ -228,6 +227,17 @@ impl<'a> Reader<'a> {
             self.refuse(key, None, rule);
         }
         file.map(Pem::File)
+    }
+
+    pub(super) fn proxy(&mut self, key: &str) -> Option<String> {
+        let text = self.text(key)?;
+        if reqwest::Proxy::all(&text).is_ok() {
+            return Some(text);
+        }
+        // It is not shown: it may hold a password.
+        let rule = "must be the URL of a proxy, such as http://proxy:3128";
+        self.refuse(key, None, rule);
+        None
     }
 
     pub(super) fn custom_headers(&mut self, key: &str) -> CustomHeaders {

@@ -140,7 +140,7 @@ fn the_environment_wins_over_the_platforms_file_and_that_over_ours() {
     assert_eq!(settings.execution_pool, 7);
     assert_eq!(settings.realtime_pool, 9);
     assert_eq!(settings.listen_pool, 4);
-    assert_eq!(settings.log_level, "debug");
+    assert_eq!(settings.log_level(), Some(LogLevel::Debug));
     assert!(settings.broker_tls.reject_unauthorized);
     assert_eq!(settings.selection.only, ["a", "b"]);
     assert_eq!(settings.prefetch, 3);
@@ -160,6 +160,118 @@ fn a_value_of_a_file_is_named_by_its_place() {
             r#"opencti.hold_max = "1 day and a bit": must be a duration from 1s to 24h"#,
         ]
     );
+}
+
+#[test]
+fn a_token_that_no_request_can_carry_is_refused() {
+    for token in ["pasted twice", "pasted\nlines", "päßted"] {
+        let found = errors(&[("OPENCTI_TOKEN", token)]);
+        let rule = "OPENCTI_TOKEN: must be visible ASCII characters without spaces";
+        assert_eq!(found, [rule], "{token:?}");
+    }
+}
+
+#[test]
+fn each_wrong_proxy_and_certificate_is_named_and_causes_no_second_error() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let empty = file.path().to_str().unwrap();
+    let no_certificate = "must hold at least one certificate in PEM";
+    let no_proxy = "must be the URL of a proxy, such as http://proxy:3128";
+    let text = "-----BEGIN CERTIFICATE-----";
+    for (key, value, rule) in [
+        ("HTTPS_CA_CERTIFICATES", text, no_certificate),
+        ("REQUESTS_CA_BUNDLE", empty, no_certificate),
+        ("OPENCTI_SSL_VERIFY", empty, no_certificate),
+        ("HTTP_PROXY", "ht tp://", no_proxy),
+        ("HTTPS_PROXY", "ht tp://", no_proxy),
+        ("WORKER_LISTEN_API_HTTP_PROXY", "ht tp://", no_proxy),
+        ("WORKER_LISTEN_API_HTTPS_PROXY", "ht tp://", no_proxy),
+    ] {
+        assert_eq!(errors(&[(key, value)]), [format!("{key}: {rule}")]);
+    }
+    let file = [
+        ("OPENCTI_TOKEN", ""),
+        ("TIDEGATE__OPENCTI__TOKEN_FILE", "/no"),
+    ];
+    let rule = "must be the path of a file that can be read";
+    let expected = format!("TIDEGATE__OPENCTI__TOKEN_FILE = \"/no\": {rule}");
+    assert_eq!(errors(&file), [expected]);
+}
+
+#[test]
+fn each_default_is_the_platforms() {
+    let settings = read(&[]).unwrap();
+    assert_eq!(
+        settings.missing_reference,
+        MissingReferenceDelays::default()
+    );
+    assert_eq!(settings.objects_max_refs, 0);
+    assert!(!settings.callback.verify && !settings.broker_tls.reject_unauthorized);
+    assert_eq!(settings.proxies, Proxies::default());
+    assert_eq!(settings.callback.proxies, Proxies::default());
+    assert_eq!(settings.custom_headers, CustomHeaders::default());
+    assert_eq!((settings.ca_certificates, settings.ca_bundle), (None, None));
+    assert_eq!(settings.hold_max, Duration::from_mins(25));
+    assert_eq!(settings.discovery_interval, Duration::from_mins(1));
+    assert!(settings.selection.is_all() && !settings.python.require_version);
+    let telemetry = read(&[("WORKER_TELEMETRY_ENABLED", "yes")])
+        .unwrap()
+        .telemetry;
+    assert_eq!(telemetry.unwrap().to_string(), "0.0.0.0:14270");
+}
+
+#[test]
+fn every_variable_reaches_its_setting() {
+    let settings = read(&[
+        ("OPENCTI_REALTIME_EXECUTION_POOL_SIZE", "4"),
+        ("OPENCTI_REQUESTS_TIMEOUT", "60"),
+        ("OPENCTI_MISSING_REF_RETRY_EXPONENTIAL", "True"),
+        ("OPENCTI_MISSING_REF_RETRY_INITIAL_DELAY", "0.1"),
+        ("OPENCTI_MISSING_REF_RETRY_FACTOR", "3"),
+        ("WORKER_LISTEN_POOL_SIZE", "6"),
+        ("WORKER_LISTEN_API_HTTP_PROXY", "http://one"),
+        ("WORKER_LISTEN_API_HTTPS_PROXY", "http://two"),
+        ("WORKER_TELEMETRY_ENABLED", "true"),
+        ("WORKER_PROMETHEUS_TELEMETRY_PORT", "9000"),
+        ("WORKER_PROMETHEUS_TELEMETRY_HOST", "::1"),
+        ("WORKER_OBJECTS_MAX_REFS", "100"),
+        ("HTTP_PROXY", "http://three"),
+        ("NO_PROXY", "localhost"),
+        ("OPENCTI_JSON_LOGGING", "no"),
+    ])
+    .unwrap();
+    assert_eq!((settings.realtime_pool, settings.listen_pool), (4, 6));
+    assert_eq!(settings.requests_timeout, Duration::from_mins(1));
+    let delays = MissingReferenceDelays {
+        exponential: true,
+        initial: 0.1,
+        factor: 3.0,
+    };
+    assert_eq!(settings.missing_reference, delays);
+    let callback = settings.callback.proxies;
+    assert_eq!(callback.http.as_deref(), Some("http://one"));
+    assert_eq!(callback.https.as_deref(), Some("http://two"));
+    assert_eq!(settings.telemetry.unwrap().to_string(), "[::1]:9000");
+    assert_eq!(settings.objects_max_refs, 100);
+    assert_eq!(settings.proxies.http.as_deref(), Some("http://three"));
+    assert_eq!(settings.proxies.except.as_deref(), Some("localhost"));
+    assert!(!settings.json_logging);
+}
+
+#[test]
+fn the_level_of_the_log_is_pythons() {
+    assert_eq!(read(&[]).unwrap().log_level(), None);
+    for (text, level) in [
+        ("DEBUG", LogLevel::Debug),
+        ("info", LogLevel::Info),
+        ("warn", LogLevel::Warn),
+        ("WARNING", LogLevel::Warn),
+        ("error", LogLevel::Error),
+        ("critical", LogLevel::Error),
+    ] {
+        let settings = read(&[("WORKER_LOG_LEVEL", text)]).unwrap();
+        assert_eq!(settings.log_level(), Some(level), "{text}");
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ async fn works_are_told_with_the_messages_headers_but_not_for_the_applicant() {
     };
     let headers = Headers::new(&origin, 0);
     api.add_expectations("work", 3, &headers).await.unwrap();
+    api.name_pycti("7.1");
     api.report("work", None, &headers).await.unwrap();
     let error = WorkError {
         error: "broken".into(),
@@ -43,6 +44,8 @@ async fn works_are_told_with_the_messages_headers_but_not_for_the_applicant() {
     assert_eq!(calls[1].variables, json!({"id": "work", "error": null}));
     assert_eq!(calls[1].headers["opencti-draft-id"], "draft");
     assert_eq!(calls[1].headers["x-gate"], "open");
+    let agent = &calls[1].headers["user-agent"];
+    assert!(agent.starts_with("pycti/7.1 worker/"), "{agent}");
     assert_eq!(calls[1].headers["authorization"], "Bearer token");
     assert!(
         !calls
@@ -75,4 +78,9 @@ async fn the_token_file_is_read_again() {
     std::fs::write(&file, "second").unwrap();
     assert!(api.reload_token().unwrap());
     assert_eq!(api.version().await.unwrap(), "7.261026.0");
+    // Whoever writes the file may have emptied it first.
+    std::fs::write(&file, "\n").unwrap();
+    assert!(api.reload_token().is_err());
+    assert_eq!(api.version().await.unwrap(), "7.261026.0");
+    assert!(GraphQl::new(&settings).is_err());
 }
