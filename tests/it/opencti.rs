@@ -5,6 +5,8 @@
 pub(crate) mod bench;
 mod command;
 mod cuts;
+mod letters;
+mod listen;
 mod many;
 mod outage;
 mod signs;

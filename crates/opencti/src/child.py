@@ -96,16 +96,20 @@ class Child:
 
         bundle = request["bundle"]
         bundle["id"] = request["bundle_id"]
-        _, incompatible, bundles = OpenCTIStix2Splitter().split_bundle_with_expectations(
-            bundle, False, request["event_version"]
-        )
+        version = request["event_version"]
+        splitter = OpenCTIStix2Splitter()
+        _, incompatible, bundles = splitter.split_bundle_with_expectations(bundle, False, version)
         number = request["id"]
-        for element in incompatible:
-            self.channel.send({"id": number, "incompatible": element["id"]})
-        for part in bundles:
-            if request["parts"]:
+        if request["parts"]:
+            # What is incompatible is a part, too: whoever imports it finds that out again, and tells the work.
+            for element in incompatible:
+                bundles.append(splitter.stix2_create_bundle(bundle["id"], element["nb_deps"], [element], False, version))
+            for part in bundles:
                 self.channel.send({"id": number, "part": part})
-                continue
+            return
+        for element in incompatible:
+            self.channel.send({"id": number, "incompatible": True, "element": element["id"], "item": element})
+        for part in bundles:
             for item in part["objects"]:
                 references = OpenCTIStix2Utils.compute_object_refs_number(item)
                 self.channel.send({"id": number, "references": references, "element": item["id"], "item": item})

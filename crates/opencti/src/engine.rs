@@ -104,6 +104,10 @@ impl Engine {
 
 /// A dead letter on its way.
 pub(crate) struct Letter {
+    /// What is published.
     pub(crate) message: Message,
-    pub(crate) to_platform: bool,
+    /// The letter to our own queue, if `message` goes to the platform's routing key and no queue takes it there.
+    pub(crate) otherwise: Option<Message>,
+    /// Why, in a word.
+    pub(crate) reason: &'static str,
 }

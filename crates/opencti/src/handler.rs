@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::gate::excerpt;
 use crate::holds::HoldTicket;
 use crate::identity;
+use crate::message::Origin;
 use crate::schedule::{Action, Rejection, Runs};
 use crate::signs::{Cause, Sign, cause};
 
@@ -64,7 +65,7 @@ impl Handler for OpenCtiHandler {
                     "a fault of this program: a message is set aside"
                 );
                 let reason = "the worker failed on this message";
-                match job.set_aside(reason, Cause::Invalid, None).await {
+                match job.set_aside("invalid", reason, &Origin::default()).await {
                     Ok(()) => Outcome::Done,
                     Err(End::HandBack) => Outcome::HandBack,
                 }
@@ -153,7 +154,6 @@ impl Job {
                     let versions = engine.versions_in_words();
                     rejection.error = format!("{} ({versions})", rejection.error);
                 }
-                engine.metrics.rejected(cause);
                 warn!(
                     queue,
                     connector,

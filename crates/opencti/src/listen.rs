@@ -2,14 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 use tracing::{info, warn};
 use url::Url;
 
 use crate::handler::{End, Job};
+use crate::message::Origin;
 use crate::python::retry_after;
+use crate::raw_object::RawObject;
 use crate::schedule::{asked_or_backoff, backoff};
 use crate::signs::{Cause, cause};
 
@@ -45,12 +49,7 @@ fn verdict(status: u16) -> Verdict {
 
 #[derive(Deserialize)]
 struct Body {
-    internal: Option<Internal>,
-}
-
-#[derive(Deserialize)]
-struct Internal {
-    work_id: Option<String>,
+    internal: Option<Value>,
 }
 
 impl Job {
@@ -72,7 +71,7 @@ impl Job {
                 Verdict::Done => return Ok(1),
                 Verdict::Dead => {
                     let reason = format!("the callback refused the message: {why}");
-                    self.set_aside(&reason, Cause::Invalid, self.listen_work())
+                    self.set_aside("refused", &reason, &origin(&self.delivery.body))
                         .await?;
                     return Ok(1);
                 }
@@ -146,12 +145,30 @@ impl Job {
         let text = text[..text.floor_char_boundary(EXCERPT)].trim().to_owned();
         Ok((status, asked, text))
     }
+}
 
-    /// The work that a listen message belongs to.
-    fn listen_work(&self) -> Option<String> {
-        let body: Body = serde_json::from_slice(&self.delivery.body).ok()?;
-        body.internal?.work_id
+/// For whom, and for which work, a listen message was sent.
+fn origin(body: &[u8]) -> Origin {
+    let body: Option<Body> = serde_json::from_slice(body).ok();
+    let internal = body.and_then(|body| body.internal).unwrap_or_default();
+    let text = |key| internal.get(key).and_then(Value::as_str);
+    let text = |key| text(key).filter(|text| !text.is_empty()).map(str::to_owned);
+    Origin {
+        work: text("work_id"),
+        applicant: text("applicant_id"),
+        ..Origin::default()
     }
+}
+
+/// The body of a listen message without its work, which was told already: a replay must not report again.
+pub(crate) fn without_work(body: &Bytes) -> Bytes {
+    let without = || {
+        let outer = RawObject::read(body).ok()?;
+        let internal = RawObject::read(&outer.part("internal")?).ok()?;
+        let internal = internal.with(&[("work_id", Value::Null)]);
+        Some(outer.replace("internal", internal).with(&[]))
+    };
+    without().unwrap_or_else(|| body.clone())
 }
 
 #[cfg(test)]
@@ -176,6 +193,30 @@ mod tests {
             (503, Verdict::Hold),
         ] {
             assert_eq!(verdict(status), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_body_says_its_work_and_its_applicant_and_loses_only_the_work() {
+        let body = Bytes::from_static(
+            br#"{"internal":{"work_id":"w","applicant_id":"u","n":1.50},"event":{"work_id":"kept"}}"#,
+        );
+        let (work, applicant) = (Some("w".to_owned()), Some("u".to_owned()));
+        let expected = Origin {
+            work,
+            applicant,
+            ..Origin::default()
+        };
+        assert_eq!(origin(&body), expected);
+        let without = without_work(&body);
+        assert_eq!(
+            without,
+            br#"{"internal":{"work_id":null,"applicant_id":"u","n":1.50},"event":{"work_id":"kept"}}"#[..]
+        );
+        assert_eq!(origin(&without).work, None);
+        for odd in [r#"{"internal":7}"#, r#"{"internal":null}"#, "nonsense"] {
+            assert_eq!(origin(odd.as_bytes()), Origin::default());
+            assert_eq!(without_work(&odd.into()), odd.as_bytes());
         }
     }
 }

@@ -33,6 +33,9 @@ const CAUSES: [Cause; 11] = [
     Cause::NoChild,
 ];
 
+/// Reasons of dead letters that are no causes of failures.
+const REASONS: [&str; 4] = ["too_large", "incompatible", "undecodable", "refused"];
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
     cause: &'static str,
@@ -118,6 +121,9 @@ impl Metrics {
             drop(inner.held.get_or_create(&label()));
             drop(inner.rejected.get_or_create(&label()));
         }
+        for cause in REASONS {
+            drop(inner.rejected.get_or_create(&CauseLabel { cause }));
+        }
         for attempt in 1..=4 {
             drop(
                 inner
@@ -184,13 +190,11 @@ impl Metrics {
         HeldGuard(self.clone(), cause)
     }
 
-    /// An object was given up.
-    pub fn rejected(&self, cause: Cause) {
-        self.0.rejected.get_or_create(&label(cause)).inc();
-    }
-
-    /// A dead letter was published, to the platform's routing key or to our queue.
-    pub fn letter(&self, to_platform: bool) {
+    /// An object or a message was given up for `reason`: its dead letter was published, to the platform's routing key or
+    /// to our queue.
+    pub fn letter(&self, reason: &'static str, to_platform: bool) {
+        let label = CauseLabel { cause: reason };
+        self.0.rejected.get_or_create(&label).inc();
         let target = if to_platform { "platform" } else { "own" };
         self.0.letters.get_or_create(&TargetLabel { target }).inc();
     }
@@ -297,7 +301,7 @@ impl Inner {
         );
         registry.register(
             "rejected",
-            "Objects given up, by cause",
+            "Objects and messages given up, by cause",
             self.rejected.clone(),
         );
         registry.register(

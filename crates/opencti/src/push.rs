@@ -24,12 +24,12 @@ use crate::schedule::{Rejection, Runs};
 use crate::signs::Cause;
 
 impl Job {
-    /// Deals with the delivery; says how many objects it had.
+    /// Deals with the delivery; says how many objects were dealt with.
     pub(crate) async fn push(&self) -> Result<usize, End> {
         self.wait_for_platform().await?;
         match plan(&self.delivery.body) {
             Plan::Poison { reason, origin } => {
-                self.set_aside(&reason, Cause::Invalid, origin.work).await?;
+                self.set_aside("undecodable", &reason, &origin).await?;
                 Ok(1)
             }
             Plan::Split {
@@ -77,26 +77,21 @@ impl Job {
                 part
             })
             .collect();
-        if !split.incompatible.is_empty() {
-            info!(
-                queue = self.node.queue,
-                objects = split.incompatible.len(),
-                "objects of a bundle cannot be imported: they lack what they connect"
-            );
-        }
         let mut account = Account::new(origin.work.clone());
         account.declare(parts.len() as u64);
         if !account.is_settled() && self.context.is_draining() {
             return Err(End::HandBack);
         }
         self.settle(&mut account, &Headers::new(origin, 0)).await?;
+        let mut imported = 0;
         for too_large in self.publish_all(&parts).await {
             // The broker would not take it from us, as it took the bundle from somebody: no other worker can have it.
             if let Plan::Import(import) = plan(&parts[too_large].body) {
-                self.import(&import).await?;
+                imported += self.import(&import).await?;
             }
         }
-        Ok(parts.len())
+        // Each part counts its object when it is imported.
+        Ok(imported)
     }
 
     /// Splits the bundle, in as many runs as it takes.
@@ -145,9 +140,11 @@ impl Job {
     /// The message as a whole is not wanted, or given up.
     async fn end_whole(&self, given: Given, origin: &Origin) -> Result<usize, End> {
         if let Given::Rejected(rejection) = given {
-            let work = origin.work.clone();
-            self.set_aside(&rejection.error, rejection.cause, work)
-                .await?;
+            let word = match rejection.cause {
+                Cause::Invalid => "undecodable",
+                cause => cause.as_str(),
+            };
+            self.set_aside(word, &rejection.error, origin).await?;
         }
         Ok(1)
     }
@@ -184,10 +181,12 @@ impl Job {
         };
         let mut account = Account::new(origin.work.clone());
         account.declare(import.declare);
-        for id in &split.incompatible {
-            account.incompatible(id);
-        }
         let mut letters = Vec::new();
+        for element in &split.incompatible {
+            account.incompatible(&element.id);
+            let error = "Incompatible element in bundle";
+            letters.push(self.rejected_letter(import, element, None, "incompatible", error));
+        }
         for element in &split.elements {
             self.element(import, element, &mut account, &mut letters)
                 .await?;
@@ -196,7 +195,7 @@ impl Job {
             self.post(letter).await?;
         }
         self.settle(&mut account, &Headers::new(origin, 0)).await?;
-        Ok(split.elements.len())
+        Ok(split.elements.len() + split.incompatible.len())
     }
 
     /// Imports one object, or notes why not.
@@ -293,9 +292,8 @@ impl Job {
         element: &Element,
         rejection: &Rejection,
     ) -> Letter {
-        let reason = rejection.to_platform.then(|| PlatformReason::MaxRetry {
-            last_error: rejection.error.clone(),
-        });
+        let last_error = rejection.to_platform.clone();
+        let reason = last_error.map(|last_error| PlatformReason::MaxRetry { last_error });
         let cause = rejection.cause.as_str();
         self.rejected_letter(import, element, reason.as_ref(), cause, &rejection.error)
     }
@@ -306,26 +304,10 @@ impl Job {
         import: &Import,
         element: &Element,
         to_platform: Option<&PlatformReason>,
-        reason: &str,
+        reason: &'static str,
         error: &str,
     ) -> Letter {
         let object = element.json.get();
-        if let (
-            Some(platform),
-            Role::Push {
-                dead_letter: Some((exchange, key)),
-                ..
-            },
-        ) = (to_platform, &self.node.role)
-        {
-            let connector = &self.node.connector.id;
-            if let Some(body) = platform_letter(&import.message, object, platform, connector) {
-                return Letter {
-                    message: publisher::platform_message(exchange, key, body),
-                    to_platform: true,
-                };
-            }
-        }
         let reported = import.origin.work.is_some();
         let body = if import.bundle.objects > 1 {
             Message::read(&single_letter(&import.message, object, &import.bundle_id)).map_or_else(
@@ -335,7 +317,25 @@ impl Job {
         } else {
             unworked(&import.message, reported)
         };
-        self.own_letter(body, reason, error, &import.origin)
+        let own = self.own_letter(body, reason, error, &import.origin);
+        let Role::Push {
+            dead_letter: Some((exchange, key)),
+            ..
+        } = &self.node.role
+        else {
+            return own;
+        };
+        let connector = &self.node.connector.id;
+        let platforms = to_platform
+            .and_then(|reason| platform_letter(&import.message, object, reason, connector));
+        match platforms {
+            Some(body) => Letter {
+                message: publisher::platform_message(exchange, key, body),
+                otherwise: Some(own.message),
+                reason,
+            },
+            None => own,
+        }
     }
 }
 

@@ -204,8 +204,9 @@ impl Lease {
 /// A bundle, split.
 #[derive(Debug, Default)]
 pub struct Split {
-    /// Ids of the objects that cannot be imported.
-    pub incompatible: Vec<String>,
+    /// Objects that cannot be imported: they lack what they connect, or are of a type that pycti does not know. They are
+    /// parts like the others if the bundle is split into parts.
+    pub incompatible: Vec<Element>,
     /// The parts or objects, in the order of their dependencies.
     pub elements: Vec<Element>,
 }

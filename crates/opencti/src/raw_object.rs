@@ -33,6 +33,20 @@ impl RawObject {
         Some(&**value).filter(|text| *text != b"null")
     }
 
+    /// The value of `key` as a part of the text that was read.
+    pub(crate) fn part(&self, key: &str) -> Option<Bytes> {
+        let (_, value) = self.keys.iter().find(|(name, _)| name == key)?;
+        Some(value.clone())
+    }
+
+    /// The object with another value of `key`, as JSON text, if it has the key.
+    pub(crate) fn replace(mut self, key: &str, json: Bytes) -> Self {
+        if let Some((_, value)) = self.keys.iter_mut().find(|(name, _)| name == key) {
+            *value = json;
+        }
+        self
+    }
+
     /// The names of the keys.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|(name, _)| name.as_str())

@@ -11,9 +11,11 @@ use ulid::Ulid;
 
 use crate::accounting::{Account, Call};
 use crate::dead_letter;
+use crate::discovery::Role;
 use crate::engine::Letter;
 use crate::gate::excerpt;
 use crate::handler::{End, Job};
+use crate::listen;
 use crate::message::{Message, Origin};
 use crate::push::unworked;
 use crate::python::Headers;
@@ -125,56 +127,61 @@ impl Job {
         }
     }
 
-    /// Sets the whole message aside, and reports it once if its work is known.
+    /// Sets the whole message aside for `reason`, `word` in a word, and reports it once if its work is known.
     pub(crate) async fn set_aside(
         &self,
+        word: &'static str,
         reason: &str,
-        cause: Cause,
-        work: Option<String>,
+        origin: &Origin,
     ) -> Result<(), End> {
-        let message = Message::read(&self.delivery.body).ok();
         warn!(
             queue = self.node.queue,
             connector = self.node.connector.name,
             reason,
             "a message is set aside"
         );
-        let origin = message.as_ref().and_then(|message| message.origin().ok());
-        let body = message.map_or_else(
-            || self.delivery.body.clone(),
-            |message| unworked(&message, work.is_some()),
-        );
-        let origin = Origin {
-            work: work.clone(),
-            ..origin.unwrap_or_default()
+        let body = &self.delivery.body;
+        let reported = origin.work.is_some();
+        let kept = match &self.node.role {
+            Role::Listen { .. } if reported => listen::without_work(body),
+            Role::Listen { .. } => body.clone(),
+            Role::Push { .. } => Message::read(body).map_or_else(
+                |_unreadable| body.clone(),
+                |message| unworked(&message, reported),
+            ),
         };
-        let word = match cause {
-            Cause::Invalid => "undecodable",
-            cause => cause.as_str(),
-        };
-        self.post(&self.own_letter(body, word, reason, &origin))
+        self.post(&self.own_letter(kept, word, reason, origin))
             .await?;
-        let mut account = Account::new(work);
-        account.poison(reason, &String::from_utf8_lossy(&self.delivery.body));
-        self.settle(&mut account, &Headers::new(&origin, 0)).await
+        let mut account = Account::new(origin.work.clone());
+        account.poison(reason, &String::from_utf8_lossy(body));
+        self.settle(&mut account, &Headers::new(origin, 0)).await
     }
 
     /// Publishes a letter until the broker has taken it. If it is too large, the message waits in its queue.
     pub(crate) async fn post(&self, letter: &Letter) -> Result<(), End> {
+        let queue = &self.node.queue;
+        let (mut message, mut otherwise) = (&letter.message, letter.otherwise.as_ref());
         loop {
-            match self.engine.publisher.publish_letter(&letter.message).await {
+            let to = &message.routing_key;
+            match self.engine.publisher.publish_letter(message).await {
                 Ok(()) => {
-                    self.engine.metrics.letter(letter.to_platform);
+                    let to_platform = otherwise.is_some();
+                    self.engine.metrics.letter(letter.reason, to_platform);
                     return Ok(());
                 }
                 Err(error @ BrokerError::TooLarge { .. }) => {
-                    let (queue, to) = (&self.node.queue, &letter.message.routing_key);
                     warn!(queue, to, %error, "a dead letter cannot be published; its message is kept");
                     self.hold(TOO_LARGE_RETRY, Cause::Invalid).await?;
                 }
                 Err(error) => {
-                    let to = &letter.message.routing_key;
-                    warn!(queue = self.node.queue, to, %error, "a dead letter waits for the broker");
+                    if is_refused(&error)
+                        && let Some(own) = otherwise.take()
+                    {
+                        warn!(queue, to, %error, "the platform's own dead letters take no object; it goes to ours");
+                        message = own;
+                        continue;
+                    }
+                    warn!(queue, to, %error, "a dead letter waits for the broker");
                     tokio::time::sleep(LETTER_RETRY).await;
                 }
             }
@@ -185,7 +192,7 @@ impl Job {
     pub(crate) fn own_letter(
         &self,
         body: Bytes,
-        reason: &str,
+        reason: &'static str,
         error: &str,
         origin: &Origin,
     ) -> Letter {
@@ -241,9 +248,22 @@ impl Job {
                 properties,
                 body,
             },
-            to_platform: false,
+            otherwise: None,
+            reason,
         }
     }
+}
+
+/// Whether no queue takes a message with this exchange and routing key.
+fn is_refused(error: &BrokerError) -> bool {
+    matches!(
+        error,
+        BrokerError::NotAccepted { .. }
+            | BrokerError::Refused {
+                code: 403 | 404,
+                ..
+            }
+    )
 }
 
 /// Whether trying a report again would end the same: the work is gone, or the platform refuses it.

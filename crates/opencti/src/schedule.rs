@@ -65,8 +65,8 @@ pub struct Rejection {
     pub source: Option<&'static str>,
     /// Whether the report leaves the draft out: the draft is what is locked.
     pub without_draft: bool,
-    /// Whether the object goes to the platform's own dead letters, as `MAX_RETRY`.
-    pub to_platform: bool,
+    /// The last failure, if the object goes to the platform's own dead letters as `MAX_RETRY`.
+    pub to_platform: Option<String>,
 }
 
 /// How often an object ran into each cause.
@@ -102,7 +102,7 @@ impl Runs {
             Cause::WorkNotAlive => Action::Skip,
             Cause::Lock => Action::Reject(Rejection {
                 error: OUT_OF_RUNS.to_owned(),
-                to_platform: true,
+                to_platform: Some(last_line(sign)),
                 ..Rejection::new(cause, sign)
             }),
             Cause::DraftLocked => Action::Reject(Rejection {
@@ -126,8 +126,16 @@ impl Rejection {
             error: sign.text.clone(),
             source: None,
             without_draft: false,
-            to_platform: false,
+            to_platform: None,
         }
+    }
+}
+
+/// A failure as the last line of Python's traceback says it.
+fn last_line(sign: &Sign) -> String {
+    match sign.classes.first() {
+        Some(class) => format!("{class}: {}", sign.text),
+        None => sign.text.clone(),
     }
 }
 
@@ -174,6 +182,7 @@ mod tests {
         Sign {
             status: Some(200),
             name: Some(name.into()),
+            classes: vec!["ValueError".into(), "Exception".into()],
             text: format!("the text of {name}"),
             ..Sign::default()
         }
@@ -220,17 +229,19 @@ mod tests {
             "COMPLEX_SEARCH_ERROR",
             "FILESYSTEM_ERROR",
         ] {
-            assert!(!rejected(name, 10).to_platform);
+            assert_eq!(rejected(name, 10).to_platform, None);
         }
         let lock = rejected("LOCK_ERROR", 101);
-        assert!(lock.to_platform && lock.error == OUT_OF_RUNS);
+        assert_eq!(lock.error, OUT_OF_RUNS);
+        let last = "ValueError: the text of LOCK_ERROR";
+        assert_eq!(lock.to_platform.as_deref(), Some(last));
         let missing = rejected("MISSING_REFERENCE_ERROR", 5);
         assert_eq!(missing.error, "the text of MISSING_REFERENCE_ERROR");
-        assert!(!missing.to_platform);
+        assert_eq!(missing.to_platform, None);
         let draft = rejected("DRAFT_LOCKED", 1);
         assert!(draft.without_draft && draft.source == Some("Draft in read only"));
         for name in ["FORBIDDEN_ACCESS", "FUNCTIONAL_ERROR"] {
-            assert!(!rejected(name, 1).to_platform);
+            assert_eq!(rejected(name, 1).to_platform, None);
         }
         assert_eq!(runs(&named("WORK_NOT_ALIVE")), (1, Action::Skip));
     }

@@ -53,6 +53,8 @@ pub enum Failure {
 }
 
 type Rule = Box<dyn FnMut(&Call) -> Option<Failure> + Send>;
+/// The status of a callback, by its headers and its body.
+type CallbackRule = Box<dyn FnMut(&HeaderMap, &Value) -> u16 + Send>;
 
 /// What the platform knows of a work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,6 +75,7 @@ struct State {
     works: BTreeMap<String, Work>,
     version: String,
     callbacks: Vec<Value>,
+    callback_rule: Option<CallbackRule>,
 }
 
 /// The stand-in; it ends with its runtime.
@@ -94,6 +97,7 @@ impl Platform {
             works: BTreeMap::new(),
             version: "7.261026.0".into(),
             callbacks: Vec::new(),
+            callback_rule: None,
         }));
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
@@ -119,12 +123,20 @@ impl Platform {
         format!("http://{}", self.address)
     }
 
-    /// The URL of a connector's callback, which takes everything.
+    /// From now on `rule` says which status a callback gets.
+    pub fn answer_callbacks(&self, rule: impl FnMut(&HeaderMap, &Value) -> u16 + Send + 'static) {
+        self.state
+            .lock()
+            .expect("the stand-in knows what is asked of it")
+            .callback_rule = Some(Box::new(rule));
+    }
+
+    /// The URL of a connector's callback, which takes everything unless it is told otherwise.
     pub fn callback_url(&self) -> String {
         format!("http://{}/callback", self.address)
     }
 
-    /// What the callback was given so far.
+    /// What the callback has taken so far.
     pub fn callbacks(&self) -> Vec<Value> {
         self.state
             .lock()
@@ -239,13 +251,21 @@ impl Platform {
     }
 }
 
-async fn callback(Shared(state): Shared<Arc<Mutex<State>>>, body: Bytes) -> StatusCode {
+async fn callback(
+    Shared(state): Shared<Arc<Mutex<State>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
     let body = serde_json::from_slice(&body).expect("the stand-in knows what is asked of it");
     let mut state = state
         .lock()
         .expect("the stand-in knows what is asked of it");
-    state.callbacks.push(body);
-    StatusCode::ACCEPTED
+    let rule = state.callback_rule.as_mut();
+    let status = rule.map_or(202, |rule| rule(&headers, &body));
+    if [200, 202].contains(&status) {
+        state.callbacks.push(body);
+    }
+    StatusCode::from_u16(status).expect("the stand-in knows what is asked of it")
 }
 
 async fn graphql(

@@ -3,7 +3,11 @@
 use serde_json::{Value, json};
 use tidegate_platform_stub::Failure;
 
+use tokio::process::Command;
+
 use super::bench::{Bench, identity, message};
+use crate::harness::wait::{eventually, expect_that};
+use crate::harness::worker::Worker;
 
 /// Level and message of the finding about `subject`.
 fn about(report: &Value, subject: &str) -> (String, String) {
@@ -133,4 +137,59 @@ async fn letters_are_picked_by_connector_and_a_replay_never_reports_again() {
         "told once, of the failure"
     );
     assert_eq!(letters("a").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_platforms_variables_say_what_is_logged_and_in_which_form() {
+    let run = |url: &str, variables: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command
+            .arg("worker")
+            .env(url, "http://127.0.0.1:9")
+            .env("OPENCTI_TOKEN", "token")
+            .env("TIDEGATE__WORKER__HTTP", "off")
+            .envs(variables.iter().copied());
+        Worker::run(command)
+    };
+    let asking = "asking the platform for its queues";
+    let failed = "the platform does not say which queues there are; what is consumed stays";
+    let said = |worker: &Worker| worker.log().text().contains(asking);
+    // Only JSON has lines with a message.
+    let worker = run("OPENCTI_URL", &[]);
+    worker.logged(asking).await;
+    let worker = run("OPENCTI_URL", &[("WORKER_LOG_LEVEL", "warning")]);
+    worker.logged(failed).await;
+    assert!(!said(&worker), "{}", worker.log().text());
+    let worker = run("OPENCTI_URL", &[("OPENCTI_JSON_LOGGING", "false")]);
+    eventually("it logs text", async || {
+        expect_that(said(&worker), || worker.log().text())
+    })
+    .await;
+    assert!(!worker.log().text().starts_with('{'));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pycti_of_another_version_warns_or_ends_the_worker() {
+    let Some(bench) = Bench::new(&["a"]).await else {
+        return;
+    };
+    bench.platform.set_version("7.999.0");
+    let mut worker = bench.worker(&[]);
+    worker
+        .logged("pycti has another version than the platform: imports may fail")
+        .await;
+    let (_, metrics) = worker.get("/metrics").await.unwrap();
+    let mismatch = "\ntidegate_opencti_version_mismatch 1\n";
+    assert!(metrics.contains(mismatch), "{metrics}");
+    worker.terminate();
+    assert_eq!(worker.ended().await.code, Some(0));
+    let mut worker = bench.worker(&[("TIDEGATE__OPENCTI__PYCTI", "require")]);
+    let ended = worker.ended().await;
+    assert_eq!(ended.code, Some(1), "{}", worker.log().text());
+    assert!(
+        worker
+            .log()
+            .text()
+            .contains("the platform 7.999.0, and [opencti] pycti")
+    );
 }

@@ -96,14 +96,16 @@ impl Child {
             if answer.done {
                 return Ok(());
             }
-            split.incompatible.extend(answer.incompatible);
-            split
-                .elements
-                .extend(answer.part.or(answer.item).map(|json| Element {
-                    json,
-                    id: answer.element,
-                    references: answer.references,
-                }));
+            let elements = if answer.incompatible {
+                &mut split.incompatible
+            } else {
+                &mut split.elements
+            };
+            elements.extend(answer.part.or(answer.item).map(|json| Element {
+                json,
+                id: answer.element,
+                references: answer.references,
+            }));
         }
     }
 }

@@ -134,7 +134,8 @@ pub(super) struct AnswerLine {
     #[serde(default)]
     pub(super) done: bool,
     pub(super) failed: Option<WireSign>,
-    pub(super) incompatible: Option<String>,
+    #[serde(default)]
+    pub(super) incompatible: bool,
     pub(super) part: Option<Box<RawValue>>,
     pub(super) item: Option<Box<RawValue>>,
     #[serde(default)]
