@@ -5,13 +5,12 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use serde_json::Value;
 use tracing::{info, warn};
 use url::Url;
 
 use crate::handler::{End, Job};
-use crate::message::Origin;
+use crate::message::{Message, Origin};
 use crate::python::retry_after;
 use crate::raw_object::RawObject;
 use crate::schedule::{asked_or_backoff, backoff};
@@ -45,11 +44,6 @@ fn verdict(status: u16) -> Verdict {
         400..=499 => Verdict::Dead,
         _ => Verdict::Hold,
     }
-}
-
-#[derive(Deserialize)]
-struct Body {
-    internal: Option<Value>,
 }
 
 impl Job {
@@ -148,11 +142,11 @@ impl Job {
 }
 
 /// For whom, and for which work, a listen message was sent.
-fn origin(body: &[u8]) -> Origin {
-    let body: Option<Body> = serde_json::from_slice(body).ok();
-    let internal = body.and_then(|body| body.internal).unwrap_or_default();
-    let text = |key| internal.get(key).and_then(Value::as_str);
-    let text = |key| text(key).filter(|text| !text.is_empty()).map(str::to_owned);
+fn origin(body: &Bytes) -> Origin {
+    let outer = RawObject::read(body).ok();
+    let internal = outer.and_then(|outer| outer.part("internal"));
+    let internal = internal.and_then(|internal| Message::read(&internal).ok());
+    let text = |key| internal.as_ref()?.text(key).ok().flatten();
     Origin {
         work: text("work_id"),
         applicant: text("applicant_id"),
@@ -199,7 +193,7 @@ mod tests {
     #[test]
     fn a_body_says_its_work_and_its_applicant_and_loses_only_the_work() {
         let body = Bytes::from_static(
-            br#"{"internal":{"work_id":"w","applicant_id":"u","n":1.50},"event":{"work_id":"kept"}}"#,
+            br#"{"internal":{"work_id":"w","applicant_id":"u","n":1e400},"event":{"work_id":"kept"}}"#,
         );
         let (work, applicant) = (Some("w".to_owned()), Some("u".to_owned()));
         let expected = Origin {
@@ -211,11 +205,11 @@ mod tests {
         let without = without_work(&body);
         assert_eq!(
             without,
-            br#"{"internal":{"work_id":null,"applicant_id":"u","n":1.50},"event":{"work_id":"kept"}}"#[..]
+            br#"{"internal":{"work_id":null,"applicant_id":"u","n":1e400},"event":{"work_id":"kept"}}"#[..]
         );
         assert_eq!(origin(&without).work, None);
         for odd in [r#"{"internal":7}"#, r#"{"internal":null}"#, "nonsense"] {
-            assert_eq!(origin(odd.as_bytes()), Origin::default());
+            assert_eq!(origin(&odd.into()), Origin::default());
             assert_eq!(without_work(&odd.into()), odd.as_bytes());
         }
     }
