@@ -13,8 +13,6 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin tidegate
 COPY --from=build /usr/local/bin/tidegate /usr/local/bin/tidegate
-# The client library's buffers are mapped, and so never resident as a whole, after a reconnect as well.
-ENV MALLOC_MMAP_THRESHOLD_=1000000
 USER 10001
 EXPOSE 8079
 # The worker drains on SIGTERM; as process 1, in exec form, it gets the signal itself.
@@ -40,8 +38,7 @@ RUN apt-get update \
     && useradd --system --uid 1000 --no-create-home --shell /usr/sbin/nologin tidegate
 COPY --from=pycti /opt/pycti /opt/pycti
 COPY --from=build /usr/local/bin/tidegate /usr/local/bin/tidegate
-ENV MALLOC_MMAP_THRESHOLD_=1000000 \
-    TIDEGATE__OPENCTI__PYTHON=/opt/pycti/bin/python3 \
+ENV TIDEGATE__OPENCTI__PYTHON=/opt/pycti/bin/python3 \
     TIDEGATE__WORKER__HTTP=0.0.0.0:8079
 USER 1000
 EXPOSE 8079

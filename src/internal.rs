@@ -25,7 +25,9 @@ pub mod metrics {
 
 /// What a worker's process does for its children.
 pub mod process {
-    pub use crate::process::{DescriptorLimit, raise_descriptor_limit, reap_orphans};
+    pub use crate::process::{
+        DescriptorLimit, fix_allocator, raise_descriptor_limit, reap_orphans,
+    };
 }
 
 /// Retry delays and copies.

@@ -7,6 +7,7 @@
 //! - A child that cannot be started because this process lacks something (descriptors, memory, processes) is
 //!   told apart from a program that is wrong: [`is_shortage`].
 
+mod allocator;
 mod child;
 mod limit;
 mod orphans;
@@ -16,6 +17,8 @@ mod shortage;
 mod start;
 mod starter;
 
+pub use allocator::fix_allocator;
+pub(crate) use allocator::is_own_threshold;
 pub(crate) use child::Child;
 pub use limit::{DescriptorLimit, raise_descriptor_limit};
 pub use orphans::reap_orphans;

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::output::{OutputError, note, print};
 use crate::telemetry::{LevelControl, Log, LogFilter};
 use tidegate::config::{ConfigErrors, HandlersFrom, Settings};
+use tidegate::internal::process::fix_allocator;
 
 mod check;
 mod connection;
@@ -102,6 +103,11 @@ enum Command {
 }
 
 impl Command {
+    /// Whether it runs until a signal ends it.
+    const fn runs_for_long(&self) -> bool {
+        matches!(self, Self::Worker(_) | Self::Fleet(_))
+    }
+
     /// The default log filter.
     fn default_log(&self) -> LogFilter {
         LogFilter::level(match self {
@@ -181,6 +187,9 @@ fn refused(message: &clap::Error) -> Exit {
 }
 
 fn run(cli: Cli) -> Exit {
+    if cli.command.runs_for_long() {
+        fix_allocator();
+    }
     let filter = cli.log.log.filter(|filter| !filter.is_empty());
     let default = cli.command.default_log();
     let format = cli.log.log_format;

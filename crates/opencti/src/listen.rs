@@ -197,8 +197,8 @@ mod tests {
         );
         let (work, applicant) = (Some("w".to_owned()), Some("u".to_owned()));
         let expected = Origin {
-            work,
             applicant,
+            work,
             ..Origin::default()
         };
         assert_eq!(origin(&body), expected);

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use crate::delivery::Delivery;
 use crate::handler::metadata::{self, Room};
 use crate::handler::trace::TraceContext;
+use crate::process::is_own_threshold;
 
 /// What the worker's own variables begin with, and the variables that a child is given.
 const PREFIX: &str = "TIDEGATE_";
@@ -17,12 +18,14 @@ const ROOM: Room = Room {
 };
 
 /// The worker's environment as its children may see it: without any `TIDEGATE_*`, in upper or lower case,
-/// because configuration from the environment (`TIDEGATE__BROKER__URL`) has secrets in it.
+/// because configuration from the environment (`TIDEGATE__BROKER__URL`) has secrets in it, and without the setting of its
+/// own allocator.
 pub(super) fn inherited(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Vec<(OsString, OsString)> {
     variables
         .into_iter()
+        .filter(|variable| !is_own_threshold(variable))
         .filter(|(name, _)| {
             let name = name.as_encoded_bytes();
             !name
@@ -85,6 +88,7 @@ mod tests {
             ("TIDEGATE__BROKER__URL", "amqp://u:secret@h"),
             ("tidegate__broker__url", "amqp://u:secret@h"),
             ("TIDEGATE_TOKEN", "secret"),
+            ("MALLOC_MMAP_THRESHOLD_", "1000000"),
             ("TIDE", "high"),
             ("ÄTIDEGATE_X", "kept"),
         ];
