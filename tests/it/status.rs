@@ -118,6 +118,10 @@ async fn a_restart_is_four_messages_and_a_pause_and_a_resume_are_one_each_howeve
 async fn a_worker_says_its_state_anew_after_a_lost_connection_only_when_it_has_changed() {
     let (_vhost, tap, proxy, _gate, mut worker) = proxied_worker("").await;
     tap.state("running").await;
+    // A state whose confirm was lost is said again.
+    let said = tap.phases().len();
+    let confirmed = format!("tidegate_status_messages_total{{kind=\"state\"}} {said}\n");
+    worker.until_metrics(&[&confirmed]).await;
     proxy.cut();
     worker.logged("the connection to the broker is lost").await;
     worker.until_ready().await;
