@@ -169,20 +169,20 @@ impl Job {
                     self.engine.metrics.letter(letter.reason, to_platform);
                     return Ok(());
                 }
-                Err(error @ BrokerError::TooLarge { .. }) => {
-                    warn!(queue, to, %error, "a dead letter cannot be published; its message is kept");
-                    self.hold(TOO_LARGE_RETRY, Cause::Invalid).await?;
-                }
                 Err(error) => {
-                    if is_refused(&error)
+                    let is_too_large = matches!(error, BrokerError::TooLarge { .. });
+                    if (is_too_large || is_refused(&error))
                         && let Some(own) = otherwise.take()
                     {
                         warn!(queue, to, %error, "the platform's own dead letters take no object; it goes to ours");
                         message = own;
-                        continue;
+                    } else if is_too_large {
+                        warn!(queue, to, %error, "a dead letter cannot be published; its message is kept");
+                        self.hold(TOO_LARGE_RETRY, Cause::Invalid).await?;
+                    } else {
+                        warn!(queue, to, %error, "a dead letter waits for the broker");
+                        tokio::time::sleep(LETTER_RETRY).await;
                     }
-                    warn!(queue, to, %error, "a dead letter waits for the broker");
-                    tokio::time::sleep(LETTER_RETRY).await;
                 }
             }
         }
