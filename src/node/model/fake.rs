@@ -304,10 +304,16 @@ impl BrokerChannel for FakeChannel {
         let settled = take_settled(&mut channel.unsettled, call);
         channel.methods.push_back(Method::Settle(call));
         channel.writes.push(answer);
-        state.records.settled(number, call, &settled);
-        let remembers = !matches!(call, Call::HandBack { .. });
-        for (tag, stored) in settled {
-            if channel.taken_back.remove(&tag) && remembers {
+        let (late, in_time): (Vec<_>, Vec<_>) = settled
+            .into_iter()
+            .partition(|(tag, _)| channel.taken_back.remove(tag));
+        if late.is_empty() || !in_time.is_empty() {
+            state.records.settled(number, call, &in_time);
+        }
+        // What goes back late is back already.
+        if !late.is_empty() && !matches!(call, Call::HandBack { .. }) {
+            state.records.settled(number, call, &late);
+            for (_, stored) in late {
                 state.records.taken_back(number, &stored, true);
             }
         }
