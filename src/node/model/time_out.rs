@@ -1,8 +1,17 @@
 //! A consumer time-out of RabbitMQ 4.3: the queue takes back what it had delivered, and the channel goes on.
 
-use super::broker::State;
+use super::broker::{Channel, Method, State};
 use super::records::Records;
 use super::stored::{Stored, count_delivery};
+
+impl Channel {
+    /// Whether the client would be told: whoever has cancelled its consumer is not.
+    pub(super) fn tells_of_time_out(&mut self) -> bool {
+        let mut methods = self.methods.iter();
+        let cancels = methods.any(|method| matches!(method, Method::Cancel(_)));
+        self.consumer.is_some() && !cancels
+    }
+}
 
 impl State {
     /// The queue takes back all that it has delivered on the channel, and passes over what was settled there and has not

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::broker::Broker;
+use super::broker::{Broker, Channel};
 use super::event::{Event, Then};
 use super::fake::FakeLink;
 use super::handler::handler;
@@ -241,8 +241,7 @@ impl World {
             Event::Elsewhere => !state.ready.is_empty(),
             Event::BrokerCancels => state.channel().is_some_and(|it| it.consumer.is_some()),
             Event::TimesOut => {
-                let consumes = state.channel().is_some_and(|it| it.consumer.is_some());
-                consumes && command == Command::Run
+                state.channel().is_some_and(Channel::tells_of_time_out) && command == Command::Run
             }
             Event::ChannelError => open,
             Event::LoseConsume | Event::ClosedByBroker => state.consume_link.is_some(),
