@@ -155,13 +155,25 @@ pub fn discover(
     let mut seen = Vec::new();
     for (index, entry) in list.iter().enumerate() {
         match nodes_of(entry) {
-            Ok((connector, nodes)) => {
-                seen.push(connector.clone());
+            Ok(listed) => {
+                let connector = listed.connector;
+                let mut nodes = listed.nodes;
+                if let Some(reason) = listed.bad_callback {
+                    found
+                        .broken
+                        .push(format!("connector {}: {reason}", connector.id));
+                    let listens = |node: &&WantedNode| {
+                        node.connector.id == connector.id
+                            && matches!(node.role, Role::Listen { .. })
+                    };
+                    nodes.extend(before.values().filter(listens).cloned());
+                }
                 if selection.takes(&connector) {
                     for node in nodes {
                         found.nodes.insert(node.queue.clone(), node);
                     }
                 }
+                seen.push(connector);
             }
             Err(reason) => {
                 let id = entry.get("id").and_then(Value::as_str);
@@ -193,8 +205,16 @@ pub fn discover(
     Ok(found)
 }
 
+/// A connector of the answer.
+struct Listed {
+    connector: Connector,
+    nodes: Vec<WantedNode>,
+    /// Why its listen queue is not among the nodes, although it has one.
+    bad_callback: Option<String>,
+}
+
 /// The connector that `entry` describes, and its queues.
-fn nodes_of(entry: &Value) -> Result<(Connector, Vec<WantedNode>), String> {
+fn nodes_of(entry: &Value) -> Result<Listed, String> {
     let entry: Entry = serde_json::from_value(entry.clone()).map_err(|error| error.to_string())?;
     let config = entry.config.ok_or("it has no config")?;
     let connector = Connector {
@@ -223,19 +243,24 @@ fn nodes_of(entry: &Value) -> Result<(Connector, Vec<WantedNode>), String> {
         broker: broker.clone(),
     });
     let callback = config.listen_callback_uri.filter(|uri| !uri.is_empty());
+    let mut bad_callback = None;
     if let (Some(queue), Some(uri)) = (config.listen.filter(|name| !name.is_empty()), callback) {
-        let callback = url::Url::parse(&uri)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .ok_or_else(|| format!("its callback {uri:?} is not an http URL"))?;
-        nodes.push(WantedNode {
-            role: Role::Listen { callback },
-            queue,
-            connector: connector.clone(),
-            broker,
-        });
+        let parsed = url::Url::parse(&uri).ok();
+        match parsed.filter(|url| matches!(url.scheme(), "http" | "https")) {
+            Some(callback) => nodes.push(WantedNode {
+                role: Role::Listen { callback },
+                queue,
+                connector: connector.clone(),
+                broker,
+            }),
+            None => bad_callback = Some(format!("its callback {uri:?} is not an http URL")),
+        }
     }
-    Ok((connector, nodes))
+    Ok(Listed {
+        connector,
+        nodes,
+        bad_callback,
+    })
 }
 
 fn broker(connection: Connection) -> Result<Broker, String> {

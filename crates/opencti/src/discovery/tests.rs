@@ -48,6 +48,24 @@ fn a_callback_adds_the_listen_queue() {
 }
 
 #[test]
+fn a_bad_callback_costs_the_listen_queue_alone_and_not_what_was_there() {
+    let mut connector = entry("a");
+    connector["config"]["listen_callback_uri"] = "ftp://connector/cb".into();
+    let answer = json!([connector, entry("b")]);
+    let selection = Selection::default();
+    let found = discover(&answer, &selection, &BTreeMap::new()).unwrap();
+    assert_eq!(found.nodes.keys().collect::<Vec<_>>(), ["push_a", "push_b"]);
+    assert_eq!(
+        found.broken,
+        [r#"connector a: its callback "ftp://connector/cb" is not an http URL"#]
+    );
+    connector["config"]["listen_callback_uri"] = "http://connector:7070/cb".into();
+    let before = all(&json!([connector, entry("b")]));
+    let found = discover(&answer, &selection, &before).unwrap();
+    assert_eq!(found.nodes, before);
+}
+
+#[test]
 fn useless_answers_change_nothing() {
     let before = BTreeMap::new();
     let answer = |value: &Value| discover(value, &Selection::default(), &before).unwrap_err();
