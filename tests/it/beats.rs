@@ -141,7 +141,6 @@ async fn a_drain_ends_beats_at_once_and_for_good() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_lost_connection_comes_one_current_beat_and_it_is_full() {
     let (vhost, tap, proxy, gate, mut worker) = proxied_worker(SELDOM).await;
-    tap.state("running").await;
     assert_eq!(beat_count(&tap), 0, "a state counts as a beat");
     proxy.refuse(true);
     proxy.cut();

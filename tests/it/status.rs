@@ -117,11 +117,6 @@ async fn a_restart_is_four_messages_and_a_pause_and_a_resume_are_one_each_howeve
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_says_its_state_anew_after_a_lost_connection_only_when_it_has_changed() {
     let (_vhost, tap, proxy, _gate, mut worker) = proxied_worker("").await;
-    tap.state("running").await;
-    // A state whose confirm was lost is said again.
-    let said = tap.phases().len();
-    let confirmed = format!("tidegate_status_messages_total{{kind=\"state\"}} {said}\n");
-    worker.until_metrics(&[&confirmed]).await;
     proxy.cut();
     worker.logged("the connection to the broker is lost").await;
     worker.until_ready().await;
@@ -203,7 +198,6 @@ async fn health_and_metrics_tell_the_truth() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_waits_for_a_status_connection_that_is_coming_back() {
     let (_vhost, tap, proxy, _gate, mut worker) = proxied_worker("").await;
-    tap.state("running").await;
     let hold = proxy.hold(Direction::ToBroker, |event| event.connects_as("publish"));
     let begun = proxy.now();
     proxy.cut();

@@ -40,6 +40,8 @@ async fn a_hundred_connectors_share_two_connections_and_end_together() {
     assert_eq!(ended.code, Some(0), "{}", worker.log().text());
     let exit = begun.elapsed();
     let mut worker = bench.worker(&[]);
+    // There may be nothing left to do, and a signal ends a process that has not begun yet.
+    worker.until_ready().await;
     bench.until_works_complete(connectors.len()).await;
     assert_eq!(bench.imports(), [1; CONNECTORS as usize * 3]);
     bench.expect_exact_reports();
