@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// One request that arrived.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +70,8 @@ pub struct Work {
 
 struct State {
     calls: Vec<Call>,
+    /// How many there are.
+    called: watch::Sender<usize>,
     rule: Option<Rule>,
     latency: Duration,
     connectors: Value,
@@ -91,6 +94,7 @@ impl Platform {
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(State {
             calls: Vec::new(),
+            called: watch::Sender::default(),
             rule: None,
             latency: Duration::ZERO,
             connectors: json!([]),
@@ -212,6 +216,17 @@ impl Platform {
             .clone()
     }
 
+    /// Waits until the calls so far are enough.
+    pub async fn until_called(&self, enough: impl Fn(&[Call]) -> bool) {
+        let state = self.state.lock();
+        let mut called = state
+            .expect("the stand-in knows what is asked of it")
+            .called
+            .subscribe();
+        // Not `wait_for`: its condition must not wait for the lock under which the number changes.
+        while !enough(&self.calls()) && called.changed().await.is_ok() {}
+    }
+
     /// All requests so far.
     pub fn calls(&self) -> Vec<Call> {
         self.state
@@ -296,6 +311,7 @@ async fn graphql(
         .expect("the stand-in knows what is asked of it");
     let answer = answer::answer(&mut state, &call);
     state.calls.push(call);
+    state.called.send_replace(state.calls.len());
     json_response(&json!({ "data": answer }))
 }
 

@@ -241,7 +241,9 @@ impl World {
             Event::Elsewhere => !state.ready.is_empty(),
             Event::BrokerCancels => state.channel().is_some_and(|it| it.consumer.is_some()),
             Event::TimesOut => {
-                state.channel().is_some_and(Channel::tells_of_time_out) && command == Command::Run
+                // Without ids nothing tells a message that comes again on the same channel.
+                let tells = state.channel().is_some_and(Channel::tells_of_time_out);
+                tells && command == Command::Run && !self.setup.unnamed
             }
             Event::ChannelError => open,
             Event::LoseConsume | Event::ClosedByBroker => state.consume_link.is_some(),

@@ -9,11 +9,10 @@ use crate::settlement::{ChannelTag, Settlement, Work};
 impl Book {
     /// What is known of a message that was delivered before on this channel; `None` if it was not, or if nothing proves
     /// that it is the same message. The proof is the queue's own count of deliveries: of two equal messages, the
-    /// second delivery of one has the higher count. Without an id that is proof enough for work that goes on: if it was
-    /// another message after all, the first goes back, and each of the two is settled once.
+    /// second delivery of one has the higher count.
     pub(super) fn returned(&mut self, tag: u64, work: &Work) -> Option<Known> {
         let count = work.earlier_deliveries();
-        if count == 0 || work.is_copy() {
+        if count == 0 || work.is_copy() || !work.identity.is_named() {
             return None;
         }
         let generation = self.present?;
@@ -22,7 +21,7 @@ impl Book {
             // If it was another message after all, this gives it back.
             self.decide(before.tag, Settlement::HandBack, None, false);
             "running"
-        } else if work.identity.is_named() && self.unproven.acknowledged(work.identity, count) {
+        } else if self.unproven.acknowledged(work.identity, count) {
             self.settle(tag, work, Settlement::Ack);
             "finished"
         } else {
@@ -169,19 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_an_id_takes_over_a_run_that_goes_on_and_no_acknowledgement() {
+    fn a_message_without_an_id_is_never_taken_for_another() {
         let now = Instant::now();
         let mut book = Book::new(10);
         book.open(1, 10, now);
         assert_eq!(arrive(&mut book, 1, work(None, 0)), None);
         book.begin_run(1, place(1), work(None, 0), now);
-        assert_eq!(arrive(&mut book, 2, work(None, 1)), Some("running"));
-        let returned = Call::HandBack {
-            tag: 1,
-            multiple: false,
-        };
-        assert_eq!(calls(&mut book), [returned]);
-        assert_eq!(finish(&mut book), 2);
-        assert_eq!(arrive(&mut book, 3, work(None, 1)), None);
+        assert_eq!(arrive(&mut book, 2, work(None, 1)), None);
     }
 }

@@ -176,11 +176,7 @@ async fn compare(program: &Path, seed: u64, size: usize) {
         assert_eq!(reports(&ours.calls()), reports(&theirs.calls()), "{of}");
     } else {
         // Incompatible objects are set aside before they are reported, and there is no broker here to take them.
-        let all = async {
-            while knowledge(&ours.calls()).len() < expected.len() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
+        let all = ours.until_called(|calls| knowledge(calls).len() >= expected.len());
         tokio::select! {
             outcome = handled => panic!("{of}: {outcome:?}"),
             waited = timeout(Duration::from_secs(120), all) => waited.expect("all is imported"),
