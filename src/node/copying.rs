@@ -101,10 +101,8 @@ impl<L: BrokerLink> Task<L> {
             (Some(message), target) => {
                 self.begin_copy(place, work, Arc::new(Pending { target, message }));
             }
-            (None, Target::Delay { step, not_before }) => {
-                let delay = not_before.map_or(step, |at| {
-                    Duration::try_from(now.duration_until(at)).unwrap_or(step)
-                });
+            (None, target @ Target::Delay { .. }) => {
+                let delay = target.wait(now).unwrap_or_default();
                 let full = "its headers leave no room in a frame";
                 if !self.retry_in_place(place, &work, delay, full) {
                     let why = Why {
@@ -220,13 +218,13 @@ impl<L: BrokerLink> Task<L> {
         let BrokerError::TooLarge { .. } = error else {
             return false;
         };
-        let Target::Delay { step, .. } = copying.copy.target else {
+        let Some(delay) = copying.copy.target.wait(Timestamp::now()) else {
             return false;
         };
         let Some(InHand { place, work }) = self.book.copy(number).cloned() else {
             return false;
         };
-        if !self.retry_in_place(place, &work, step, &error.to_string()) {
+        if !self.retry_in_place(place, &work, delay, &error.to_string()) {
             return false;
         }
         self.book.end_copy(number);

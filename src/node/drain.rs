@@ -264,11 +264,7 @@ impl<L: BrokerLink> Task<L> {
                 "the channel did not close cleanly: the last settlements may not have arrived"
             );
         }
-        self.channel_ended(if closed.is_ok() {
-            Written::Arrived
-        } else {
-            Written::Unproven
-        });
+        self.channel_ended(Written::shown_by_answer(closed.is_ok()));
     }
 }
 

@@ -39,6 +39,15 @@ impl Target {
             Self::Dead { .. } => Purpose::Dead,
         }
     }
+
+    /// How long the message waits for its next run from `now` on; `None` if there is none.
+    pub(crate) fn wait(&self, now: Timestamp) -> Option<Duration> {
+        let Self::Delay { step, not_before } = self else {
+            return None;
+        };
+        let later = not_before.and_then(|at| Duration::try_from(now.duration_until(at)).ok());
+        Some(later.unwrap_or(*step))
+    }
 }
 
 /// A copy that the broker has not confirmed yet.
@@ -260,6 +269,22 @@ mod tests {
         for gone in ["CC", "x-delivery-count"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
+    }
+
+    #[test]
+    fn a_retry_waits_for_its_step_or_until_it_may_run() {
+        let now = Timestamp::UNIX_EPOCH;
+        let step = Duration::from_secs(60);
+        let retry = |not_before| Target::Delay { step, not_before };
+        assert_eq!(retry(None).wait(now), Some(step));
+        let later = now + Duration::from_secs(90);
+        let expected = Some(Duration::from_secs(90));
+        assert_eq!(retry(Some(later)).wait(now), expected);
+        let dead = Target::Dead {
+            exchange: String::new(),
+            routing_key: "q.dead".to_owned(),
+        };
+        assert_eq!(dead.wait(now), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::{OutputError, note, print};
 use crate::telemetry::{LevelControl, Log, LogFilter};
+use opencti::{OpenCtiSettings, opencti_settings};
 use tidegate::config::{ConfigErrors, HandlersFrom, Settings};
 use tidegate::internal::process::fix_allocator;
 
@@ -117,17 +118,6 @@ impl Command {
             _ => "warn",
         })
     }
-
-    /// The default form of log lines. If the settings are wrong, people read the errors.
-    fn default_format(&self) -> LogFormat {
-        let Self::Worker(args) = self else {
-            return LogFormat::Text;
-        };
-        match opencti::opencti_settings(args.config.as_deref()) {
-            Ok(Some((_, opencti))) if opencti.json_logging => LogFormat::Json,
-            _ => LogFormat::Text,
-        }
-    }
 }
 
 /// The end of the process.
@@ -192,8 +182,15 @@ fn run(cli: Cli) -> Exit {
     }
     let filter = cli.log.log.filter(|filter| !filter.is_empty());
     let default = cli.command.default_log();
-    let format = cli.log.log_format;
-    let format = format.unwrap_or_else(|| cli.command.default_format());
+    let opencti = match &cli.command {
+        Command::Worker(args) => opencti_settings(args.config.as_deref()),
+        _ => Ok(None),
+    };
+    // If the settings are wrong, people read the errors.
+    let format = cli.log.log_format.unwrap_or(match &opencti {
+        Ok(Some((_, opencti))) if opencti.json_logging => LogFormat::Json,
+        _ => LogFormat::Text,
+    });
     let log = match Log::start(filter, default, format) {
         Ok(log) => log,
         Err(error) => {
@@ -201,7 +198,7 @@ fn run(cli: Cli) -> Exit {
             return Exit::Failure;
         }
     };
-    let exit = run_logged(cli.command, log.level()).unwrap_or_else(|error| {
+    let exit = run_logged(cli.command, opencti, log.level()).unwrap_or_else(|error| {
         // Whoever does not read any more asks for no more.
         let output = error.downcast_ref::<OutputError>();
         if output.is_some_and(OutputError::is_closed) {
@@ -218,14 +215,18 @@ fn run(cli: Cli) -> Exit {
     exit
 }
 
-fn run_logged(command: Command, level: LevelControl) -> anyhow::Result<Exit> {
+fn run_logged(
+    command: Command,
+    opencti: anyhow::Result<Option<OpenCtiSettings>>,
+    level: LevelControl,
+) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let exit = runtime.block_on(async {
         match command {
-            Command::Worker(args) => worker::run_worker(args, level).await,
+            Command::Worker(args) => Box::pin(worker::run_worker(args, opencti?, level)).await,
             Command::Fleet(args) => fleet::run(args, &level).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Dead(command) => dead::run(command).await,

@@ -235,7 +235,6 @@ pub(crate) fn refusal(error: BrokerError) -> Result<String, BrokerError> {
     match error {
         BrokerError::Refused { .. }
         | BrokerError::NotAccepted { .. }
-        | BrokerError::TooLarge { .. }
         | BrokerError::Stream { .. }
         | BrokerError::Unworkable { .. } => Ok(error.to_string()),
         _ => Err(error),

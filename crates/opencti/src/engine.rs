@@ -104,7 +104,7 @@ impl Engine {
 
 /// A dead letter on its way.
 pub(crate) struct Letter {
-    /// What is published.
+    /// The message to publish.
     pub(crate) message: Message,
     /// The letter to our own queue, if `message` goes to the platform's routing key and no queue takes it there.
     pub(crate) otherwise: Option<Message>,

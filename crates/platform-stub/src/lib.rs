@@ -140,7 +140,7 @@ impl Platform {
         format!("http://{}/callback", self.address)
     }
 
-    /// What the callback has taken so far.
+    /// The bodies that the callback has accepted so far.
     pub fn callbacks(&self) -> Vec<Value> {
         self.state
             .lock()

@@ -310,7 +310,7 @@ impl BrokerChannel for FakeChannel {
         if late.is_empty() || !in_time.is_empty() {
             state.records.settled(number, call, &in_time);
         }
-        // What goes back late is back already.
+        // The queue has already taken back what is handed back late.
         if !late.is_empty() && !matches!(call, Call::HandBack { .. }) {
             state.records.settled(number, call, &late);
             for (_, stored) in late {

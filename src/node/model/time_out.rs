@@ -5,7 +5,7 @@ use super::records::Records;
 use super::stored::{Stored, count_delivery};
 
 impl Channel {
-    /// Whether the client would be told: whoever has cancelled its consumer is not.
+    /// Whether the broker would tell the client: it does so only if there is a consumer that the client has not cancelled.
     pub(super) fn tells_of_time_out(&mut self) -> bool {
         let mut methods = self.methods.iter();
         let cancels = methods.any(|method| matches!(method, Method::Cancel(_)));

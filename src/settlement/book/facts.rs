@@ -73,6 +73,13 @@ pub(crate) enum Written {
     MayBeTooLate,
 }
 
+impl Written {
+    /// Whether the channel's own answer shows that all have arrived.
+    pub(crate) const fn shown_by_answer(shown: bool) -> Self {
+        if shown { Self::Arrived } else { Self::Unproven }
+    }
+}
+
 /// The remains of a lost channel.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct LostChannel {

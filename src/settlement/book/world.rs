@@ -339,14 +339,8 @@ impl World {
         let given_up = self.messages.iter().filter(waits_for_copy).count() as u64;
         assert_eq!(self.book.give_up_copies(), given_up);
         self.write();
-        self.book.end_channel(
-            if closes {
-                Written::Arrived
-            } else {
-                Written::Unproven
-            },
-            self.now,
-        );
+        let written = Written::shown_by_answer(closes);
+        self.book.end_channel(written, self.now);
         for message in &mut self.messages {
             let proven = closes && matches!(message.at, At::Tag(_));
             if proven && matches!(message.outcome, Some(Proof::Written { .. })) {

@@ -90,6 +90,13 @@ impl Bench {
         self.platform.set_connectors(listed.chain(more).collect());
     }
 
+    /// Lets the platform list one connector, with the routing key of its own dead letters.
+    pub(crate) fn connector_with_dead_letters(&self, id: &str, routing_key: &str) {
+        let mut connector = self.listed(id);
+        connector["config"]["dead_letter_routing"] = routing_key.into();
+        self.platform.set_connectors(json!([connector]));
+    }
+
     /// A connector as the platform lists it.
     pub(crate) fn listed(&self, id: &str) -> Value {
         let url = &self.broker;
@@ -266,6 +273,13 @@ pub(crate) fn identity(number: u32) -> Value {
     let id = format!("identity--00000000-0000-4000-8000-{number:012}");
     json!({"type": "identity", "spec_version": "2.1", "id": id, "name": format!("Identity {number}"),
         "identity_class": "organization"})
+}
+
+/// A report of three identities.
+pub(crate) fn report() -> Value {
+    let references = [1, 2, 3].map(|number| identity(number)["id"].clone());
+    json!({"type": "report", "spec_version": "2.1", "name": "R", "published": "2026-01-01T00:00:00Z",
+        "id": "report--00000000-0000-4000-8000-000000000009", "object_refs": references})
 }
 
 /// A message with these objects.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::bench::{Bench, identity, message};
+use super::bench::{Bench, identity, message, report};
 use crate::harness::wait::{eventually, expect_that};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -12,15 +12,8 @@ async fn what_no_rule_can_import_is_told_and_kept_and_counted() {
     let Some(bench) = Bench::new(&["a"]).await else {
         return;
     };
-    let mut connector = bench.listed("a");
     // No queue is bound with it: nobody reads the platform's own dead letters.
-    connector["config"]["dead_letter_routing"] = "dead_a".into();
-    bench.platform.set_connectors(json!([connector]));
-    let references: Vec<_> = (1..=3)
-        .map(|number| identity(number)["id"].clone())
-        .collect();
-    let report = json!({"type": "report", "spec_version": "2.1", "name": "R", "published": "2026-01-01T00:00:00Z",
-        "id": "report--00000000-0000-4000-8000-000000000009", "object_refs": references});
+    bench.connector_with_dead_letters("a", "dead_a");
     let lost = json!({"type": "relationship", "id": "relationship--00000000-0000-4000-8000-000000000008",
         "relationship_type": "related-to", "source_ref": null, "target_ref": null});
     bench.platform.declare("large", 1);
@@ -30,7 +23,7 @@ async fn what_no_rule_can_import_is_told_and_kept_and_counted() {
         &json!({"work_id": "whole", "no_split": true, "declared_expectations": 0}),
     );
     let large = message(
-        &[report],
+        &[report()],
         &json!({"work_id": "large", "applicant_id": "user"}),
     );
     bench.send("a", &[split, whole, large]).await;

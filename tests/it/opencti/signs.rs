@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tidegate_platform_stub::Failure;
 
-use super::bench::{Bench, CONNECTOR_EXCHANGE, identity, message, messages};
+use super::bench::{Bench, CONNECTOR_EXCHANGE, identity, message, messages, report};
 use crate::harness::wait::{eventually_within, expect_that, limit};
 
 /// What a failure comes to.
@@ -173,14 +173,8 @@ async fn an_object_with_too_many_references_goes_to_the_platforms_own_dead_lette
         .vhost
         .bind("dead_a", CONNECTOR_EXCHANGE, "dead_a")
         .await;
-    let mut connector = bench.listed("a");
-    connector["config"]["dead_letter_routing"] = "dead_a".into();
-    bench.platform.set_connectors(json!([connector]));
-    let references: Vec<_> = (1..=3)
-        .map(|number| identity(number)["id"].clone())
-        .collect();
-    let report = json!({"type": "report", "spec_version": "2.1", "name": "R", "published": "2026-01-01T00:00:00Z",
-        "id": "report--00000000-0000-4000-8000-000000000009", "object_refs": references});
+    bench.connector_with_dead_letters("a", "dead_a");
+    let report = report();
     bench.platform.declare("work", 1);
     let more = json!({"work_id": "work", "no_split": true});
     bench

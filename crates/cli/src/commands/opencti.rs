@@ -8,13 +8,14 @@ use super::variables;
 use tidegate::config::{Settings, load_apart, read_sections};
 use tidegate_opencti::settings::{Settings as OpenCti, Sources};
 
+/// The settings that every worker has, and those of OpenCTI's.
+pub(super) type OpenCtiSettings = (Settings, OpenCti);
+
 /// The settings of OpenCTI's worker, if the file or the environment is about one.
 ///
 /// # Errors
 /// The file cannot be read, or a setting is wrong.
-pub(super) fn opencti_settings(
-    config: Option<&Path>,
-) -> anyhow::Result<Option<(Settings, OpenCti)>> {
+pub(super) fn opencti_settings(config: Option<&Path>) -> anyhow::Result<Option<OpenCtiSettings>> {
     let sections = config.map(read_sections).transpose()?;
     let (own, platform, section) = match (config, sections) {
         (None, _) => {

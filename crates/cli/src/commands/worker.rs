@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tracing::{debug, info, warn};
 
-use super::opencti::opencti_settings;
+use super::opencti::OpenCtiSettings;
 use super::{ConfigArgs, Exit};
 use crate::telemetry::LevelControl;
 use tidegate::config::Settings;
@@ -26,8 +26,12 @@ pub(crate) struct WorkerArgs {
     pub config: Option<PathBuf>,
 }
 
-/// Runs the worker. The first signal drains it, a second one aborts the drain; SIGHUP makes it read its file again.
-pub(super) async fn run_worker(args: WorkerArgs, level: LevelControl) -> anyhow::Result<Exit> {
+/// Runs OpenCTI's worker if there are settings for it, else a worker of the file's nodes. The first signal drains it, a second one aborts the drain; SIGHUP makes it read its file again.
+pub(super) async fn run_worker(
+    args: WorkerArgs,
+    opencti: Option<OpenCtiSettings>,
+    level: LevelControl,
+) -> anyhow::Result<Exit> {
     // Before anything else, so that a signal during the start is not lost.
     let signals = Signals::listen().context("cannot listen for signals")?;
     match raise_descriptor_limit() {
@@ -35,19 +39,19 @@ pub(super) async fn run_worker(args: WorkerArgs, level: LevelControl) -> anyhow:
         Err(error) => warn!(%error, "the limit of open descriptors cannot be raised"),
     }
     tokio::select! {
-        exit = run_either(args, signals, &level) => exit,
+        exit = run_either(args, opencti, signals, &level) => exit,
         // As process 1 of a container it never ends, and elsewhere it does nothing.
         () = reap_orphans() => anyhow::bail!("the reaper of orphans has ended"),
     }
 }
 
-/// Runs OpenCTI's worker if the file or the environment is about one, else a worker of the file's nodes.
 async fn run_either(
     args: WorkerArgs,
+    opencti: Option<OpenCtiSettings>,
     mut signals: Signals,
     level: &LevelControl,
 ) -> anyhow::Result<Exit> {
-    if let Some((own, opencti)) = opencti_settings(args.config.as_deref())? {
+    if let Some((own, opencti)) = opencti {
         level.set(opencti.log_level().unwrap_or(own.log.level));
         let report = tidegate_opencti::run(signals, own, opencti).await?;
         return Ok(report.map_or(Exit::Clean, |report| exit(&report)));

@@ -29,7 +29,7 @@ const LOCK_LIMIT: Duration = Duration::from_secs(10);
 /// How often it tries meanwhile.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What became of a message.
+/// The result of publishing a message.
 pub(super) enum Sent {
     /// The broker has it.
     Taken,
@@ -87,7 +87,7 @@ impl Sender {
     /// A message with a time to live gets an intent, because its receipt would expire too.
     ///
     /// # Errors
-    /// What became of the message is not known.
+    /// It is unknown whether the broker has the message.
     pub(super) async fn send(
         &mut self,
         again: &Republish,

@@ -306,7 +306,7 @@ mod tests {
     use super::*;
     use crate::settings::Sources;
 
-    /// What a process is told under these variables.
+    /// The introduction that a process gets with these variables.
     fn told(more: &[(&str, &str)]) -> Value {
         let mut variables = BTreeMap::from([("OPENCTI_URL", "http://o"), ("OPENCTI_TOKEN", "t")]);
         variables.extend(more.iter().copied());
