@@ -169,7 +169,6 @@ async fn log_in(
 ) -> Result<Link, BrokerError> {
     static GENERATION: AtomicU64 = AtomicU64::new(1);
 
-    let handle = runtime.handle().clone();
     let socket_handle = socket.handle();
     let mut handshake = Handshake(Some(socket.handle()));
     let socket = Mutex::new(Some(socket));
@@ -193,7 +192,7 @@ async fn log_in(
         )?;
     handshake.0 = None;
     let (sender, state) = watch::channel(LinkState::Up);
-    let watcher = handle.spawn(watch_events(
+    let watcher = runtime.spawn_unwatched(watch_events(
         connection.events_listener(),
         connection.status().clone(),
         sender,

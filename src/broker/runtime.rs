@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
 use tokio_executor_trait::Tokio;
 
 use crate::lifecycle::{Tasks, WatchedTask};
 
 use loan::Shared;
 pub(super) use loan::{Borrower, Turn};
+pub(super) use turn::tracked;
 
 /// One thread that runs the client library's tasks, the settle loops and the status publisher.
 ///
@@ -59,7 +61,16 @@ impl AmqpRuntime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tasks.spawn(name, &self.handle, future)
+        self.tasks.spawn(name, &self.handle, tracked(future))
+    }
+
+    /// Spawns a task on the thread that nobody watches.
+    pub fn spawn_unwatched<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.handle.spawn(tracked(future))
     }
 
     /// The watch over every long-lived task of this runtime's owner.
@@ -67,13 +78,8 @@ impl AmqpRuntime {
         &self.tasks
     }
 
-    /// The thread's runtime, for short tasks.
-    pub fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    /// The runtime in the form that travels between executor-agnostic crates.
-    pub(crate) fn executor(&self) -> Tokio {
+    /// The runtime in the form that travels between executor-agnostic crates. Its tasks are to be [`tracked`].
+    pub(super) fn executor(&self) -> Tokio {
         Tokio::default().with_handle(self.handle.clone())
     }
 

@@ -63,7 +63,7 @@ pub(super) async fn start(
         phase: supervisor.phase.subscribe(),
         handle: WorkerHandle(commands),
         // On the AMQP thread, so that handlers that block theirs cannot delay a drain.
-        task: amqp.handle().spawn(supervisor.supervise()),
+        task: amqp.spawn_unwatched(supervisor.supervise()),
         amqp,
     })
 }
@@ -221,7 +221,7 @@ async fn listen(
     bound: Option<std::net::TcpListener>,
     amqp: &AmqpRuntime,
 ) -> Result<TcpListener, WorkerError> {
-    let listening = amqp.handle().spawn(async move {
+    let listening = amqp.spawn_unwatched(async move {
         let Some(bound) = bound else {
             return TcpListener::bind(address).await;
         };

@@ -128,7 +128,7 @@ impl FleetClient {
             requests: Arc::clone(&requests),
             session: hear,
         });
-        let listening = AbortOnDropHandle::new(amqp.handle().spawn(listener.run()));
+        let listening = AbortOnDropHandle::new(amqp.spawn_unwatched(listener.run()));
         Ok(Self {
             shared,
             speaker,

@@ -106,8 +106,8 @@ impl Shared {
 /// would wake both, several times: for the socket, for the delivery, for its acknowledgement. One thread does all of it
 /// without a switch.
 ///
-/// It may be used only if nothing but tasks of this runtime calls the library about the connection: a call from another
-/// thread does not end the wait.
+/// It may be used only if nothing but [`tracked`](turn::tracked) tasks of this runtime calls the library about the
+/// connection: a call of anything else does not end the wait.
 #[derive(Debug)]
 pub(in crate::broker) struct Borrower {
     shared: Arc<Shared>,
@@ -190,7 +190,7 @@ mod tests {
     /// The name of the thread that runs the tasks now; `turns` runs them if it has borrowed the runtime.
     fn thread_of_tasks(runtime: &AmqpRuntime, turns: &mut Borrower) -> Option<String> {
         let (sender, name) = mpsc::channel();
-        runtime.handle().spawn(async move {
+        runtime.spawn_unwatched(async move {
             let name = thread::current().name().map(str::to_owned);
             sender.send(name).unwrap();
         });
@@ -251,7 +251,7 @@ mod tests {
         let runtime = AmqpRuntime::start().unwrap();
         let (sender, dropped) = mpsc::channel();
         let told = Told(sender);
-        runtime.handle().spawn(async move {
+        runtime.spawn_unwatched(async move {
             let _told = told;
             pending::<()>().await;
         });

@@ -1,13 +1,16 @@
 //! One turn of a runtime: it sleeps until something happens, and runs all tasks that became ready.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::Runtime;
 
 thread_local! {
     static PROGRESS: RefCell<Option<Progress>> = const { RefCell::new(None) };
+    /// Whether a tracked task has run in this thread's turn.
+    static HAS_RUN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// How far the turn is that this thread runs.
@@ -22,7 +25,7 @@ struct Progress {
 pub(super) fn before_sleep() {
     PROGRESS.with_borrow_mut(|turn| {
         let Some(turn) = turn else { return };
-        if turn.has_slept {
+        if turn.has_slept || HAS_RUN.get() {
             turn.is_over = true;
             // Tokio does not sleep if the hook has woken the future that it blocks on.
             turn.waker.wake_by_ref();
@@ -31,11 +34,24 @@ pub(super) fn before_sleep() {
     });
 }
 
-/// Runs `runtime` on this thread until `poll` is ready, or until it has slept once and nothing is left to run; if it
-/// does not `sleep`, until nothing is left to run. `None` means the latter.
+/// Has the turn that runs `future` end without another sleep.
 ///
-/// A task that another thread woke after the last sleep has cut the next one short in advance: so no task runs in a
-/// turn whose sleep lasts.
+/// Tokio looks for events at other times than in a sleep, too: the tasks that this wakes may run only in the next turn,
+/// and nothing but their own polls tells of it. A turn that ran them and then slept would keep from the client library what
+/// they asked of it.
+pub(in crate::broker) async fn tracked<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        HAS_RUN.set(true);
+        future.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Runs `runtime` on this thread until `poll` is ready, or until nothing is left to run and it has slept once or run a
+/// [`tracked`] task; if it does not `sleep`, until nothing is left to run. `None` means the latter.
+///
+/// So no tracked task runs in a turn that sleeps afterwards.
 ///
 /// # Panics
 /// If this thread is in a runtime already.
@@ -45,6 +61,7 @@ pub(super) fn run<T>(
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
     let _end = End;
+    HAS_RUN.set(false);
     runtime.block_on(poll_fn(|context| {
         if let Poll::Ready(value) = poll(context) {
             return Poll::Ready(Some(value));
@@ -80,10 +97,14 @@ impl Drop for End {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::io::Write as _;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
+    use std::time::Duration;
 
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::UnixStream;
     use tokio::runtime::Builder;
     use tokio::sync::mpsc;
 
@@ -151,11 +172,55 @@ mod tests {
         other.join().unwrap();
     }
 
+    /// A pair of sockets of which the first is the runtime's.
+    fn half_registered() -> (UnixStream, std::os::unix::net::UnixStream) {
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        (UnixStream::from_std(near).unwrap(), far)
+    }
+
+    /// Two sockets in one runtime: a task waits for the first, the turns' own future for the second.
+    #[test]
+    fn a_task_that_was_woken_without_a_sleep_ends_the_next_turn() {
+        for sleeps_first in [false, true] {
+            let runtime = runtime();
+            let entered = runtime.enter();
+            let (mut near, mut far) = half_registered();
+            let (other, mut other_far) = half_registered();
+            // So that a turn that sleeps in vain ends at all.
+            runtime.spawn(tokio::time::sleep(Duration::from_secs(1)));
+            drop(entered);
+            let task = runtime.spawn(tracked(async move {
+                near.read_u8().await.unwrap();
+                // To drop it would end the turn.
+                near
+            }));
+            let mut second = |context: &mut Context<'_>| other.poll_read_ready(context);
+            if sleeps_first {
+                // The task has looked at its socket, and the turn's end at both.
+                assert!(run(&runtime, false, &mut second).is_none());
+                far.write_all(b"1").unwrap();
+                other_far.write_all(b"1").unwrap();
+                // One sleep ends with both, and what it waited for comes first.
+                assert!(run(&runtime, true, &mut second).is_some());
+            } else {
+                far.write_all(b"1").unwrap();
+                // The task finds nothing, and the look for events at the turn's end wakes it.
+                assert!(run(&runtime, false, &mut second).is_none());
+            }
+            assert!(!task.is_finished());
+            let sleeps = runtime.metrics().worker_park_count(0);
+            assert!(run(&runtime, true, |_| Poll::<()>::Pending).is_none());
+            assert!(task.is_finished());
+            assert_eq!(runtime.metrics().worker_park_count(0), sleeps);
+        }
+    }
+
     #[test]
     fn a_timer_ends_its_sleep() {
         let runtime = runtime();
         let task = runtime.spawn(async {
-            let limit = std::time::Duration::from_millis(5);
+            let limit = Duration::from_millis(5);
             let _ = tokio::time::timeout(limit, std::future::pending::<()>()).await;
         });
         while !task.is_finished() {

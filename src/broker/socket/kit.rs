@@ -12,6 +12,7 @@ use futures_util::Stream;
 use futures_util::io::{AsyncRead, AsyncWrite};
 use tokio_executor_trait::Tokio as TokioExecutor;
 
+use super::super::runtime::tracked;
 use super::Socket;
 
 /// Tokio, except that the library cannot open sockets with it: it is given one that is open already.
@@ -40,7 +41,7 @@ impl Executor for Kit {
         &self,
         future: F,
     ) -> Task<Self::Task<T>> {
-        self.0.spawn(future)
+        self.0.spawn(tracked(future))
     }
 
     fn spawn_blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(

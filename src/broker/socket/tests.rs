@@ -39,7 +39,8 @@ impl Reader {
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (broker, _) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
-        let entered = runtime.handle().enter();
+        let handle = runtime.executor().handle().unwrap();
+        let entered = handle.enter();
         let stream = TcpStream::from_std(stream).unwrap();
         drop(entered);
         let mut socket = Socket::new(Stream::Plain(stream), 131_072);
@@ -76,7 +77,7 @@ fn a_read_that_waits_runs_the_tasks() {
     for round in 0..20 {
         // The bytes come only when a task has run, and it runs only in a read.
         let mut broker = reader.broker.try_clone().unwrap();
-        reader.runtime.handle().spawn(async move {
+        reader.runtime.spawn_unwatched(async move {
             tokio::task::yield_now().await;
             broker.write_all(&FRAME).unwrap();
         });
