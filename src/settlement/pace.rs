@@ -1,8 +1,9 @@
 //! When decisions are written to the broker. Pure.
 //!
-//! Whatever lets the broker go on, and whatever stands alone, is written at once. Only if handlers are faster than
-//! the broker, so that most of what it may send is on its way still, are writes a millisecond apart: each costs the broker
-//! more than the settling of a message does (see docs/performance.md, "Where the time goes").
+//! Whatever lets the broker go on is written at once. Only if handlers are faster than the broker, so that most of what
+//! it may send is on its way still, are writes a millisecond apart: each costs the broker more than the settling of a
+//! message does (see docs/performance.md, "Where the time goes"). So a settlement that comes a millisecond or more after the
+//! last one never waits.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ impl Backlog {
         // Half of the prefetch is here: the broker may be waiting for us.
         let here = self.unsettled.saturating_mul(2) >= self.prefetch;
         let much = self.decided.saturating_mul(SHARE) >= self.prefetch;
-        here || much || self.unsettled <= 1
+        here || much
     }
 }
 
@@ -82,11 +83,16 @@ mod tests {
         let pace = wrote(now);
         assert_eq!(pace.wait(PLENTY, now), Some(now + SPACING));
         assert_eq!(pace.wait(PLENTY, now + SPACING), None);
+        let lone = Backlog {
+            decided: 1,
+            unsettled: 1,
+            ..PLENTY
+        };
+        assert_eq!(pace.wait(lone, now), Some(now + SPACING));
         for urgent in [
             Backlog {
-                decided: 1,
-                unsettled: 1,
-                ..PLENTY
+                prefetch: 1,
+                ..lone
             },
             Backlog {
                 decided: 25,
