@@ -42,6 +42,8 @@ pub struct HttpClient {
     path: PathAndQuery,
     scheme: Scheme,
     authority: Authority,
+    /// The authority as HTTP/1.1's `host`.
+    host: HeaderValue,
     /// What each request has: `user-agent`, the user of the URL, and what is configured.
     headers: HeaderMap,
     connector: Connector,
@@ -92,6 +94,8 @@ impl HttpClient {
             headers: headers(settings)?,
             connector: Connector::new(&scheme, &authority, settings.ca.as_deref())?,
             scheme,
+            host: HeaderValue::from_maybe_shared(Bytes::from(authority.to_string()))
+                .expect("an authority is visible ASCII"),
             authority,
             pool: Arc::default(),
         })
@@ -156,9 +160,7 @@ impl HttpClient {
         body: &Bytes,
     ) -> Result<Answer, Failed> {
         let mut request = self.request(self.path.clone().into(), headers, body);
-        let host = HeaderValue::from_maybe_shared(Bytes::from(self.authority.to_string()))
-            .expect("an authority is visible ASCII");
-        request.headers_mut().insert(HOST, host);
+        request.headers_mut().insert(HOST, self.host.clone());
         let response = match connection.send(request).await {
             Ok(response) => response,
             Err(error) => {
