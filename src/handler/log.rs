@@ -34,6 +34,10 @@ impl LogHandler {
 }
 
 impl Handler for LogHandler {
+    fn is_quick(&self) -> bool {
+        self.print == Print::None
+    }
+
     async fn handle(&self, delivery: Arc<Delivery>, _context: Context) -> Outcome {
         let text = match self.print {
             Print::None => return Outcome::Done,

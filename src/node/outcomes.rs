@@ -17,6 +17,9 @@ use crate::settlement::{
     ChannelTag, Decision, DecisionInput, Ended, RunEnd, Settlement, Work, decide,
 };
 
+/// A run of a quick handler that is longer is worth a warning.
+const QUICK_LIMIT: Duration = Duration::from_millis(100);
+
 impl<L: BrokerLink> Task<L> {
     pub(super) fn run_event(&mut self, event: RunEvent) {
         match event {
@@ -63,6 +66,13 @@ impl<L: BrokerLink> Task<L> {
         }
         let took = now.saturating_duration_since(run.started);
         self.metrics.handler.observe(took.as_secs_f64());
+        if self.handler.is_quick() && took > QUICK_LIMIT {
+            warn!(
+                queue = %self.queue,
+                ?took,
+                "a handler that is said to be quick held up the thread that speaks to the broker"
+            );
+        }
         self.end_run(completion.run, &run, completion.end, now);
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -64,7 +65,7 @@ pub(super) struct Task<L: BrokerLink> {
     pub(super) drain_trigger: DrainTrigger,
     pub(super) drain_signal: DrainSignal,
     pub(super) surroundings: Arc<Surroundings>,
-    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) runtime: Handle,
     pub(super) commands: watch::Receiver<Command>,
     pub(super) mode: Mode,
     pub(super) state: watch::Sender<NodeState>,
@@ -197,6 +198,9 @@ impl<L: BrokerLink> Task<L> {
 
     /// Consumes, pauses and resumes as commanded, until a drain is commanded and done.
     pub(super) async fn run(mut self) -> NodeDrain {
+        if self.handler.is_quick() {
+            self.runtime = Handle::current();
+        }
         let mut commands = self.commands.clone();
         loop {
             let command = *commands.borrow_and_update();
