@@ -9,7 +9,8 @@
 //! # The life of a delivery
 //! 1. The broker sends it ahead, up to the node's prefetch; `broker::ConsumeChannel` yields it with its tag.
 //! 2. The node's task notes the tag in the `settlement::Ledger` of that channel and puts the delivery in line.
-//! 3. A slot becomes free; the [`handler::Handler`] runs on the caller's runtime, within the node's time-out.
+//! 3. A slot becomes free; the [`handler::Handler`] runs on the caller's runtime, within the node's time-out; one that
+//!    is quick runs on the node's own thread.
 //! 4. Its [`handler::Outcome`] goes back to the node's task, exactly once, even if the handler panics.
 //! 5. The table `settlement::decide` turns it into a settlement; the ledger turns settlements into the fewest
 //!    broker calls; a flush writes them while the next ones gather.
