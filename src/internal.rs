@@ -26,7 +26,8 @@ pub mod metrics {
 /// What a worker's process does for its children.
 pub mod process {
     pub use crate::process::{
-        DescriptorLimit, fix_allocator, raise_descriptor_limit, reap_orphans,
+        DescriptorLimit, fix_allocator, hold_signals, let_signals_through, raise_descriptor_limit,
+        reap_orphans,
     };
 }
 

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::keeper;
 use super::limit;
 use super::program::{Program, Variables};
 
@@ -84,7 +85,8 @@ pub(super) fn start(
         strings.map(CStr::as_ptr).chain(end).collect::<Vec<_>>()
     };
     let arguments = pointers(&mut program.arguments.iter().map(AsRef::as_ref));
-    let environment = pointers(&mut program.environment(variables).map(AsRef::as_ref));
+    let variables = program.environment(variables).map(AsRef::as_ref);
+    let environment = pointers(&mut variables.chain([keeper::mark()]));
     let files: Vec<_> = program.files.iter().map(|file| file.as_ptr()).collect();
     let descriptors: Vec<_> = descriptors
         .iter()

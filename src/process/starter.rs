@@ -9,6 +9,7 @@ use nix::sys::signal::SigSet;
 use tokio::sync::oneshot;
 
 use super::child::Child;
+use super::keeper::Keeper;
 use super::program::{Program, Variables};
 use super::start::{self, Stack, Started};
 
@@ -21,7 +22,14 @@ const THREAD_STACK: usize = 128 * 1024;
 /// kills a child when the thread that started it ends. A program on a file system that hangs holds up this
 /// starter alone, so each handler has its own.
 #[derive(Clone, Default)]
-pub(crate) struct Starter(Arc<Mutex<Option<mpsc::Sender<Request>>>>);
+pub(crate) struct Starter(Arc<Mutex<Option<Running>>>);
+
+/// What begins with the first child.
+struct Running {
+    requests: mpsc::Sender<Request>,
+    /// It is told of an end in order once this is gone.
+    _keeper: Option<Arc<Keeper>>,
+}
 
 struct Request {
     program: Arc<Program>,
@@ -78,9 +86,9 @@ impl Starter {
     }
 
     fn requests(&self) -> io::Result<mpsc::Sender<Request>> {
-        let mut requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(requests) = &*requests {
-            return Ok(requests.clone());
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = &*running {
+            return Ok(running.requests.clone());
         }
         start::keep_exit_statuses();
         let (sender, receiver) = mpsc::channel();
@@ -88,7 +96,11 @@ impl Starter {
             .name("tidegate-starter".into())
             .stack_size(THREAD_STACK)
             .spawn(move || serve(&receiver))?;
-        Ok(requests.insert(sender).clone())
+        *running = Some(Running {
+            requests: sender.clone(),
+            _keeper: Keeper::of_this_process(),
+        });
+        Ok(sender)
     }
 }
 

@@ -12,9 +12,10 @@
 use std::io;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, SigmaskHow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
+
+use crate::process::let_signals_through;
 
 /// Two signals within this time are one, sent twice.
 const SAME_SIGNAL: Duration = Duration::from_millis(100);
@@ -82,7 +83,6 @@ impl Signals {
     /// # Errors
     /// When the operating system refuses to tell of a signal.
     pub fn listen() -> io::Result<Self> {
-        unblock()?;
         // Their default is to end the process with everything in flight. Once somebody has listened, they do nothing.
         for idle in [
             SignalKind::user_defined1(),
@@ -91,7 +91,7 @@ impl Signals {
         ] {
             drop(signal(idle)?);
         }
-        Ok(Self {
+        let signals = Self {
             ends: [
                 ("SIGTERM", signal(SignalKind::terminate())?),
                 ("SIGINT", signal(SignalKind::interrupt())?),
@@ -99,7 +99,10 @@ impl Signals {
                 ("SIGQUIT", signal(SignalKind::quit())?),
             ],
             policy: SignalPolicy::default(),
-        })
+        };
+        // Last, so that one that has come already finds its listener.
+        let_signals_through()?;
+        Ok(signals)
     }
 
     /// From now on SIGHUP has the configuration read again instead of draining.
@@ -124,12 +127,6 @@ impl Signals {
             }
         }
     }
-}
-
-/// Lets every signal through to this thread. Threads that it starts later inherit that.
-fn unblock() -> io::Result<()> {
-    nix::sys::signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&SigSet::all()), None)
-        .map_err(io::Error::from)
 }
 
 #[cfg(test)]

@@ -82,13 +82,68 @@ async fn a_worker_that_is_killed_takes_its_children_with_it() {
     vhost.publish("orders", 1).await;
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("pid");
-    let script = format!("echo $$ > {}; exec sleep 1000", file.display());
+    let theirs = directory.path().join("theirs");
+    // The second is a child's child in a session of its own.
+    let script = format!(
+        "setsid sh -c 'echo $$ > {}; sleep 1000; :' & echo $$ > {}; wait",
+        theirs.display(),
+        file.display()
+    );
     let mut worker = Worker::ready(&exec(&vhost, &script, "concurrency = 1")).await;
-    let child = pid_in(&file).await;
-    kill(child, None).unwrap();
+    let processes = [pid_in(&file).await, pid_in(&theirs).await];
+    for process in processes {
+        kill(process, None).unwrap();
+    }
     worker.kill().await;
-    gone(child).await;
+    for process in processes {
+        gone(process).await;
+    }
     vhost.until_ready("orders", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_child_leaves_behind_outlives_a_worker_that_ends_in_order() {
+    let vhost = Vhost::with_queue("orders", "quorum").await;
+    vhost.publish("orders", 1).await;
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("pid");
+    let script = format!(
+        "setsid sh -c 'echo $$ > {}; exec sleep 1000' > /dev/null 2>&1 < /dev/null &",
+        file.display()
+    );
+    let mut worker = Worker::ready(&exec(&vhost, &script, "concurrency = 1")).await;
+    let left = pid_in(&file).await;
+    all_done(&worker, 1.0).await;
+    worker.terminate();
+    assert_eq!(worker.ended().await.code, Some(0));
+    eventually("the keeper has ended", async || {
+        let marks = processes("tidegate-keeper");
+        expect_that(!marks.contains(&worker_mark(left)), || marks.join("\n"))
+    })
+    .await;
+    kill(left, Signal::SIGKILL).unwrap();
+}
+
+/// The mark that a child's child has from its worker.
+fn worker_mark(pid: Pid) -> String {
+    let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    let mut variables = environment.split('\0');
+    let mark = variables.find(|variable| variable.starts_with("TIDEGATE_PROCESS="));
+    mark.unwrap().to_owned()
+}
+
+/// The last argument of each process that has `word` among its arguments.
+fn processes(word: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let line = std::fs::read_to_string(entry.unwrap().path().join("cmdline"));
+        let line = line.unwrap_or_default();
+        let arguments: Vec<_> = line.trim_end_matches('\0').split('\0').collect();
+        if arguments.contains(&word) {
+            found.extend(arguments.last().map(|&last| last.to_owned()));
+        }
+    }
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,6 +179,22 @@ async fn a_worker_that_inherits_odd_signals_and_closed_descriptors_works() {
     all_done(&worker, 20.0).await;
     worker.terminate();
     assert_eq!(worker.ended().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_came_before_the_program_drains_it() {
+    let vhost = Vhost::with_queue("orders", "classic").await;
+    let config = exec(&vhost, "exit 0", "concurrency = 1");
+    let directory = TempDir::new().unwrap();
+    // It waits, blocked, while the process becomes the worker.
+    let waiting = "exec python3 -c 'import os, signal, sys\n\
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n\
+        os.kill(os.getpid(), signal.SIGTERM)\n\
+        os.execv(sys.argv[1], sys.argv[1:])' \"$0\" \"$@\"";
+    let mut worker = Worker::run(from_shell(waiting, &config, &directory));
+    assert_eq!(worker.ended().await.code, Some(0));
+    let log = worker.log().text();
+    assert!(log.contains("drain finished"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

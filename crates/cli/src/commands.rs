@@ -12,7 +12,7 @@ use crate::output::{OutputError, note, print};
 use crate::telemetry::{LevelControl, Log, LogFilter};
 use opencti::{OpenCtiSettings, opencti_settings};
 use tidegate::config::{ConfigErrors, HandlersFrom, Settings};
-use tidegate::internal::process::fix_allocator;
+use tidegate::internal::process::{fix_allocator, hold_signals};
 
 mod check;
 mod connection;
@@ -178,6 +178,8 @@ fn refused(message: &clap::Error) -> Exit {
 
 fn run(cli: Cli) -> Exit {
     if cli.command.runs_for_long() {
+        // If it fails, a signal in the first milliseconds is not waited for.
+        let _ = hold_signals();
         fix_allocator();
     }
     let filter = cli.log.log.filter(|filter| !filter.is_empty());

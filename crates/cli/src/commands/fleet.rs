@@ -7,11 +7,13 @@ use tracing::info;
 use super::{ConfigArgs, Exit};
 use crate::telemetry::LevelControl;
 use tidegate::config::HandlersFrom;
+use tidegate::internal::process::let_signals_through;
 
 /// Runs the fleet program until SIGTERM or SIGINT. It keeps nothing, so that there is nothing to finish.
 pub(super) async fn run(args: ConfigArgs, level: &LevelControl) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let_signals_through().context("cannot listen for signals")?;
     let settings = super::load_for(&args, HandlersFrom::Nobody)?;
     level.set(settings.log.level);
     let mut fleet = tidegate_fleet::start(settings).await?;
