@@ -78,19 +78,21 @@ def main(results: Results) -> str:
 
 
 def ratios(results: Results) -> str:
+    ran = {run["consumer"] for run in results.runs}
+    peers = [each for each in PEERS if each.name in ran]
     lines = [
         "All scenarios: Tidegate's messages a second, and that divided by the peer's; in the last column its processor",
         "time a message divided by that of lapin with `multiple`:",
         "",
-        "| bodies, queue, prefetch | messages a second | %s | processor |" % " | ".join(each.label for each in PEERS),
-        "| --- | --- |%s --- |" % (" --- |" * len(PEERS)),
+        "| bodies, queue, prefetch | messages a second | %s | processor |" % " | ".join(each.label for each in peers),
+        "| --- | --- |%s --- |" % (" --- |" * len(peers)),
     ]
     for key in sorted(results.keys()):
         rate = results.spread(key, TIDEGATE, "rate")
         if not rate:
             continue
         cells = [str(Scenario(*key, 0, 0)), thousands(rate.median)]
-        cells += [times(results.ratio(key, each, "rate")) for each in PEERS]
+        cells += [times(results.ratio(key, each, "rate")) for each in peers]
         cells.append(times(results.ratio(key, matrix.LAPIN_MULTIPLE, "cpu_us")))
         lines.append("| %s |" % " | ".join(cells))
     return "\n".join(lines)
@@ -113,7 +115,7 @@ of single acknowledgements when the channel closes right after them (rabbitmq-se
 peers' runs and in none of Tidegate's, which has the queue take them first.
 
 Tidegate is the release binary with everything on: status messages, beats, metrics, HTTP; handler `log` with `print = "none"`,
-8 slots. `multiple` acknowledges every 100th delivery; with prefetch 20 every 5th, a quarter of the prefetch; with prefetch 1
+which runs on the thread of its connection as every quick handler does, 8 slots. `multiple` acknowledges every 100th delivery; with prefetch 20 every 5th, a quarter of the prefetch; with prefetch 1
 it is one acknowledgement each, so that there is nothing further to measure ("–"). Celery acknowledges late and without delay, drains a
 quarter of the messages, and takes part with prefetch 200 only."""
     return text % (forgotten or "none")

@@ -57,6 +57,12 @@ def node_cut_off(scene):
 
 def consumer_cut_off(scene):
     """The node that the only worker consumes from is cut off for 150 s. The worker must not call itself ready for long."""
+    cut_off_from_worker(scene).join_again()
+    scene.pause(3, 4)
+
+
+def cut_off_from_worker(scene):
+    """The node, cut off until something runs again or the time is over."""
     scene.pause(2, 3)
     worker = scene.workers[0]
     host = worker.lines('"purpose":"consume"')[-1]["host"]
@@ -72,8 +78,18 @@ def consumer_cut_off(scene):
     scene.note = "nothing ran for %.0f s; the worker called itself ready for %.0f s of it" % (stalled, ready)
     if ready > NOTICED:
         scene.faults.append(scene.note)
+    return node
+
+
+def only_host_cut_off(scene):
+    """As before, but the worker knows no other host: it goes on once that node is back."""
+    node = cut_off_from_worker(scene)
+    ran = len(scene.service.runs)
     node.join_again()
-    scene.pause(3, 4)
+    back = time.monotonic()
+    while len(scene.service.runs) == ran and time.monotonic() < back + CUT_OFF:
+        time.sleep(0.5)
+    scene.note += ", and %.0f s after its return" % (time.monotonic() - back)
 
 
 def last(scene) -> int:

@@ -71,6 +71,7 @@ ALL = [
     Scenario("node paused", cluster.node_paused, cluster=True, prepare=cluster.declare_elsewhere, may_repeat=True),
     Scenario("node cut off", cluster.node_cut_off, cluster=True, prepare=cluster.declare_elsewhere, may_repeat=True, least=30),
     Scenario("consumer cut off", cluster.consumer_cut_off, cluster=True, prepare=cluster.declare_elsewhere, workers=1, hosts=2, rate=20),
+    Scenario("only host cut off", cluster.only_host_cut_off, cluster=True, prepare=cluster.declare_elsewhere, workers=1, hosts=1, rate=20),
     *opencti.ALL,
     Scenario("100 reconnects", soak.cut_100_times, proxied=True, workers=1, types=("quorum",)),
 ]
