@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -120,6 +121,13 @@ impl<L: BrokerLink> Task<L> {
             warn!(queue = %self.queue, "the handler panicked in `identity`; the message has none");
             None
         })
+    }
+
+    /// Has a quick handler run on this thread.
+    pub(super) fn choose_thread(&mut self) {
+        if self.handler.is_quick() {
+            self.runtime = Handle::current();
+        }
     }
 
     pub(super) fn start_ready(&mut self) {

@@ -198,9 +198,7 @@ impl<L: BrokerLink> Task<L> {
 
     /// Consumes, pauses and resumes as commanded, until a drain is commanded and done.
     pub(super) async fn run(mut self) -> NodeDrain {
-        if self.handler.is_quick() {
-            self.runtime = Handle::current();
-        }
+        self.choose_thread();
         let mut commands = self.commands.clone();
         loop {
             let command = *commands.borrow_and_update();
