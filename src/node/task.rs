@@ -353,8 +353,8 @@ impl<L: BrokerLink> Task<L> {
     }
 
     /// Writes what has been decided, unless a write is under way: while it is, more decisions gather, and
-    /// the next flush takes them together. A lone settlement, and one that lets the broker go on, is written at once;
-    /// see [`Pace`]. Returns when to flush what has to wait for that.
+    /// the next flush takes them together. One that lets the broker go on is written at once; see [`Pace`]. Returns
+    /// when to flush what has to wait for that.
     pub(super) fn flush(&mut self) -> Option<Instant> {
         if self.gathering || !self.writes.is_empty() || self.book.decided() == 0 {
             return None;
