@@ -70,7 +70,7 @@ impl<L: BrokerLink> Task<L> {
             warn!(
                 queue = %self.queue,
                 ?took,
-                "a handler that is said to be quick held up the thread that speaks to the broker"
+                "a quick handler took long: while it runs, the thread that speaks to the broker may be held up"
             );
         }
         self.end_run(completion.run, &run, completion.end, now);

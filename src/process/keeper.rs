@@ -90,7 +90,7 @@ fn start() -> io::Result<Child> {
     Command::new("/bin/sh")
         .args(["-c", SCRIPT, "tidegate-keeper"])
         .arg(mark().to_str().expect("it is ASCII"))
-        // Of another worker that this one may be a child of: its mark is not the keeper's.
+        // If this worker is the child of another one, the keeper must not have that one's mark.
         .env_clear()
         .env("PATH", DEFAULT_PATH)
         .current_dir("/")

@@ -19,7 +19,7 @@ const LATER: [Signal; 7] = [
 /// or, as process 1 of a container, be lost. To be called before any thread is started; execve(2) keeps what it does.
 ///
 /// # Errors
-/// What the operating system says.
+/// If the operating system refuses.
 pub fn hold_signals() -> io::Result<()> {
     Ok(LATER.into_iter().collect::<SigSet>().thread_block()?)
 }
@@ -27,7 +27,7 @@ pub fn hold_signals() -> io::Result<()> {
 /// Lets every signal through to this thread, whatever the process has inherited. Threads that it starts later inherit that.
 ///
 /// # Errors
-/// What the operating system says.
+/// If the operating system refuses.
 pub fn let_signals_through() -> io::Result<()> {
     Ok(sigprocmask(
         SigmaskHow::SIG_UNBLOCK,

@@ -24,7 +24,7 @@ const THREAD_STACK: usize = 128 * 1024;
 #[derive(Clone, Default)]
 pub(crate) struct Starter(Arc<Mutex<Option<Running>>>);
 
-/// What begins with the first child.
+/// The parts that start with the first child.
 struct Running {
     requests: mpsc::Sender<Request>,
     /// It is told of an end in order once this is gone.

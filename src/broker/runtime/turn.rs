@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 thread_local! {
     static PROGRESS: RefCell<Option<Progress>> = const { RefCell::new(None) };
-    /// Whether a tracked task has run in this thread's turn.
+    /// Whether this thread's current turn has run a tracked task.
     static HAS_RUN: Cell<bool> = const { Cell::new(false) };
 }
 
