@@ -4,6 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::config::HandlerSettings;
 use crate::delivery::Delivery;
 
@@ -99,6 +101,13 @@ pub trait Handler: Send + Sync + 'static {
         false
     }
 
+    /// The runtime that its runs are spawned on, asked for when a node starts; `None` for the worker's own. A handler with a
+    /// runtime keeps what blocks or takes long away from others. The runtime must live until [`release`](Self::release) has
+    /// ended: a run that it drops is given back to the queue as interrupted.
+    fn runtime(&self) -> Option<Handle> {
+        None
+    }
+
     /// Gets ready, when a node with this handler starts; deliveries may come before it has ended.
     fn prepare(&self) -> impl Future<Output = ()> + Send {
         async {}
@@ -147,6 +156,7 @@ trait Erased: Send + Sync {
     fn handle(&self, delivery: Arc<Delivery>, context: Context) -> BoxFuture<'_, Outcome>;
     fn identity(&self, delivery: &Delivery) -> Option<String>;
     fn is_quick(&self) -> bool;
+    fn runtime(&self) -> Option<Handle>;
     fn prepare(&self) -> BoxFuture<'_, ()>;
     fn release(&self) -> BoxFuture<'_, ()>;
 }
@@ -162,6 +172,10 @@ impl<H: Handler> Erased for H {
 
     fn is_quick(&self) -> bool {
         Handler::is_quick(self)
+    }
+
+    fn runtime(&self) -> Option<Handle> {
+        Handler::runtime(self)
     }
 
     fn prepare(&self) -> BoxFuture<'_, ()> {
@@ -222,6 +236,11 @@ impl AnyHandler {
     /// See [`Handler::is_quick`].
     pub(crate) fn is_quick(&self) -> bool {
         self.inner.is_quick()
+    }
+
+    /// See [`Handler::runtime`].
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        self.inner.runtime()
     }
 
     /// See [`Handler::prepare`].

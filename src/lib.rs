@@ -73,6 +73,7 @@ pub mod internal;
 pub mod lifecycle;
 mod metrics;
 mod node;
+mod own_runtime;
 mod process;
 mod retry;
 #[cfg(feature = "endpoints")]

@@ -13,6 +13,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
+use tokio::runtime::Handle;
 
 use self::capture::Capture;
 use self::process::{Exit, Failure};
@@ -103,6 +104,11 @@ impl ExecHandler {
 }
 
 impl Handler for ExecHandler {
+    /// That of the thread that starts the children: a child is started and awaited without a switch between threads.
+    fn runtime(&self) -> Option<Handle> {
+        self.starter.runtime()
+    }
+
     async fn handle(&self, delivery: Arc<Delivery>, context: Context) -> Outcome {
         let mut wait = context.shortage_wait();
         let exit = loop {

@@ -123,10 +123,12 @@ impl<L: BrokerLink> Task<L> {
         })
     }
 
-    /// Has a quick handler run on this thread.
+    /// Has a quick handler run on this thread, and one with a runtime on that.
     pub(super) fn choose_thread(&mut self) {
         if self.handler.is_quick() {
             self.runtime = Handle::current();
+        } else if let Some(runtime) = self.handler.runtime() {
+            self.runtime = runtime;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -15,9 +16,12 @@ const LOWEST: RawFd = 10;
 pub(crate) struct Pipe {
     /// Our end.
     pub(crate) ours: OwnedFd,
-    /// The child's end.
-    pub(crate) theirs: OwnedFd,
+    /// The child's end. A stream ends when all of its copies are gone, this one included.
+    pub(crate) theirs: Arc<OwnedFd>,
 }
+
+/// A descriptor of this process, and the number that it has in a child.
+pub(crate) type Inherited = (Arc<OwnedFd>, RawFd);
 
 /// A pipe that the child reads from.
 ///
@@ -28,7 +32,7 @@ pub(crate) fn input() -> io::Result<Pipe> {
     ioctl_fionbio(&writer, true)?;
     Ok(Pipe {
         ours: writer,
-        theirs: reader,
+        theirs: Arc::new(reader),
     })
 }
 
@@ -41,7 +45,7 @@ pub(crate) fn output() -> io::Result<Pipe> {
     ioctl_fionbio(&reader, true)?;
     Ok(Pipe {
         ours: reader,
-        theirs: writer,
+        theirs: Arc::new(writer),
     })
 }
 

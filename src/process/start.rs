@@ -8,17 +8,20 @@
     reason = "the standard library cannot set the death signal without copying the whole process"
 )]
 
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use nix::sys::signal::{SigSet, SigmaskHow};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::keeper;
 use super::limit;
+use super::pipe::Inherited;
 use super::program::{Program, Variables};
 
 /// The child's stack, in bytes: it makes a few system calls and calls nothing deep.
@@ -30,11 +33,15 @@ const SIGNALS: c_int = 64;
 /// Size of the kernel's set of signals, in bytes.
 const SIGNAL_SET_SIZE: usize = 8;
 
-/// Memory for the stacks of children, one after the other.
-pub(super) struct Stack(Vec<u128>);
+thread_local! {
+    /// The stack of this thread's children until they run their programs, one after the other.
+    static STACK: RefCell<Stack> = RefCell::new(Stack::new());
+}
+
+struct Stack(Vec<u128>);
 
 impl Stack {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self(vec![0; STACK_SIZE / size_of::<u128>()])
     }
 
@@ -67,18 +74,15 @@ struct Plan<'a> {
     error: AtomicI32,
 }
 
-/// Starts `program` in a process group of its own with `descriptors` (which of ours becomes which of its own).
+/// Starts `program` in a process group of its own with the descriptors that it inherits.
 /// It begins with every signal at its default and none blocked, and it is killed when this thread ends.
-///
-/// The calling thread must have blocked every signal, so that no handler of this process runs in the child.
 ///
 /// # Errors
 /// The system refuses a process, or none of the program's files can be run.
 pub(super) fn start(
     program: &Program,
     variables: &Variables,
-    descriptors: &[(OwnedFd, RawFd)],
-    stack: &mut Stack,
+    inherited: &[Inherited],
 ) -> io::Result<Started> {
     let pointers = |strings: &mut dyn Iterator<Item = &CStr>| {
         let end = std::iter::once(ptr::null());
@@ -88,7 +92,7 @@ pub(super) fn start(
     let variables = program.environment(variables).map(AsRef::as_ref);
     let environment = pointers(&mut variables.chain([keeper::mark()]));
     let files: Vec<_> = program.files.iter().map(|file| file.as_ptr()).collect();
-    let descriptors: Vec<_> = descriptors
+    let descriptors: Vec<_> = inherited
         .iter()
         .map(|(ours, theirs)| (ours.as_raw_fd(), *theirs))
         .collect();
@@ -105,23 +109,7 @@ pub(super) fn start(
         parent: rustix::process::getpid().as_raw_nonzero().get(),
         error: AtomicI32::new(0),
     };
-    let mut pidfd: RawFd = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-    // SAFETY: `child` runs on a stack of its own, and only it, because the starter has one stack and stands still
-    // until the child has run its program or has exited. So does this frame: all that `plan` points to outlives the
-    // child's use of it. With CLONE_PIDFD the kernel writes a new descriptor to `pidfd`, or nothing.
-    let pid = unsafe {
-        libc::clone(
-            child,
-            stack.top(),
-            flags,
-            ptr::from_ref(&plan).cast_mut().cast(),
-            &raw mut pidfd,
-        )
-    };
-    if pid < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let (pid, pidfd) = clone(&plan)?;
     // SAFETY: a number that is not negative is a descriptor that the kernel opened for this call alone.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
     match plan.error.load(Ordering::Acquire) {
@@ -131,6 +119,33 @@ pub(super) fn start(
             Err(io::Error::from_raw_os_error(error))
         }
     }
+}
+
+/// Makes the child and waits until it has run its program or has exited; gives its id and its descriptor, -1 if there is
+/// none.
+///
+/// Every signal is blocked meanwhile, so that no handler of this process runs in the child.
+fn clone(plan: &Plan<'_>) -> io::Result<(libc::pid_t, RawFd)> {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let mut pidfd: RawFd = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let pid = STACK.with_borrow_mut(|stack| {
+        // SAFETY: `child` runs on a stack of its own, and only it, because this thread has one such stack and stands
+        // still until the child has run its program or has exited. So does this frame: all that `plan` points to outlives
+        // the child's use of it. With CLONE_PIDFD the kernel writes a new descriptor to `pidfd`, or nothing.
+        unsafe {
+            libc::clone(
+                child,
+                stack.top(),
+                flags,
+                ptr::from_ref(plan).cast_mut().cast(),
+                &raw mut pidfd,
+            )
+        }
+    });
+    let refused = (pid < 0).then(io::Error::last_os_error);
+    before.thread_set_mask()?;
+    refused.map_or(Ok((pid, pidfd)), Err)
 }
 
 /// Makes this process's children leave their exit status when they end: a process that inherited an ignored
@@ -227,20 +242,34 @@ unsafe fn run(plan: &Plan<'_>) -> c_int {
 /// # Safety
 /// As [`run`].
 unsafe fn reset_signals() {
-    // The kernel's `sigaction` has at most 32 bytes here and begins with the action: SIG_IGN, then SIG_DFL, no flags.
-    for action in [[libc::SIG_IGN as u64, 0, 0, 0], [0; 4]] {
-        for signal in 1..=SIGNALS {
-            // SAFETY: the kernel reads `action`, and writes nothing. SIGKILL and SIGSTOP are refused, and need it not.
-            unsafe {
-                libc::syscall(
-                    libc::SYS_rt_sigaction,
-                    signal,
-                    action.as_ptr(),
-                    ptr::null::<u64>(),
-                    SIGNAL_SET_SIZE,
-                );
+    let mut pending = 0_u64;
+    // SAFETY: the kernel writes its set of signals, of that size, and nothing else.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, SIGNAL_SET_SIZE) };
+    for signal in 1..=SIGNALS {
+        // SAFETY: as this function.
+        unsafe {
+            if pending >> (signal - 1) & 1 == 1 {
+                set_action(signal, libc::SIG_IGN);
             }
+            set_action(signal, libc::SIG_DFL);
         }
+    }
+}
+
+/// # Safety
+/// As [`run`]; `action` is `SIG_IGN` or `SIG_DFL`.
+unsafe fn set_action(signal: c_int, action: libc::sighandler_t) {
+    // The kernel's `sigaction` has at most 32 bytes here and begins with the action; no flags.
+    let action = [action as u64, 0, 0, 0];
+    // SAFETY: the kernel reads `action`, and writes nothing. SIGKILL and SIGSTOP are refused, and need it not.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            action.as_ptr(),
+            ptr::null::<u64>(),
+            SIGNAL_SET_SIZE,
+        );
     }
 }
 

@@ -1,45 +1,33 @@
 //! A thread that starts children, and lives as long as they do.
 
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread;
+use std::sync::{Arc, OnceLock};
 
-use nix::sys::signal::SigSet;
-use tokio::sync::oneshot;
+use nix::sys::signal::{SigSet, Signal};
+use tokio::runtime::Handle;
 
 use super::child::Child;
 use super::keeper::Keeper;
+use super::pipe::Inherited;
 use super::program::{Program, Variables};
-use super::start::{self, Stack, Started};
+use super::start::{self, Started};
+use crate::own_runtime::OwnRuntime;
 
-/// Stack of a starter's thread, in bytes: the children's stacks are apart.
-const THREAD_STACK: usize = 128 * 1024;
-
-/// Starts children of one handler, one after the other, on a thread of its own.
+/// Starts children of one handler, one after the other, on a thread of its own, which is a runtime, too: a child that is
+/// started from a task of that [`runtime`](Self::runtime), and awaited there, costs no switch between threads.
 ///
 /// The thread begins with the first child and ends when the starter and all its children are gone: the kernel
 /// kills a child when the thread that started it ends. A program on a file system that hangs holds up this
 /// starter alone, so each handler has its own.
-#[derive(Clone, Default)]
-pub(crate) struct Starter(Arc<Mutex<Option<Running>>>);
-
-/// The parts that start with the first child.
-struct Running {
-    requests: mpsc::Sender<Request>,
-    /// It is told of an end in order once this is gone.
-    _keeper: Option<Arc<Keeper>>,
-}
-
-struct Request {
-    program: Arc<Program>,
-    variables: Variables,
-    descriptors: Vec<(OwnedFd, RawFd)>,
-    answer: oneshot::Sender<io::Result<Unclaimed>>,
+#[derive(Clone)]
+pub(crate) struct Starter {
+    runtime: OwnRuntime,
+    /// Begins with the first child, and is told of an end in order when the last holder is gone.
+    keeper: Arc<OnceLock<Option<Arc<Keeper>>>>,
 }
 
 /// A child on its way to whoever asked for it; killed if nobody takes it.
-pub(super) struct Unclaimed(Option<Started>);
+struct Unclaimed(Option<Started>);
 
 impl Unclaimed {
     fn claim(mut self) -> Started {
@@ -55,10 +43,23 @@ impl Drop for Unclaimed {
     }
 }
 
+impl Default for Starter {
+    fn default() -> Self {
+        Self {
+            runtime: OwnRuntime::new("tidegate-starter", leave_signals_to_others),
+            keeper: Arc::default(),
+        }
+    }
+}
+
 impl Starter {
-    /// Starts `program` with `variables` beside its own environment and with `descriptors`: each of ours becomes
-    /// the child's of that number, and is closed here. Dropping the future kills the child that it would
-    /// have given.
+    /// The runtime of its thread, which ends with the starter and its children; see [`OwnRuntime::for_runs`].
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        self.runtime.for_runs()
+    }
+
+    /// Starts `program` with `variables` beside its own environment and with the child's ends of pipes, which are dropped
+    /// here afterwards. Dropping the future kills the child that it would have given.
     ///
     /// # Errors
     /// See [`is_shortage`](super::is_shortage) for those that may pass by themselves.
@@ -66,61 +67,34 @@ impl Starter {
         &self,
         program: &Arc<Program>,
         variables: Variables,
-        descriptors: Vec<(OwnedFd, RawFd)>,
+        inherited: Vec<Inherited>,
     ) -> io::Result<Child> {
-        let (answer, started) = oneshot::channel();
-        let request = Request {
-            program: Arc::clone(program),
-            variables,
-            descriptors,
-            answer,
-        };
-        self.requests()?
-            .send(request)
-            .expect("a starter's thread ends after its last sender");
-        let started = started
-            .await
-            .expect("a starter answers every request")?
-            .claim();
-        Child::new(started, self.clone())
-    }
-
-    fn requests(&self) -> io::Result<mpsc::Sender<Request>> {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = &*running {
-            return Ok(running.requests.clone());
-        }
-        start::keep_exit_statuses();
-        let (sender, receiver) = mpsc::channel();
-        thread::Builder::new()
-            .name("tidegate-starter".into())
-            .stack_size(THREAD_STACK)
-            .spawn(move || serve(&receiver))?;
-        *running = Some(Running {
-            requests: sender.clone(),
-            _keeper: Keeper::of_this_process(),
+        let (runtime, is_here) = self.runtime.handle()?;
+        self.keeper.get_or_init(|| {
+            start::keep_exit_statuses();
+            Keeper::of_this_process()
         });
-        Ok(sender)
+        let started = if is_here {
+            start::start(program, &variables, &inherited)?
+        } else {
+            let program = Arc::clone(program);
+            let start = async move {
+                let started = start::start(&program, &variables, &inherited)?;
+                io::Result::Ok(Unclaimed(Some(started)))
+            };
+            let started = runtime.spawn(start).await;
+            started.expect("a start does not panic")?.claim()
+        };
+        Child::new(started, self.clone())
     }
 }
 
-fn serve(requests: &mpsc::Receiver<Request>) {
-    // Children must not run this process's handlers, and its signals are for other threads.
-    if let Err(error) = SigSet::all().thread_block() {
+/// Blocks every signal but SIGCHLD: the system discards that one at once, and would wake another thread for it if the
+/// thread that started the child blocked it.
+fn leave_signals_to_others() {
+    let mut signals = SigSet::all();
+    signals.remove(Signal::SIGCHLD);
+    if let Err(error) = signals.thread_block() {
         tracing::error!(%error, "the thread that starts children cannot block signals");
-    }
-    let mut stack = Stack::new();
-    while let Ok(request) = requests.recv() {
-        let Request {
-            program,
-            variables,
-            descriptors,
-            answer,
-        } = request;
-        let started = start::start(&program, &variables, &descriptors, &mut stack);
-        // The child's ends of the pipes must be closed here before anybody waits for their end.
-        drop(descriptors);
-        // Nobody there: the child is killed as it is dropped.
-        let _ = answer.send(started.map(|started| Unclaimed(Some(started))));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidegate::config::{BrokerSettings, NodeSettings, Settings, Slots};
 use tidegate::delivery::Delivery;
-use tidegate::handler::{Context, Outcome, Quick, json};
+use tidegate::handler::{Context, Outcome, json};
 use tidegate::internal::status::wire::DrainOutcome;
 use tidegate::lifecycle::Phase;
 use tidegate::worker::{RunningWorker, Worker, WorkerError};
@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that, within};
 
-fn settings(vhost: &Vhost, nodes: Vec<NodeSettings>, grace: Duration) -> Settings {
+pub(crate) fn settings(vhost: &Vhost, nodes: Vec<NodeSettings>, grace: Duration) -> Settings {
     let broker = BrokerSettings::from_url(vhost.url().as_str()).unwrap();
     let mut settings = Settings::new(broker);
     settings.worker.http = None;
@@ -24,7 +24,7 @@ fn settings(vhost: &Vhost, nodes: Vec<NodeSettings>, grace: Duration) -> Setting
     settings
 }
 
-fn node(queue: &str, slots: usize, prefetch: u16) -> NodeSettings {
+pub(crate) fn node(queue: &str, slots: usize, prefetch: u16) -> NodeSettings {
     let mut node = NodeSettings::new(queue);
     node.slots = Slots::Own(slots);
     node.prefetch = prefetch;
@@ -255,40 +255,6 @@ async fn a_panic_is_a_retry_and_not_the_end() {
         expect_that(count == 2, || format!("{count} runs"))
     })
     .await;
-    worker.handle().drain("test").await;
-    let report = within("the end", worker.finished()).await.unwrap();
-    assert_eq!(report.outcome, DrainOutcome::Clean);
-    assert_eq!(vhost.take_all("orders").await.len(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_quick_handler_runs_on_the_thread_of_its_connection_and_may_panic() {
-    const COUNT: usize = 200;
-    let vhost = Vhost::with_queue("orders", "quorum").await;
-    vhost.publish("orders", COUNT).await;
-    let (sender, mut runs) = mpsc::unbounded_channel();
-    let handler = move |delivery: Arc<Delivery>, _context: Context| {
-        let name = std::thread::current().name().map(str::to_owned);
-        sender.send(name).unwrap();
-        async move {
-            assert!(delivery.attempt > 1, "each first run panics");
-            Outcome::Done
-        }
-    };
-    let mut node = node("orders", 4, 50);
-    node.retry.min = Duration::from_millis(10);
-    node.retry.max = Duration::from_millis(10);
-    let settings = settings(&vhost, vec![node], Duration::from_secs(60));
-    let mut worker = Worker::from_settings(settings)
-        .handler("orders", Quick(handler))
-        .start()
-        .await
-        .unwrap();
-    for _ in 0..2 * COUNT {
-        let name = within("a run", runs.recv()).await.unwrap();
-        let amqp = ["lapin-io-loop", "tidegate-amqp"];
-        assert!(amqp.map(Some).contains(&name.as_deref()), "{name:?}");
-    }
     worker.handle().drain("test").await;
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!(report.outcome, DrainOutcome::Clean);

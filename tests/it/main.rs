@@ -30,6 +30,7 @@ mod fleet_restart;
 mod fleet_rollout;
 mod frames;
 mod guard;
+mod handler_threads;
 mod harness;
 mod hold;
 mod hosts;

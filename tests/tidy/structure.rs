@@ -11,7 +11,7 @@ const FUNCTION_LIMIT: usize = 70;
 const PURE: [(&str, &[&str]); 5] = [
     ("delivery", &[]),
     ("lifecycle", &[]),
-    ("process", &[]),
+    ("process", &["own_runtime"]),
     ("retry", &["config", "delivery", "handler", "time"]),
     ("settlement", &["config", "delivery", "handler", "retry"]),
 ];

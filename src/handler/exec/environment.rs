@@ -39,8 +39,7 @@ pub(super) fn inherited(
 /// `TRACEPARENT` and `TRACESTATE`. A value that contains NUL is left out, as no variable can carry it.
 pub(super) fn variables(delivery: &Delivery) -> Vec<(String, String)> {
     let mut variables: Vec<_> = metadata::facts(delivery)
-        .into_iter()
-        .map(|(name, value)| (format!("{PREFIX}{}", upper(name)), value))
+        .map(|(name, value)| (format!("{PREFIX}{}", upper(name)), value.into_owned()))
         .collect();
     let (possible, impossible): (Vec<_>, Vec<_>) = metadata::headers(delivery)
         .map(|(name, value)| (format!("{PREFIX}HEADER_{}", upper(name)), value))

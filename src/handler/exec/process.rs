@@ -52,9 +52,11 @@ pub(super) async fn run(
     let stdin_rest = prefill(stdin.ours, input).map_err(not_started)?;
     let output = pipe::Receiver::from_owned_fd_unchecked(out.ours).map_err(not_started)?;
     let errors = pipe::Receiver::from_owned_fd_unchecked(err.ours).map_err(not_started)?;
-    let descriptors = vec![(stdin.theirs, 0), (out.theirs, 1), (err.theirs, 2)];
+    // Held to the child's end, these keep the ends of its streams from waking this task before.
+    let held = (Arc::clone(&out.theirs), Arc::clone(&err.theirs));
+    let inherited = vec![(stdin.theirs, 0), (out.theirs, 1), (err.theirs, 2)];
     let mut child = starter
-        .start(program, variables, descriptors)
+        .start(program, variables, inherited)
         .await
         .map_err(not_started)?;
     let status = {
@@ -69,6 +71,7 @@ pub(super) async fn run(
                 () = &mut pipes, if open => open = false,
             }
         };
+        drop(held);
         if open && tokio::time::timeout(DRAIN_AFTER_EXIT, pipes).await.is_err() {
             tracing::debug!(
                 "a child has exited, but its output is held open by a process it left behind"

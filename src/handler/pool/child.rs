@@ -66,13 +66,13 @@ impl PoolChild {
             PoolChannel::Stdio => None,
             PoolChannel::Fd => Some((process::input()?, process::output()?)),
         };
-        let mut descriptors = vec![(stdin.theirs, 0), (stdout.theirs, 1), (stderr.theirs, 2)];
+        let mut inherited = vec![(stdin.theirs, 0), (stdout.theirs, 1), (stderr.theirs, 2)];
         let mut prints = vec![("stderr", stderr.ours)];
         let mut variables = Vec::new();
         let (input, output) = match own {
             None => (stdin.ours, stdout.ours),
             Some((requests, answers)) => {
-                descriptors.extend([(requests.theirs, 3), (answers.theirs, 4)]);
+                inherited.extend([(requests.theirs, 3), (answers.theirs, 4)]);
                 prints.push(("stdout", stdout.ours));
                 variables.push((DESCRIPTORS.0.to_owned(), DESCRIPTORS.1.to_owned()));
                 // Its stdin is at its end from the start.
@@ -87,7 +87,7 @@ impl PoolChild {
             .map(|(name, pipe)| Ok((name, pipe::Receiver::from_owned_fd_unchecked(pipe)?)))
             .collect::<io::Result<Vec<_>>>()?;
         let variables = Variables::new(variables).expect("no NUL is in them");
-        let process = starter.start(program, variables, descriptors).await?;
+        let process = starter.start(program, variables, inherited).await?;
         Ok(Self {
             _prints: log_prints(prints, process.id()),
             process,
