@@ -18,7 +18,7 @@ pub(crate) use book::{Book, Ended, InHand, Known, RunEnd, Then, Written};
 pub use identity::Identity;
 pub(crate) use ledger::Call;
 pub use ledger::{Ledger, Settlement};
-pub(crate) use pace::{Backlog, Pace};
+pub(crate) use pace::{Backlog, Pace, Wait};
 pub(crate) use table::{CopyTarget, Decision};
 pub use table::{DecisionInput, decide};
 pub(crate) use work::{ChannelTag, Work};

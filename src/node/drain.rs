@@ -99,8 +99,10 @@ impl<L: BrokerLink> Task<L> {
         self.mode = Mode::Draining;
         // In a pause nothing has told that the channel was closed.
         self.look_at_channel();
-        self.drain_trigger.begin(self.commands.borrow().deadline());
+        // Slots have gone on before the drain alone, so these ends do not count.
+        self.take_ended();
         self.book.begin_drain();
+        self.drain_trigger.begin(self.commands.borrow().deadline());
         self.line.close();
         self.finish_opening().await;
         self.stop_intake();

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::command::Command;
+use super::run::Completion;
 use crate::settlement::{ChannelTag, Work};
 
 /// A delivery that waits for a slot.
@@ -31,6 +32,13 @@ pub(crate) struct Line {
     returning: AtomicUsize,
 }
 
+/// When the node's task has to hear of a run's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tell {
+    Now,
+    Later,
+}
+
 /// A run that comes back from a hold; it has stopped waiting for a slot when this is dropped.
 #[must_use]
 #[derive(Debug)]
@@ -48,6 +56,10 @@ struct State {
     /// No slot takes work by itself any more, whatever is commanded.
     closed: bool,
     runs: u64,
+    /// The ends of runs whose slots have gone on, not taken note of yet.
+    ended: Vec<Completion>,
+    /// How many more ends need not be told of, because the node's task looks for them by itself.
+    silent: usize,
 }
 
 impl Line {
@@ -87,17 +99,47 @@ impl Line {
         self.lock().next()
     }
 
-    /// Takes the first in line for a slot that has become free, if the node is to run. `report` is called with it
-    /// before anybody else sees the line, so that whoever [empties](Self::empty) it has been told of all that was
-    /// taken before.
-    pub(crate) fn go_on<T>(&self, report: impl FnOnce(u64, Waiting) -> T) -> Option<T> {
+    /// Takes the first in line for a slot that has become free, if the node is to run. `report` makes of it the end of the
+    /// run before, which is noted before anybody else sees the line, so that whoever [empties](Self::empty) it finds the
+    /// ends of all that was taken before. The node's task is to be told, unless it [looks](Self::look_later) by itself.
+    pub(crate) fn go_on<T>(
+        &self,
+        report: impl FnOnce(u64, Waiting) -> (Completion, T),
+    ) -> Option<(T, Tell)> {
         let mut state = self.lock();
         let may_run = !state.closed && matches!(*self.commands.borrow(), Command::Run);
         if !may_run || self.returning.load(Ordering::Relaxed) > 0 {
             return None;
         }
         let (run, waiting) = state.next()?;
-        Some(report(run, waiting))
+        let (end, value) = report(run, waiting);
+        state.ended.push(end);
+        let tell = match state.silent.checked_sub(1) {
+            None => Tell::Now,
+            Some(left) => {
+                state.silent = left;
+                Tell::Later
+            }
+        };
+        Some((value, tell))
+    }
+
+    /// The node's task will look for ends by itself before long: the next `silent` need not be told of. Returns whether
+    /// there are ends that are not taken note of yet.
+    pub(crate) fn look_later(&self, silent: usize) -> bool {
+        let mut state = self.lock();
+        state.silent = silent;
+        !state.ended.is_empty()
+    }
+
+    /// Takes the ends that are not taken note of yet, in their order.
+    pub(crate) fn take_ended(&self) -> Vec<Completion> {
+        std::mem::take(&mut self.lock().ended)
+    }
+
+    /// The number of deliveries in line.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().waiting.len()
     }
 
     /// A run comes back from a hold: until the guard is dropped no slot goes on by itself, so that the run gets one.
@@ -163,9 +205,32 @@ pub(super) mod testing {
 mod tests {
     use std::sync::Arc;
 
+    use tokio::time::Instant;
+
     use super::testing::waiting;
     use super::*;
     use crate::delivery::{HeaderValue, header};
+    use crate::handler::Outcome;
+    use crate::settlement::RunEnd;
+
+    /// The end of the run before run `next`.
+    fn end_before(next: u64) -> Completion {
+        Completion {
+            run: next - 1,
+            end: RunEnd::Decided(Outcome::Done),
+            ended: Instant::now(),
+            next: None,
+        }
+    }
+
+    /// The tag of the delivery that a free slot goes on with.
+    fn goes_on(line: &Line) -> Option<(u64, Tell)> {
+        line.go_on(|run, waiting| (end_before(run), waiting.place.tag))
+    }
+
+    fn ended(line: &Line) -> Vec<u64> {
+        line.take_ended().iter().map(|end| end.run).collect()
+    }
 
     fn line(command: Command) -> (watch::Sender<Command>, Line) {
         let (sender, commands) = watch::channel(command);
@@ -176,18 +241,27 @@ mod tests {
     }
 
     #[test]
-    fn a_free_slot_goes_on_in_order_and_tells_before_it_does() {
+    fn a_free_slot_goes_on_in_order_and_leaves_the_end_of_its_run() {
         let (_commands, line) = line(Command::Run);
         let (first, _) = line.first().expect("two wait");
-        let mut told = None;
-        let next = line.go_on(|run, waiting| {
-            told = Some((run, waiting.place.tag));
-            waiting.place.tag
-        });
-        assert_eq!(next, Some(2));
-        assert_eq!(told, Some((first + 1, 2)));
+        assert_eq!(goes_on(&line), Some((2, Tell::Now)));
         assert!(line.is_empty());
-        assert!(line.go_on::<()>(|_, _| panic!("nothing waits")).is_none());
+        assert_eq!(goes_on(&line), None, "nothing waits");
+        assert_eq!(ended(&line), [first]);
+        assert!(ended(&line).is_empty(), "it is taken once");
+    }
+
+    #[test]
+    fn as_many_ends_as_agreed_are_not_told_of() {
+        let (_commands, line) = line(Command::Run);
+        line.push(waiting(3));
+        assert!(!line.look_later(1));
+        assert_eq!(goes_on(&line), Some((1, Tell::Later)));
+        assert_eq!(goes_on(&line), Some((2, Tell::Now)));
+        line.look_later(1);
+        assert!(line.look_later(0), "two ends are here");
+        assert_eq!(goes_on(&line), Some((3, Tell::Now)));
+        assert_eq!(ended(&line), [0, 1, 2]);
     }
 
     #[test]
@@ -218,22 +292,19 @@ mod tests {
     fn nothing_goes_on_while_a_run_comes_back_from_a_hold() {
         let (_commands, line) = line(Command::Run);
         let returning = line.come_back();
-        assert!(
-            line.go_on::<()>(|_, _| panic!("its slot is wanted"))
-                .is_none()
-        );
+        assert_eq!(goes_on(&line), None, "its slot is wanted");
         drop(returning);
-        assert!(line.go_on(|_, _| {}).is_some());
+        assert!(goes_on(&line).is_some());
     }
 
     #[test]
     fn nothing_goes_on_in_a_pause_or_once_a_drain_has_begun() {
         let (commands, line) = line(Command::Pause);
-        assert!(line.go_on::<()>(|_, _| panic!("paused")).is_none());
+        assert_eq!(goes_on(&line), None, "paused");
         commands.send_replace(Command::Run);
-        assert!(line.go_on(|_, _| {}).is_some());
+        assert!(goes_on(&line).is_some());
         line.close();
-        assert!(line.go_on::<()>(|_, _| panic!("draining")).is_none());
+        assert_eq!(goes_on(&line), None, "draining");
         assert_eq!(line.empty().len(), 1, "it is left to be handed back");
     }
 }

@@ -22,18 +22,34 @@ const QUICK_LIMIT: Duration = Duration::from_millis(100);
 
 impl<L: BrokerLink> Task<L> {
     pub(super) fn run_event(&mut self, event: RunEvent) {
+        // The run of the event may have begun in a slot that has gone on.
+        self.take_ended();
         match event {
             RunEvent::Held(run) => self.set_on_hold(run, true),
             RunEvent::Resumed(run) => self.set_on_hold(run, false),
             RunEvent::Completed(completion) => self.complete(completion),
+            RunEvent::WentOn => {}
         }
     }
 
-    /// Takes note of everything that runs have told so far.
-    pub(super) fn run_events(&mut self) {
+    /// Takes note of the runs whose slots have gone on. Returns whether there were any.
+    pub(super) fn take_ended(&mut self) -> bool {
+        let ended = self.line.take_ended();
+        let any = !ended.is_empty();
+        for completion in ended {
+            self.complete(completion);
+        }
+        any
+    }
+
+    /// Takes note of everything that runs have told so far. Returns whether there was anything.
+    pub(super) fn run_events(&mut self) -> bool {
+        let mut any = false;
         while let Ok(event) = self.events.try_recv() {
             self.run_event(event);
+            any = true;
         }
+        self.take_ended() || any
     }
 
     fn set_on_hold(&mut self, number: u64, on_hold: bool) {
@@ -59,7 +75,7 @@ impl<L: BrokerLink> Task<L> {
             // It was interrupted, and settled then.
             return;
         };
-        let now = Instant::now();
+        let now = completion.ended;
         self.run_is_over(completion.run, &run, now);
         if let Some(next) = completion.next {
             self.went_on(next, run.abort.clone());

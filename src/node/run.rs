@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, coop};
 use tokio::time::Instant;
 
 use super::lease::Lease;
-use super::line::{Line, Waiting};
+use super::line::{Line, Tell, Waiting};
 use super::slots::Slot;
 use crate::delivery::Delivery;
 use crate::handler::{AnyHandler, Context, Outcome, Reason, Surroundings};
@@ -29,6 +29,8 @@ pub(crate) enum RunEvent {
     Resumed(u64),
     /// The run is over.
     Completed(Completion),
+    /// A run is over, and its slot has gone on: its end is in the [`Line`].
+    WentOn,
 }
 
 /// The end of a run.
@@ -38,6 +40,8 @@ pub(crate) struct Completion {
     pub run: u64,
     /// The way it ended.
     pub end: RunEnd,
+    /// When.
+    pub ended: Instant,
     /// The work that its slot has gone on with.
     pub next: Option<Next>,
 }
@@ -86,23 +90,28 @@ impl Guard {
         self.end = end;
         let may_go_on = self.lease.has_slot() && coop::has_budget_remaining();
         let line = self.line.clone().filter(|_| may_go_on)?;
-        line.go_on(|run, waiting| {
+        let (delivery, tell) = line.go_on(|run, waiting| {
             let started = Instant::now();
             let hold_until = waiting.work.arrived + self.hold_max;
             self.lease.begin(run, None, started, hold_until);
             let delivery = Arc::clone(waiting.work.delivery());
-            // Without a receiver the node has ended, and the broker has both deliveries back.
-            let _ = self.events.send(RunEvent::Completed(Completion {
+            let completion = Completion {
                 run: std::mem::replace(&mut self.run, run),
                 end: std::mem::replace(&mut self.end, RunEnd::Cancelled),
+                ended: started,
                 next: Some(Next {
                     run,
                     waiting,
                     started,
                 }),
-            }));
-            delivery
-        })
+            };
+            (completion, delivery)
+        })?;
+        if tell == Tell::Now {
+            // Without a receiver the node has ended, and the broker has both deliveries back.
+            let _ = self.events.send(RunEvent::WentOn);
+        }
+        Some(delivery)
     }
 }
 
@@ -113,6 +122,7 @@ impl Drop for Guard {
         let _ = self.events.send(RunEvent::Completed(Completion {
             run: self.run,
             end: std::mem::replace(&mut self.end, RunEnd::Cancelled),
+            ended: Instant::now(),
             next: None,
         }));
     }

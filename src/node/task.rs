@@ -29,7 +29,7 @@ use crate::config::{NodeSettings, QueueType};
 use crate::handler::{AnyHandler, Surroundings};
 use crate::lifecycle::{DrainSignal, DrainTrigger};
 use crate::metrics::NodeMetrics;
-use crate::settlement::{Backlog, Book, Call, Pace};
+use crate::settlement::{Book, Call, Pace};
 use crate::wait;
 
 /// Messages of lost channels that are remembered, beside twice the prefetch.
@@ -102,7 +102,7 @@ pub(super) struct Task<L: BrokerLink> {
     pub(super) next_copy: u64,
     pub(super) copied: FuturesUnordered<Copied>,
     pub(super) writes: FuturesUnordered<Write>,
-    pace: Pace,
+    pub(super) pace: Pace,
     pub(super) calls: Vec<Call>,
     /// Settlements wait for others, so that all deliveries go back in the order of the queue.
     pub(super) gathering: bool,
@@ -245,6 +245,7 @@ impl<L: BrokerLink> Task<L> {
 
     async fn pause(&mut self) {
         self.mode = Mode::Paused;
+        self.take_ended();
         self.finish_opening().await;
         self.stop_intake();
         if !self.single_active_consumer {
@@ -298,9 +299,18 @@ impl<L: BrokerLink> Task<L> {
         }
     }
 
-    /// Does the next thing that comes up. Cancel safe: it waits first and acts then.
+    /// Does the next thing that comes up. Cancel safe: it waits first and acts then. Whatever a caller looks at changes only
+    /// in a turn that ends, so that no turn waits for what has happened already.
     pub(super) async fn turn(&mut self) {
-        let flush_at = self.flush();
+        if self.run_events() {
+            return;
+        }
+        let wait = self.flush();
+        let unseen = self.line.look_later(wait.map_or(0, |wait| wait.silent));
+        if unseen && wait.is_none() {
+            return;
+        }
+        let flush_at = wait.map(|wait| wait.until);
         self.start_ready();
         self.seek_consumer();
         let due = self.reopen_at;
@@ -349,44 +359,6 @@ impl<L: BrokerLink> Task<L> {
             }
             Happening::Due => self.reopen_at = None,
             Happening::InPlace => self.run_in_place(),
-        }
-    }
-
-    /// Writes what has been decided, unless a write is under way: while it is, more decisions gather, and
-    /// the next flush takes them together. One that lets the broker go on is written at once; see [`Pace`]. Returns
-    /// when to flush what has to wait for that.
-    pub(super) fn flush(&mut self) -> Option<Instant> {
-        if self.gathering || !self.writes.is_empty() || self.book.decided() == 0 {
-            return None;
-        }
-        let now = Instant::now();
-        let running = self.may_start();
-        let wait = running.then(|| self.pace.wait(self.backlog(), now));
-        if let Some(at) = wait.flatten() {
-            return Some(at);
-        }
-        // What a closed channel would refuse stays unwritten, so that it is remembered as such.
-        self.look_at_channel();
-        let channel = self.channel.as_mut()?;
-        self.pace.wrote(now);
-        self.book.next_batch(&mut self.calls);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a batch is far below 2^52 calls"
-        )]
-        self.metrics.flush.observe(self.calls.len() as f64);
-        for call in self.calls.drain(..) {
-            self.writes.push(channel.settle(call));
-        }
-        None
-    }
-
-    fn backlog(&self) -> Backlog {
-        let decided = self.book.decided();
-        Backlog {
-            decided,
-            unsettled: decided + self.book.open_deliveries(),
-            prefetch: self.settings.prefetch.into(),
         }
     }
 }
