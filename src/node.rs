@@ -13,6 +13,7 @@ mod consumer_watch;
 mod copier;
 mod copying;
 mod drain;
+mod flush;
 mod in_place;
 mod intake;
 mod lease;

@@ -1,6 +1,7 @@
 //! What a delivery tells a handler outside this process: its properties and headers as names and texts,
 //! from which HTTP headers and environment variables are made.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::trace;
@@ -10,34 +11,42 @@ use crate::delivery::Delivery;
 /// Optional properties that are absent are absent here.
 ///
 /// Bounded by the broker: each is a short string of at most 255 bytes, or a number.
-pub(super) fn facts(delivery: &Delivery) -> Vec<(&'static str, String)> {
+pub(super) fn facts(delivery: &Delivery) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+    fn text(property: Option<&String>) -> Option<Cow<'_, str>> {
+        property.map(|text| text.as_str().into())
+    }
+    fn number<'a>(number: Option<impl ToString>) -> Option<Cow<'a, str>> {
+        number.map(|number| number.to_string().into())
+    }
     let properties = &delivery.properties;
-    let mut facts = vec![
-        ("queue", delivery.queue.to_string()),
-        ("exchange", delivery.exchange.clone()),
-        ("routing-key", delivery.routing_key.clone()),
-        ("attempt", delivery.attempt.to_string()),
-        ("redelivered", delivery.redelivered.to_string()),
-    ];
-    let optional = [
-        ("message-id", properties.message_id.clone()),
-        ("correlation-id", properties.correlation_id.clone()),
-        ("content-type", properties.content_type.clone()),
-        ("content-encoding", properties.content_encoding.clone()),
-        ("type", properties.kind.clone()),
-        ("timestamp", properties.timestamp.map(|at| at.to_string())),
-        ("app-id", properties.app_id.clone()),
-        ("user-id", properties.user_id.clone()),
-        ("reply-to", properties.reply_to.clone()),
-        ("expiration", properties.expiration.clone()),
-        ("priority", properties.priority.map(|n| n.to_string())),
-    ];
-    facts.extend(
-        optional
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    facts
+    let redelivered = if delivery.redelivered {
+        "true"
+    } else {
+        "false"
+    };
+    [
+        ("queue", Some((&*delivery.queue).into())),
+        ("exchange", text(Some(&delivery.exchange))),
+        ("routing-key", text(Some(&delivery.routing_key))),
+        ("attempt", number(Some(delivery.attempt))),
+        ("redelivered", Some(redelivered.into())),
+        ("message-id", text(properties.message_id.as_ref())),
+        ("correlation-id", text(properties.correlation_id.as_ref())),
+        ("content-type", text(properties.content_type.as_ref())),
+        (
+            "content-encoding",
+            text(properties.content_encoding.as_ref()),
+        ),
+        ("type", text(properties.kind.as_ref())),
+        ("timestamp", number(properties.timestamp)),
+        ("app-id", text(properties.app_id.as_ref())),
+        ("user-id", text(properties.user_id.as_ref())),
+        ("reply-to", text(properties.reply_to.as_ref())),
+        ("expiration", text(properties.expiration.as_ref())),
+        ("priority", number(properties.priority)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
 }
 
 /// The message headers of `delivery` as texts, in the order of their names, without its trace context.
@@ -65,6 +74,9 @@ pub(super) fn fit(
     mut entries: Vec<(String, String)>,
     room: Room,
 ) -> (Vec<(String, String)>, usize) {
+    if entries.is_empty() {
+        return (entries, 0);
+    }
     let offered = entries.len();
     let mut seen = HashSet::new();
     entries.retain(|(name, _)| seen.insert(name.clone()));

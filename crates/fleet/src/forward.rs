@@ -166,7 +166,7 @@ impl Forwarder {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         let body = encoded(body, gzip);
-        match timeout(REQUEST_LIMIT, self.client.post(&headers, &body)).await {
+        match timeout(REQUEST_LIMIT, self.client.post(|| headers.clone(), &body)).await {
             Ok(Ok(answer)) => (
                 Reception::of(answer.status),
                 format!("it answers {}", answer.status),

@@ -110,16 +110,20 @@ impl HttpClient {
         )
     }
 
-    /// POSTs `body` with `headers`; what is configured wins over them. A request that fails on a connection used
+    /// POSTs `body` with what `headers` makes; what is configured wins over them. A request that fails on a connection used
     /// before, without a byte of an answer, is sent once more on a new one: the server closed it meanwhile.
     ///
     /// Dropping the future abandons the request and closes its connection.
     ///
     /// # Errors
     /// No answer came.
-    pub async fn post(&self, headers: &HeaderMap, body: &Bytes) -> Result<Answer, PostError> {
+    pub async fn post(
+        &self,
+        headers: impl Fn() -> HeaderMap,
+        body: &Bytes,
+    ) -> Result<Answer, PostError> {
         if let Some(connection) = self.pool.take() {
-            match self.exchange(connection, headers, body).await {
+            match self.exchange(connection, headers(), body).await {
                 Err(failed) if failed.unanswered => {
                     tracing::debug!(error = %failed.error, "a kept connection was closed by the server; the request is sent once more");
                 }
@@ -127,7 +131,7 @@ impl HttpClient {
             }
         }
         let connection = self.connector.connect().await?;
-        self.exchange(connection, headers, body)
+        self.exchange(connection, headers(), body)
             .await
             .map_err(|failed| failed.error.into())
     }
@@ -135,7 +139,7 @@ impl HttpClient {
     async fn exchange(
         &self,
         connection: Connected,
-        headers: &HeaderMap,
+        headers: HeaderMap,
         body: &Bytes,
     ) -> Result<Answer, Failed> {
         match connection {
@@ -156,7 +160,7 @@ impl HttpClient {
     async fn exchange_http1(
         &self,
         mut connection: Box<Http1>,
-        headers: &HeaderMap,
+        headers: HeaderMap,
         body: &Bytes,
     ) -> Result<Answer, Failed> {
         let mut request = self.request(self.path.clone().into(), headers, body);
@@ -189,12 +193,12 @@ impl HttpClient {
         Uri::from_parts(parts).expect("all three parts are there")
     }
 
-    fn request(&self, uri: Uri, headers: &HeaderMap, body: &Bytes) -> Request<Body> {
+    fn request(&self, uri: Uri, headers: HeaderMap, body: &Bytes) -> Request<Body> {
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         let all = request.headers_mut();
-        *all = headers.clone();
+        *all = headers;
         for (name, value) in &self.headers {
             all.insert(name, value.clone());
         }

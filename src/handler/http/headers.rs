@@ -1,5 +1,7 @@
 //! A delivery as HTTP request headers.
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::delivery::Delivery;
@@ -12,6 +14,9 @@ const ROOM: Room = Room {
     bytes: 8 * 1024,
     entries: 64,
 };
+
+/// Room for the headers of most requests, so that the map need not grow.
+const CAPACITY: usize = 24;
 
 /// How many message headers were left out, where any were.
 const OMITTED: HeaderName = HeaderName::from_static("tidegate-headers-omitted");
@@ -32,17 +37,12 @@ const CODINGS: [&str; 8] = [
 /// The headers that tell a server about `delivery`: `content-type`, `content-encoding` where HTTP knows the
 /// coding, `tidegate-<property>`, `tidegate-header-<name>`, `traceparent` and `tracestate`.
 pub(super) fn headers(delivery: &Delivery) -> HeaderMap {
-    let mut map = HeaderMap::new();
+    let mut map = HeaderMap::with_capacity(CAPACITY);
     for (name, text) in metadata::facts(delivery) {
-        let value = encode(&text);
-        match name {
-            "content-type" => map.insert(CONTENT_TYPE, value),
-            "content-encoding" if is_coding(&text) => map.insert(CONTENT_ENCODING, value),
-            _ => map.insert(prefixed("tidegate-", name), value),
-        };
+        map.insert(fact(name, &text), encode(&text));
     }
     let offered = metadata::headers(delivery)
-        .map(|(name, value)| (sanitised(name), percent_encoded(&value)))
+        .map(|(name, value)| (sanitised(name), percent_encoded(&value).into_owned()))
         .collect();
     let (kept, omitted) = metadata::fit(offered, ROOM);
     for (name, value) in kept {
@@ -58,6 +58,23 @@ pub(super) fn headers(delivery: &Delivery) -> HeaderMap {
         }
     }
     map
+}
+
+/// The header of a fact.
+fn fact(name: &str, text: &str) -> HeaderName {
+    let name = match name {
+        "queue" => "tidegate-queue",
+        "exchange" => "tidegate-exchange",
+        "routing-key" => "tidegate-routing-key",
+        "attempt" => "tidegate-attempt",
+        "redelivered" => "tidegate-redelivered",
+        "message-id" => "tidegate-message-id",
+        "content-type" => return CONTENT_TYPE,
+        "content-encoding" if is_coding(text) => return CONTENT_ENCODING,
+        // What is rare may cost more.
+        other => return prefixed("tidegate-", other),
+    };
+    HeaderName::from_static(name)
 }
 
 fn is_coding(text: &str) -> bool {
@@ -95,9 +112,15 @@ fn visible(text: &str) -> HeaderValue {
 
 /// Visible ASCII and inner spaces as they are; every other byte of the UTF-8, and `%` itself, as `%XX`. So
 /// percent-decoding a value always gives exactly the text.
-fn percent_encoded(text: &str) -> String {
+fn percent_encoded(text: &str) -> Cow<'_, str> {
     use std::fmt::Write as _;
     let bytes = text.as_bytes();
+    if bytes
+        .iter()
+        .all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'%')
+    {
+        return text.into();
+    }
     let mut encoded = String::with_capacity(bytes.len());
     for (index, &byte) in bytes.iter().enumerate() {
         let is_edge = index == 0 || index + 1 == bytes.len();
@@ -108,7 +131,7 @@ fn percent_encoded(text: &str) -> String {
             other => write!(encoded, "%{other:02X}").expect("a string takes any text"),
         }
     }
-    encoded
+    encoded.into()
 }
 
 #[cfg(test)]
