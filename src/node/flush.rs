@@ -1,5 +1,6 @@
 //! When the node's task writes what has been decided.
 
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::port::{BrokerChannel as _, BrokerLink};
@@ -34,6 +35,25 @@ impl<L: BrokerLink> Task<L> {
             self.writes.push(channel.settle(call));
         }
         None
+    }
+
+    /// Takes note of the writes that have ended. Returns whether somebody has to know: one has failed, or their end is
+    /// waited for.
+    pub(super) fn writes_ended(&mut self) -> bool {
+        let mut any = false;
+        while let Some(Some(written)) = self.writes.next().now_or_never() {
+            any = true;
+            if let Err(error) = written {
+                self.lose(&error);
+                return true;
+            }
+        }
+        any && self.settling
+    }
+
+    /// Whether the end of a write is worth a wake-up: it seldom is, as whatever comes next looks for it.
+    pub(super) fn awaits_writes(&self) -> bool {
+        !self.writes.is_empty() && (self.settling || self.book.decided() > 0)
     }
 
     fn backlog(&self) -> Backlog {

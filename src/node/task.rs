@@ -102,6 +102,8 @@ pub(super) struct Task<L: BrokerLink> {
     pub(super) next_copy: u64,
     pub(super) copied: FuturesUnordered<Copied>,
     pub(super) writes: FuturesUnordered<Write>,
+    /// Whether the end of those is waited for.
+    pub(super) settling: bool,
     pub(super) pace: Pace,
     pub(super) calls: Vec<Call>,
     /// Settlements wait for others, so that all deliveries go back in the order of the queue.
@@ -186,6 +188,7 @@ impl<L: BrokerLink> Task<L> {
             next_copy: 0,
             copied: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
+            settling: false,
             pace: Pace::default(),
             calls: Vec::new(),
             gathering: false,
@@ -302,7 +305,7 @@ impl<L: BrokerLink> Task<L> {
     /// Does the next thing that comes up. Cancel safe: it waits first and acts then. Whatever a caller looks at changes only
     /// in a turn that ends, so that no turn waits for what has happened already.
     pub(super) async fn turn(&mut self) {
-        if self.run_events() {
+        if self.run_events() || self.writes_ended() {
             return;
         }
         let wait = self.flush();
@@ -317,12 +320,11 @@ impl<L: BrokerLink> Task<L> {
         let in_place = self.in_place.next();
         let look_at = self.look_at();
         let consuming = self.is_consuming();
+        let awaits_writes = self.awaits_writes();
         let happening = tokio::select! {
             biased;
             Some(event) = self.events.recv() => Happening::Run(event),
-            Some(written) = self.writes.next(), if !self.writes.is_empty() => {
-                Happening::Written(written)
-            }
+            Some(written) = self.writes.next(), if awaits_writes => Happening::Written(written),
             slot = wait::some(self.waiting.as_mut()) => Happening::Slot(slot),
             Some((copy, published)) = self.copied.next(), if !self.copied.is_empty() => {
                 Happening::Copied(copy, published)
