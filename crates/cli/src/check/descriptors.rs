@@ -6,9 +6,11 @@ use tidegate::config::{HandlerSettings, NodeSettings, Settings, Slots};
 /// Descriptors beside those of handlers: connections to the broker and their name look-ups, the HTTP endpoints and their
 /// clients, the log, the runtime's own.
 const BASE: u64 = 64;
-/// Descriptors of a child process: three pipes and the process itself. An `exec` slot has one child; children of a `pool`
+/// Descriptors of the runtime that a node with such a handler has for itself.
+const RUNTIME: u64 = 4;
+/// Descriptors of a child process: its pipes and the process itself. An `exec` slot has one child; children of a `pool`
 /// have no more than one slot each.
-const CHILD: u64 = 4;
+const CHILD: u64 = 6;
 /// Descriptors of an `http` slot: its connection.
 const HTTP: u64 = 1;
 
@@ -40,7 +42,10 @@ fn needed(settings: &Settings) -> u64 {
         let dearest = members.map(of_slot).max().unwrap_or(0);
         dearest.saturating_mul(count(pool.slots))
     });
-    own.chain(pools).fold(BASE, u64::saturating_add)
+    let runtimes = settings.nodes.iter().filter(|node| of_slot(node) > 0);
+    let runtimes = RUNTIME.saturating_mul(count(runtimes.count()));
+    own.chain(pools)
+        .fold(BASE.saturating_add(runtimes), u64::saturating_add)
 }
 
 fn of_slot(node: &NodeSettings) -> u64 {
@@ -69,10 +74,10 @@ mod tests {
         let settings = settings(vec![exec(Slots::Own(60))]);
         let finding = findings(&settings, Some(100)).unwrap();
         assert!(
-            finding.message.contains("about 304, but may open 100"),
+            finding.message.contains("about 428, but may open 100"),
             "{finding:?}"
         );
-        assert_eq!(findings(&settings, Some(304)), None);
+        assert_eq!(findings(&settings, Some(428)), None);
         assert_eq!(findings(&settings, None), None, "no limit");
     }
 
@@ -81,6 +86,6 @@ mod tests {
         let pool = || Slots::Pool("shared".to_owned());
         let mut settings = settings(vec![exec(pool()), exec(pool())]);
         settings.pools = [("shared".to_owned(), PoolSettings::new(10))].into();
-        assert_eq!(needed(&settings), BASE + 10 * CHILD);
+        assert_eq!(needed(&settings), BASE + 2 * RUNTIME + 10 * CHILD);
     }
 }
