@@ -31,7 +31,7 @@ use crate::process::chain_has_shortage;
 /// waits in its slot, and nothing is counted.
 pub struct HttpHandler {
     client: HttpClient,
-    /// Requests and answers go over one thread: on several, a third of a message's cost was the switches between them.
+    /// Requests and answers go over one thread: on several, a message costs a tenth more.
     runtime: OwnRuntime,
 }
 
