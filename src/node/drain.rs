@@ -221,7 +221,6 @@ impl<L: BrokerLink> Task<L> {
     /// Waits until everything decided is written, within bounds.
     pub(super) async fn written(&mut self) {
         let limit = self.commands.borrow().within(FLUSH_LIMIT);
-        self.settling = true;
         let written = async {
             self.flush();
             while self.channel.is_some() && (!self.writes.is_empty() || self.book.decided() > 0) {
@@ -231,7 +230,6 @@ impl<L: BrokerLink> Task<L> {
         if timeout(limit, written).await.is_err() {
             warn!(queue = %self.queue, "the last settlements could not be written in time");
         }
-        self.settling = false;
     }
 
     /// Waits until everything decided is written, but little longer than until what runs is to be interrupted.

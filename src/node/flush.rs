@@ -4,13 +4,13 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::port::{BrokerChannel as _, BrokerLink};
-use super::task::Task;
+use super::task::{Mode, Task};
 use crate::settlement::{Backlog, Wait};
 
 impl<L: BrokerLink> Task<L> {
     /// Writes what has been decided, unless a write is under way: while it is, more decisions gather, and
-    /// the next flush takes them together. One that lets the broker go on is written at once; see [`Pace`](crate::settlement::Pace). Returns
-    /// until when the rest has to wait for that.
+    /// the next flush takes them together. One that lets the broker go on is written at once; see
+    /// [`Pace`](crate::settlement::Pace). Returns until when the rest waits.
     pub(super) fn flush(&mut self) -> Option<Wait> {
         if self.gathering || !self.writes.is_empty() || self.book.decided() == 0 {
             return None;
@@ -21,7 +21,7 @@ impl<L: BrokerLink> Task<L> {
         if let Some(wait) = wait.flatten() {
             return Some(wait);
         }
-        // What a closed channel would refuse stays unwritten, so that it is remembered as such.
+        // A closed channel would refuse it: then it stays unwritten, and is remembered so.
         self.look_at_channel();
         let channel = self.channel.as_mut()?;
         self.pace.wrote(now);
@@ -48,12 +48,18 @@ impl<L: BrokerLink> Task<L> {
                 return true;
             }
         }
-        any && self.settling
+        any && self.may_close()
     }
 
-    /// Whether the end of a write is worth a wake-up: it seldom is, as whatever comes next looks for it.
+    /// Whether the end of a write has to wake this task. A node that goes on consuming looks at it when the next thing comes
+    /// up, unless more is to be written.
     pub(super) fn awaits_writes(&self) -> bool {
-        !self.writes.is_empty() && (self.settling || self.book.decided() > 0)
+        !self.writes.is_empty() && (self.may_close() || self.book.decided() > 0)
+    }
+
+    /// Whether the channel is about to be closed, or may be, once all is written.
+    fn may_close(&self) -> bool {
+        self.mode != Mode::Running || self.retiring
     }
 
     fn backlog(&self) -> Backlog {

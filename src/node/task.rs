@@ -102,8 +102,6 @@ pub(super) struct Task<L: BrokerLink> {
     pub(super) next_copy: u64,
     pub(super) copied: FuturesUnordered<Copied>,
     pub(super) writes: FuturesUnordered<Write>,
-    /// Whether the end of those is waited for.
-    pub(super) settling: bool,
     pub(super) pace: Pace,
     pub(super) calls: Vec<Call>,
     /// Settlements wait for others, so that all deliveries go back in the order of the queue.
@@ -188,7 +186,6 @@ impl<L: BrokerLink> Task<L> {
             next_copy: 0,
             copied: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
-            settling: false,
             pace: Pace::default(),
             calls: Vec::new(),
             gathering: false,

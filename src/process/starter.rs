@@ -16,7 +16,7 @@ use crate::own_runtime::OwnRuntime;
 /// Starts children of one handler, one after the other, on a thread of its own, which is a runtime, too: a child that is
 /// started from a task of that [`runtime`](Self::runtime), and awaited there, costs no switch between threads.
 ///
-/// The thread begins with the first child and ends when the starter and all its children are gone: the kernel
+/// The thread begins with its first use and ends when the starter and all its children are gone: the kernel
 /// kills a child when the thread that started it ends. A program on a file system that hangs holds up this
 /// starter alone, so each handler has its own.
 #[derive(Clone)]

@@ -71,7 +71,7 @@ fn fact(name: &str, text: &str) -> HeaderName {
         "message-id" => "tidegate-message-id",
         "content-type" => return CONTENT_TYPE,
         "content-encoding" if is_coding(text) => return CONTENT_ENCODING,
-        // What is rare may cost more.
+        // The others are rare.
         other => return prefixed("tidegate-", other),
     };
     HeaderName::from_static(name)
