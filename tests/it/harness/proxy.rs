@@ -107,8 +107,17 @@ impl Proxy {
 
     /// Sends `frame` to the client on `connection` as if it came from the broker, between two frames of
     /// the broker's; it must not split a message on its channel.
+    ///
+    /// # Panics
+    /// If the connection is not open.
     pub(crate) fn inject(&self, connection: u32, frame: AMQPFrame) {
-        self.control.inject(connection, Frame::made(frame));
+        let injected = self.inject_if_open(connection, frame);
+        assert!(injected, "connection {connection} is not open");
+    }
+
+    /// As [`Self::inject`], for a connection that may end at any moment; whether it was open still.
+    pub(crate) fn inject_if_open(&self, connection: u32, frame: AMQPFrame) -> bool {
+        self.control.inject(connection, Frame::made(frame))
     }
 
     /// What is recorded so far.

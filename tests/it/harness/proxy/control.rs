@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::event::{Direction, Event, What};
@@ -143,11 +144,15 @@ impl Control {
         locked(&self.injections).remove(&connection);
     }
 
-    pub(super) fn inject(&self, connection: u32, frame: Frame) {
-        locked(&self.injections)
-            .get(&connection)
-            .unwrap_or_else(|| panic!("connection {connection} is not open"))
-            .try_send(frame)
-            .expect("few frames are injected at a time");
+    /// Whether the connection is open, so that the frame goes out.
+    pub(super) fn inject(&self, connection: u32, frame: Frame) -> bool {
+        match locked(&self.injections).get(&connection) {
+            None => false,
+            Some(injections) => match injections.try_send(frame) {
+                Ok(()) => true,
+                Err(TrySendError::Closed(_)) => false,
+                Err(TrySendError::Full(_)) => panic!("few frames are injected at a time"),
+            },
+        }
     }
 }
