@@ -205,5 +205,13 @@ async fn a_queue_that_the_broker_cannot_deliver_disturbs_no_other() {
         () = close_whoever_consumes(&proxy, "bad") => unreachable!("it never ends"),
     };
     assert_eq!(proxy.log().closed(own), None, "{}", proxy.log());
+    let log = worker.log().log();
+    let losses = log
+        .iter()
+        .filter(|line| line.message() == "the connection to the broker is lost");
+    for line in losses {
+        // Channels of the connection may have errors of their own at that moment: they did not end it.
+        assert!(line.text("cause").contains("INTERNAL-ERROR"), "{line:?}");
+    }
     worker.drained().await;
 }
