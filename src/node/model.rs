@@ -9,6 +9,7 @@
 //! - Nothing starts in a pause or a drain, and no more than there are slots.
 //! - Once nothing is in its way, a node does all that there is.
 //! - A drain ends in time, and its counts are exact. If all answer, it leaves nothing open.
+//! - Neither a node nor its drain waits for what has happened already.
 
 mod broker;
 mod event;
@@ -156,6 +157,18 @@ fn a_drain_knows_that_its_channel_was_closed_in_a_pause() {
         Event::HandBack,
     ];
     assert_eq!(play(Setup::PLAIN, &events, Finale::Drains), Ok(()));
+}
+
+#[test]
+fn a_write_that_ends_in_the_middle_of_a_drain_is_not_waited_for() {
+    let setup = Setup {
+        messages: 5,
+        slots: 2,
+        prefetch: 4,
+        single_active_consumer: true,
+        ..Setup::PLAIN
+    };
+    assert_eq!(play(setup, &[], Finale::Recovers), Ok(()));
 }
 
 #[test]

@@ -8,10 +8,13 @@ use tokio::time::{Instant, sleep};
 
 use super::event::{ALL, Event, Then, pick};
 use super::world::{Drained, Setup, World};
+use crate::lifecycle::limits::REDELIVERY_LIMIT;
 use crate::node::NodeState;
 
 /// How long a node may take until it has done everything, once nothing is in its way.
 const RECOVERY: Duration = Duration::from_mins(2);
+/// How long a broker and handlers wait that have nothing to do.
+const IDLE: Duration = Duration::from_millis(100);
 /// What an obliging broker does, and handlers that are done.
 const OBLIGING: [Event; 7] = [
     Event::ConnectConsume,
@@ -156,8 +159,8 @@ fn unbroken(world: &World) -> Result<(), String> {
     }
 }
 
-/// The broker and the handlers do what they can, once.
-async fn oblige(world: &mut World, handlers_end: bool) -> Result<(), String> {
+/// The broker and the handlers do what they can, once. Returns whether there was anything to do.
+async fn oblige(world: &mut World, handlers_end: bool) -> Result<bool, String> {
     let mut idle = true;
     for event in OBLIGING {
         let wanted = handlers_end || event != Event::Done;
@@ -167,9 +170,10 @@ async fn oblige(world: &mut World, handlers_end: bool) -> Result<(), String> {
         }
     }
     if idle {
-        sleep(Duration::from_millis(100)).await;
+        sleep(IDLE).await;
     }
-    unbroken(world)
+    unbroken(world)?;
+    Ok(!idle)
 }
 
 async fn end(mut world: World, finale: Finale) -> Result<(), String> {
@@ -180,10 +184,26 @@ async fn end(mut world: World, finale: Finale) -> Result<(), String> {
     if !drains_already {
         world.happen(Event::Drain).await;
     }
+    let obliging = !drains_already && matches!(finale, Finale::Recovers | Finale::Drains);
+    if obliging {
+        world.settle(Then::Settles).await;
+    }
     if finale != Finale::Silence {
         let handlers_end = finale != Finale::Interrupts;
+        let mut idle = Duration::ZERO;
         while !world.is_over() && world.deadline().is_some_and(|end| Instant::now() < end) {
-            oblige(&mut world, handlers_end).await?;
+            if !oblige(&mut world, handlers_end).await? && !world.is_over() {
+                idle += IDLE;
+            }
+            // A queue that was cut off may still have to take its deliveries back.
+            let limit = if world.cut {
+                REDELIVERY_LIMIT
+            } else {
+                Duration::ZERO
+            };
+            if obliging && !world.troubled && idle > limit {
+                return Err(format!("a drain waits {idle:?} although all is answered"));
+            }
         }
         // At the deadline the broker still answers.
         for _ in 0..60 {
@@ -196,7 +216,6 @@ async fn end(mut world: World, finale: Finale) -> Result<(), String> {
     // What was started meanwhile is dropped, and says so.
     sleep(Duration::from_millis(1)).await;
     unbroken(&world)?;
-    let obliging = !drains_already && matches!(finale, Finale::Recovers | Finale::Drains);
     counted(&world, &drained)?;
     if obliging {
         clean(&world, &drained)?;
@@ -215,11 +234,12 @@ async fn recover(world: &mut World) -> Result<(), String> {
     world.happen(Event::Resume).await;
     let limit = Instant::now() + RECOVERY;
     while !is_done(world) {
-        if Instant::now() > limit {
+        let any = oblige(world, true).await?;
+        let waits = !any && !world.troubled && !world.cut && !is_done(world);
+        if waits || Instant::now() > limit {
             let state = world.broker.state();
             return Err(format!("it does not recover: {state:#?}"));
         }
-        oblige(world, true).await?;
     }
     Ok(())
 }
