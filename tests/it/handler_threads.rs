@@ -1,7 +1,8 @@
 //! The threads that handlers run on.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tidegate::delivery::Delivery;
 use tidegate::handler::{Context, Handler, Outcome, Quick};
@@ -46,6 +47,64 @@ async fn a_quick_handler_runs_on_the_thread_of_its_connection_and_may_panic() {
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!(report.outcome, DrainOutcome::Clean);
     assert_eq!(vhost.take_all("orders").await.len(), 0);
+}
+
+/// What is written to it.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quick_handler_that_holds_its_thread_is_warned_of() {
+    let log = Written::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(move || writer.clone());
+    // No other test of this program has one.
+    tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+    let vhost = Vhost::with_queue("orders", "classic").await;
+    let (sender, mut runs) = mpsc::unbounded_channel();
+    let handler = move |_delivery: Arc<Delivery>, _context: Context| {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(150) {
+            std::hint::spin_loop();
+        }
+        sender.send(()).unwrap();
+        async { Outcome::Done }
+    };
+    let settings = settings(&vhost, vec![node("orders", 1, 1)], Duration::from_secs(60));
+    let mut worker = Worker::from_settings(settings)
+        .handler("orders", Quick(handler))
+        .start()
+        .await
+        .unwrap();
+    // The second comes once the first is acknowledged.
+    vhost.publish("orders", 2).await;
+    for _ in 0..2 {
+        within("a run", runs.recv()).await.unwrap();
+    }
+    let text = log.text();
+    assert!(text.contains("a quick handler took long"), "{text}");
+    worker.handle().drain("test").await;
+    let report = within("the end", worker.finished()).await.unwrap();
+    assert_eq!(report.outcome, DrainOutcome::Clean);
 }
 
 /// Sends the name of the thread of each run, and has a runtime of its own.
