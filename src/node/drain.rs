@@ -101,6 +101,7 @@ impl<L: BrokerLink> Task<L> {
         self.look_at_channel();
         // Slots have gone on before the drain alone, so these ends do not count.
         self.take_ended();
+        self.keep_order();
         self.book.begin_drain();
         self.drain_trigger.begin(self.commands.borrow().deadline());
         self.line.close();

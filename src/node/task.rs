@@ -231,6 +231,7 @@ impl<L: BrokerLink> Task<L> {
 
     fn resume(&mut self) {
         self.mode = Mode::Running;
+        self.book.release_hand_backs();
         if matches!(*self.state.borrow(), NodeState::Refused(_)) {
             return;
         }
@@ -246,6 +247,7 @@ impl<L: BrokerLink> Task<L> {
     async fn pause(&mut self) {
         self.mode = Mode::Paused;
         self.take_ended();
+        self.keep_order();
         self.finish_opening().await;
         self.stop_intake();
         if !self.single_active_consumer {
@@ -256,6 +258,13 @@ impl<L: BrokerLink> Task<L> {
             }
         }
         self.state.send_replace(NodeState::Paused);
+    }
+
+    /// The consumer of a queue with a single active consumer stays until its channel closes: then all goes back in order.
+    pub(super) fn keep_order(&mut self) {
+        if self.single_active_consumer {
+            self.book.keep_hand_backs();
+        }
     }
 
     /// In a pause a queue with a single active consumer goes over to another as in a drain: by the end of

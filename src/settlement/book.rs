@@ -37,6 +37,8 @@ pub(crate) struct Book {
     copies: Copies,
     running: HashMap<u64, InHand>,
     copying: HashMap<u64, InHand>,
+    /// What is to be handed back by the end of the channel; nothing if hand-backs are settled as they come.
+    kept: Option<Vec<(u64, Work)>>,
     drain: Option<Tally>,
 }
 
@@ -52,6 +54,7 @@ impl Book {
             copies: Copies::default(),
             running: HashMap::new(),
             copying: HashMap::new(),
+            kept: None,
             drain: None,
         }
     }
@@ -63,6 +66,19 @@ impl Book {
         self.ledger = Ledger::new();
         self.unproven = Unproven::new(self.drain.is_some());
         self.adoption.restart_clock(now);
+    }
+
+    /// From now on the end of the channel hands back, all at once and in order. With a consumer that goes on, what is handed
+    /// back by itself would come again at once, behind what was sent ahead.
+    pub(crate) fn keep_hand_backs(&mut self) {
+        self.kept.get_or_insert_default();
+    }
+
+    /// Hands back as it comes again, and what was kept.
+    pub(crate) fn release_hand_backs(&mut self) {
+        for (tag, work) in self.kept.take().unwrap_or_default() {
+            self.settle(tag, &work, Settlement::HandBack);
+        }
     }
 
     /// The broker lets `more` deliveries be unsettled on the present channel: what an earlier consumer left does not count
@@ -244,6 +260,10 @@ impl Book {
     /// Decides what the broker is told about a delivery of the present channel, and about the twins that wait
     /// for it.
     pub(crate) fn settle(&mut self, tag: u64, work: &Work, settlement: Settlement) {
+        if let (Settlement::HandBack, Some(kept)) = (settlement, &mut self.kept) {
+            kept.push((tag, work.clone()));
+            return;
+        }
         let is_outcome = settlement != Settlement::HandBack;
         let acknowledged = (settlement == Settlement::Ack).then_some(work);
         self.decide(tag, settlement, acknowledged, is_outcome);

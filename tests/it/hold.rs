@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tidegate::config::{BrokerSettings, NodeSettings, Settings, Slots};
+use tidegate::config::{BrokerSettings, NodeSettings, QueueType, Settings, Slots};
 use tidegate::delivery::Delivery;
 use tidegate::handler::{Context, Handler, HoldEnd, Outcome};
+use tidegate::lifecycle::Phase;
 use tidegate::worker::{RunningWorker, Worker};
 use tokio::sync::mpsc;
 
@@ -104,6 +105,58 @@ async fn a_drain_puts_what_is_on_hold_back_in_its_place_in_order() {
         let left = vhost.take_ids("orders").await;
         let expected: Vec<_> = (0..230).map(|number| number.to_string()).collect();
         assert_eq!(left, expected, "{kind}");
+    }
+}
+
+/// With a single active consumer the drain does not cancel it: what goes back must not come again behind the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_single_active_consumer_all_goes_back_in_order() {
+    for (kind, is_aborted) in [
+        (QueueType::Classic, false),
+        (QueueType::Quorum, false),
+        (QueueType::Quorum, true),
+    ] {
+        let vhost = Vhost::new().await;
+        let mut node = node(1, 20);
+        node.declare = true;
+        node.kind = kind;
+        node.single_active_consumer = true;
+        let (sender, mut runs) = mpsc::unbounded_channel();
+        let handler = move |delivery: Arc<Delivery>, context: Context| {
+            sender.send(id(&delivery)).unwrap();
+            async move {
+                if is_aborted {
+                    std::future::pending::<()>().await;
+                }
+                assert_eq!(context.hold(LONG).await, HoldEnd::Draining);
+                Outcome::HandBack
+            }
+        };
+        let mut worker = start(&vhost, node.clone(), handler).await;
+        let mut phase = worker.phase();
+        let running = phase.wait_for(|phase| *phase == Phase::Running);
+        within("it runs", running).await.unwrap();
+        vhost.publish("orders", 30).await;
+        assert_eq!(within("a run", runs.recv()).await.unwrap(), "0");
+        worker.handle().drain("test").await;
+        if is_aborted {
+            worker.handle().abort().await;
+        }
+        let report = within("the end", worker.finished()).await.unwrap();
+        assert_eq!(report.interrupted, u64::from(is_aborted));
+        // Nothing can be got from such a queue but by consuming it.
+        let (sender, mut runs) = mpsc::unbounded_channel();
+        let handler = move |delivery: Arc<Delivery>, _context: Context| {
+            sender.send(id(&delivery)).unwrap();
+            async { Outcome::Done }
+        };
+        let mut next = start(&vhost, node, handler).await;
+        for expected in 0..30 {
+            let run = within("a run", runs.recv()).await.unwrap();
+            assert_eq!(run, expected.to_string(), "{kind:?}, aborted: {is_aborted}");
+        }
+        next.handle().drain("test").await;
+        within("the end", next.finished()).await.unwrap();
     }
 }
 

@@ -232,6 +232,7 @@ async fn end(mut world: World, finale: Finale) -> Result<(), String> {
 /// Nothing is in the way any more: the node is to do all that there is.
 async fn recover(world: &mut World) -> Result<(), String> {
     world.happen(Event::Resume).await;
+    world.settle(Then::Settles).await;
     let limit = Instant::now() + RECOVERY;
     while !is_done(world) {
         let any = oblige(world, true).await?;

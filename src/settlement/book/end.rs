@@ -39,6 +39,9 @@ impl Book {
             self.finished(before, Acknowledgement::WrittenBefore, now);
             lost.unconfirmed += self.finished(in_drain, Acknowledgement::WrittenInDrain, now);
         }
+        if let Some(kept) = &mut self.kept {
+            kept.clear();
+        }
         self.ledger = Ledger::new();
         self.copies.lose();
         lost
