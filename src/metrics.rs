@@ -194,6 +194,8 @@ impl Metrics {
         self.0.held.remove(&labels);
         self.0.flush.remove(&labels);
         self.0.unconfirmed.remove(&labels);
+        self.0.not_begun.remove(&labels);
+        self.0.starved.remove(&labels);
     }
 
     /// Counts a connection made again.

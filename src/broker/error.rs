@@ -144,8 +144,8 @@ impl BrokerError {
     }
 
     /// Whether the broker said something that trying again soon will not change: wrong credentials (403),
-    /// no such virtual host (530, or 402 in old brokers), no such queue (404), other arguments (406).
-    /// RabbitMQ closes with 320 and 541 for its own reasons; those pass.
+    /// no such virtual host (530, or 402 in old brokers), no such queue (404), a queue that is another connection's alone (405),
+    /// other arguments (406). RabbitMQ closes with 320 and 541 for its own reasons; those pass.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -153,7 +153,7 @@ impl BrokerError {
                 | Self::Stream { .. }
                 | Self::Unworkable { .. }
                 | Self::Refused {
-                    code: 402 | 403 | 404 | 406 | 530,
+                    code: 402..=406 | 530,
                     ..
                 }
         )

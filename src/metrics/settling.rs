@@ -87,6 +87,7 @@ impl Families {
         self.failures.remove(&labels);
         self.copying.remove(&labels);
         self.twins.remove(&labels);
+        self.consumer_timeouts.remove(&labels);
     }
 
     pub(crate) fn node(&self, queue: &Arc<str>) -> Settling {

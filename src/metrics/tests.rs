@@ -23,3 +23,13 @@ fn names_and_units_are_prometheus_like() {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }
 }
+
+#[test]
+fn nothing_is_left_of_a_node_that_is_gone() {
+    let metrics = Metrics::new();
+    let before = metrics.encode();
+    let node = metrics.node(&"orders".into(), 8);
+    node.settling.consumer_timeouts.inc();
+    metrics.forget_node("orders");
+    assert_eq!(metrics.encode(), before);
+}

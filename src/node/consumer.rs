@@ -202,20 +202,24 @@ impl<L: BrokerLink> Task<L> {
     /// A consumer could not be opened.
     fn not_opened(&mut self, error: BrokerError) {
         let attempt = self.backoff.attempts() + 1;
-        if error.is_refusal() && self.opened_at.is_none() {
+        if error.is_refusal() {
             warn!(
                 queue = %self.queue,
                 attempt,
                 %error,
                 "the broker refuses the queue; trying again"
             );
-            let wait = self.backoff.after(Attempt::Refused, rand::random());
+            // A queue that was there may come back soon.
+            let wait = match self.opened_at {
+                None => self.backoff.after(Attempt::Refused, rand::random()),
+                Some(_) => self.backoff.next(rand::random()),
+            };
             self.reopen_at = Some(Instant::now() + wait);
             self.state.send_replace(NodeState::Refused(error));
             return;
         }
         warn!(queue = %self.queue, attempt, %error, "cannot consume; trying again");
-        if self.channel.is_some() && !error.is_refusal() {
+        if self.channel.is_some() {
             self.lose(&error);
         }
         self.try_again();

@@ -59,9 +59,14 @@ fn pools(settings: &Settings) -> Vec<Finding> {
             .filter(|node| matches!(&node.slots, Slots::Pool(pool) if pool == name));
         members.map(|node| usize::from(node.prefetch)).sum()
     };
+    let is_partner = |name: &str| {
+        let mut borrowers = settings.pools.iter();
+        borrowers.any(|(other, pool)| pool.overflow.as_deref() == Some(name) && reach(other) > 0)
+    };
     settings
         .pools
         .iter()
+        .filter(|(name, _)| !is_partner(name))
         .filter_map(|(name, pool)| {
             let prefetch = reach(name);
             let message = match prefetch {
@@ -95,16 +100,19 @@ fn timeout(node: &NodeSettings, grace: Duration) -> Vec<Finding> {
             ),
         ));
     }
-    if node.timeout >= ACKNOWLEDGEMENT_TIMEOUT {
-        findings.push(Finding::warning(
-            Section::Configuration,
-            subject(node),
-            format!(
-                "timeout {timeout} is not within the {} in which brokers want an acknowledgement unless their \
-                 consumer_timeout is set: the broker may give the message to another consumer meanwhile",
-                format_duration(ACKNOWLEDGEMENT_TIMEOUT)
-            ),
-        ));
+    for (key, time) in [("timeout", node.timeout), ("hold_max", node.hold_max)] {
+        if time >= ACKNOWLEDGEMENT_TIMEOUT {
+            findings.push(Finding::warning(
+                Section::Configuration,
+                subject(node),
+                format!(
+                    "{key} {} is not within the {} in which brokers want an acknowledgement unless their \
+                     consumer_timeout is set: the broker may give the message to another consumer meanwhile",
+                    format_duration(time),
+                    format_duration(ACKNOWLEDGEMENT_TIMEOUT)
+                ),
+            ));
+        }
     }
     findings
 }

@@ -53,6 +53,15 @@ fn a_pool_is_held_against_the_prefetch_of_all_its_nodes() {
             .insert("shared".to_owned(), PoolSettings::new(slots));
         assert_eq!(levels_and_messages(&settings).len(), findings, "{slots}");
     }
+    // What the nodes of one pool borrow from is used.
+    let mut borrower = PoolSettings::new(8);
+    borrower.overflow = Some("partner".to_owned());
+    settings.pools.insert("shared".to_owned(), borrower);
+    settings
+        .pools
+        .insert("partner".to_owned(), PoolSettings::new(2));
+    assert_eq!(levels_and_messages(&settings), []);
+    settings.pools.remove("partner");
     settings.nodes.clear();
     assert_eq!(
         levels_and_messages(&settings),
@@ -84,6 +93,16 @@ fn a_delivery_that_can_outlive_the_brokers_patience_is_a_warning_of_its_own() {
     let found = levels_and_messages(&settings(vec![node]));
     assert_eq!(found.len(), 2);
     assert!(found[1].1.contains("consumer_timeout"));
+}
+
+#[test]
+fn a_hold_that_can_outlive_the_brokers_patience_is_a_warning() {
+    let mut node = node("orders");
+    node.timeout = Duration::from_secs(25);
+    node.hold_max = Duration::from_mins(40);
+    let found = levels_and_messages(&settings(vec![node]));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].1.contains("hold_max 40m is not within the 30m"));
 }
 
 #[test]

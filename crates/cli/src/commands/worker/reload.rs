@@ -1,9 +1,10 @@
 //! The changes that are allowed when a worker's configuration is read again.
 
+use secrecy::ExposeSecret as _;
 use thiserror::Error;
 
 use tidegate::Node;
-use tidegate::config::Settings;
+use tidegate::config::{BrokerSettings, Settings};
 use tidegate::handler::{self, HandlerError};
 
 /// Why a configuration that was read again cannot be used by the worker that runs.
@@ -33,7 +34,7 @@ pub(super) fn nodes(old: &Settings, new: &Settings) -> Result<Vec<Node>, ReloadE
     let sections = |settings: &Settings| {
         // Their debug form shows all that is no secret.
         [
-            ("broker", format!("{:?}", settings.broker)),
+            ("broker", fixed(&settings.broker)),
             ("worker", format!("{:?}", settings.worker)),
             ("drain", format!("{:?}", settings.drain)),
             ("heartbeat", format!("{:?}", settings.heartbeat)),
@@ -58,10 +59,29 @@ pub(super) fn nodes(old: &Settings, new: &Settings) -> Result<Vec<Node>, ReloadE
     Ok(new.nodes.iter().cloned().map(Node::from_settings).collect())
 }
 
+/// What is fixed about the broker. What its files say is read again at each attempt to connect, and may change.
+fn fixed(broker: &BrokerSettings) -> String {
+    let mut broker = broker.clone();
+    if broker.url_file.is_some() {
+        broker.username.clear();
+        broker.host.clear();
+        broker.port = 0;
+        broker.other_hosts.clear();
+    }
+    let from_file = broker.url_file.is_some() || broker.password_file.is_some();
+    let password = if from_file {
+        ""
+    } else {
+        broker.password.expose_secret()
+    };
+    // Compared, and never shown.
+    format!("{broker:?} {password}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate::config::{BrokerSettings, LogLevel, NodeSettings, Slots};
+    use tidegate::config::{LogLevel, NodeSettings, Slots};
 
     fn settings(url: &str) -> Settings {
         let broker = BrokerSettings::from_url(url).expect("the URL is well formed");
@@ -87,11 +107,32 @@ mod tests {
         let old = settings("amqp://localhost");
         let refused = |new: &Settings| nodes(&old, new).expect_err("it is fixed").to_string();
         assert!(refused(&settings("amqp://elsewhere")).starts_with("[broker] "));
+        let password = refused(&settings("amqp://guest:secret@localhost"));
+        assert!(password.starts_with("[broker] ") && !password.contains("secret"));
         let mut new = old.clone();
         new.worker.name = "other".to_owned();
         assert!(refused(&new).starts_with("[worker] "));
         let mut new = old.clone();
         new.drain.grace *= 2;
         assert!(refused(&new).starts_with("[drain] "));
+    }
+
+    #[test]
+    fn what_is_read_from_files_at_each_attempt_may_change() {
+        let from_url = |url: &str| {
+            let mut settings = settings(url);
+            settings.broker.url_file = Some("url".into());
+            settings
+        };
+        let old = from_url("amqp://one:old@localhost");
+        assert!(nodes(&old, &from_url("amqp://two:new@elsewhere")).is_ok());
+        let with_password = |url: &str| {
+            let mut settings = settings(url);
+            settings.broker.password_file = Some("password".into());
+            settings
+        };
+        let old = with_password("amqp://one:old@localhost");
+        assert!(nodes(&old, &with_password("amqp://one:new@localhost")).is_ok());
+        assert!(nodes(&old, &with_password("amqp://two:old@localhost")).is_err());
     }
 }
