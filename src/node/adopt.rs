@@ -69,7 +69,7 @@ impl<L: BrokerLink> Task<L> {
     /// with one id shares the fate of the first.
     pub(super) fn unless_known(&mut self, place: ChannelTag, work: Work) -> Option<Work> {
         let message_id = work.message_id().map(str::to_owned);
-        if work.earlier_deliveries() > 0
+        if work.earlier_deliveries > 0
             && work.identity.is_named()
             && let Some(earlier) = self.line.remove_before(&work)
         {

@@ -66,11 +66,8 @@ impl<L: BrokerLink> Task<L> {
             None => self.handlers_identity(&received.delivery),
             Some(_) => None,
         };
-        let work = Work {
-            identity: Identity::of(&received, identity.as_deref()),
-            received,
-            arrived,
-        };
+        let identity = Identity::of(&received, identity.as_deref());
+        let work = Work::new(received, identity, arrived);
         let Some(generation) = self.channel.as_ref().map(L::Channel::generation) else {
             return;
         };

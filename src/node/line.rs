@@ -192,10 +192,9 @@ pub(super) mod testing {
         let received = receive(delivery.into(), false, Timestamp::UNIX_EPOCH);
         Waiting {
             place: ChannelTag { generation: 1, tag },
-            work: Work {
-                identity: Identity::of(&received, None),
-                received,
-                arrived: Instant::now(),
+            work: {
+                let identity = Identity::of(&received, None);
+                Work::new(received, identity, Instant::now())
             },
         }
     }
@@ -277,6 +276,7 @@ mod tests {
         delivery.redelivered = true;
         let count = (header::ACQUIRED_COUNT.to_owned(), HeaderValue::I64(1));
         delivery.properties.headers.extend([count]);
+        again = Work::new(again.received, again.identity, again.arrived);
         let place = line.remove_before(&again);
         assert_eq!(
             place,

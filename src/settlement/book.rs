@@ -186,14 +186,14 @@ impl Book {
         let then = match remembered {
             Remembered::Running(number) => match self.running.get_mut(&number) {
                 Some(run) => {
-                    run.place = place;
+                    run.moves_to(place, &work);
                     Then::Nothing
                 }
                 None => return Known::New(work),
             },
             Remembered::Copying(number) => match self.copying.get_mut(&number) {
                 Some(copying) => {
-                    copying.place = place;
+                    copying.moves_to(place, &work);
                     Then::Nothing
                 }
                 None => return Known::New(work),
@@ -293,7 +293,7 @@ impl Book {
             .expect("each delivery of the present channel is decided once");
         self.unproven.decided(Settled {
             identity: acknowledged.map(|work| work.identity),
-            deliveries: acknowledged.map_or(0, Work::earlier_deliveries),
+            deliveries: acknowledged.map_or(0, |work| work.earlier_deliveries),
             is_outcome,
         });
     }

@@ -15,6 +15,17 @@ pub(crate) struct InHand {
     pub work: Work,
 }
 
+impl InHand {
+    /// From now on it settles `later`, which arrived at `place`. Returns the place that it had.
+    ///
+    /// The queue's count of that delivery is what the next one is held against: of equal messages the one that was handed
+    /// back would otherwise come again as a later delivery, and the other be handed back, for as long as the run lasts.
+    pub(super) fn moves_to(&mut self, place: ChannelTag, later: &Work) -> ChannelTag {
+        self.work.earlier_deliveries = later.earlier_deliveries;
+        std::mem::replace(&mut self.place, place)
+    }
+}
+
 /// The kind of a delivery.
 #[derive(Debug)]
 pub(crate) enum Known {

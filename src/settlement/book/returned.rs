@@ -11,13 +11,13 @@ impl Book {
     /// that it is the same message. The proof is the queue's own count of deliveries: of two equal messages, the
     /// second delivery of one has the higher count.
     pub(super) fn returned(&mut self, tag: u64, work: &Work) -> Option<Known> {
-        let count = work.earlier_deliveries();
+        let count = work.earlier_deliveries;
         if count == 0 || work.is_copy() || !work.identity.is_named() {
             return None;
         }
         let generation = self.present?;
         let known = if let Some(first) = self.in_hand_before(work) {
-            let before = std::mem::replace(&mut first.place, ChannelTag { generation, tag });
+            let before = first.moves_to(ChannelTag { generation, tag }, work);
             // If it was another message after all, this gives it back.
             self.decide(before.tag, Settlement::HandBack, None, false);
             "running"
@@ -55,7 +55,7 @@ mod tests {
     use crate::delivery::{Delivery, HeaderValue, Properties};
     use crate::handler::Outcome;
     use crate::retry::Received;
-    use crate::settlement::{Call, Ended, Identity, RunEnd};
+    use crate::settlement::{Call, Ended, Identity, RunEnd, Written};
 
     fn work(id: Option<&str>, count: i64) -> Work {
         let mut delivery = Delivery {
@@ -79,11 +79,8 @@ mod tests {
             copy: None,
             expires_at: None,
         };
-        Work {
-            identity: Identity::of(&received, None),
-            received,
-            arrived: Instant::now(),
-        }
+        let identity = Identity::of(&received, None);
+        Work::new(received, identity, Instant::now())
     }
 
     fn place(tag: u64) -> ChannelTag {
@@ -137,6 +134,23 @@ mod tests {
         };
         assert_eq!(calls(&mut book), [returned]);
         assert_eq!(finish(&mut book), 2);
+    }
+
+    #[test]
+    fn equal_messages_do_not_take_turns_in_being_handed_back() {
+        let mut book = running(10);
+        assert_eq!(arrive(&mut book, 2, work(Some("m"), 1)), Some("running"));
+        // The one that was handed back comes again: it is another message.
+        assert_eq!(arrive(&mut book, 3, work(Some("m"), 1)), None);
+
+        // The same after a lost channel: both were delivered before, and one of them runs.
+        let now = Instant::now();
+        let mut book = running(10);
+        book.end_channel(Written::Unproven, now);
+        book.open(2, 10, now);
+        assert_eq!(arrive(&mut book, 1, work(Some("m"), 1)), Some("running"));
+        assert_eq!(arrive(&mut book, 2, work(Some("m"), 1)), None);
+        assert!(calls(&mut book).is_empty(), "nothing is handed back");
     }
 
     #[test]

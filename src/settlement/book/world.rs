@@ -68,11 +68,8 @@ impl World {
             copy: None,
             expires_at: None,
         };
-        Work {
-            identity: Identity::of(&received, None),
-            received,
-            arrived: self.now,
-        }
+        let identity = Identity::of(&received, None);
+        Work::new(received, identity, self.now)
     }
 
     pub(super) fn pick(&self, index: usize, wanted: impl Fn(&Message) -> bool) -> Option<usize> {
