@@ -152,10 +152,7 @@ impl Metrics {
             };
             self.0.deliveries.get_or_create(&labels).clone()
         };
-        self.0
-            .slots
-            .get_or_create(&labels)
-            .set(i64::try_from(slots).unwrap_or(i64::MAX));
+        self.set_slots(queue, slots);
         NodeMetrics {
             done: outcome("done"),
             retried: outcome("retry"),
@@ -174,6 +171,13 @@ impl Metrics {
             ),
             runs: Runs::default(),
         }
+    }
+
+    /// Says how many slots a node has.
+    pub fn set_slots(&self, queue: &Arc<str>, slots: usize) {
+        let queue = Arc::clone(queue);
+        let gauge = self.0.slots.get_or_create(&QueueLabels { queue }).clone();
+        gauge.set(i64::try_from(slots).unwrap_or(i64::MAX));
     }
 
     /// Drops the figures of a node that is gone.

@@ -22,12 +22,15 @@ mod line;
 mod model;
 mod opening;
 mod outcomes;
+mod pause;
 mod port;
 mod run;
 mod slots;
 mod state;
 mod take_back;
 mod task;
+
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -48,7 +51,7 @@ use crate::metrics::NodeMetrics;
 /// What a node is made of.
 #[derive(Debug)]
 pub(crate) struct NodeParts<L: BrokerLink = Link> {
-    /// Its settings.
+    /// Its settings at first.
     pub settings: NodeSettings,
     /// Its handler.
     pub handler: AnyHandler,
@@ -68,6 +71,7 @@ pub(crate) struct NodeParts<L: BrokerLink = Link> {
 #[derive(Debug)]
 pub(crate) struct Node {
     commands: watch::Sender<Command>,
+    settings: watch::Sender<Arc<NodeSettings>>,
     state: watch::Receiver<NodeState>,
     task: WatchedTask<NodeDrain>,
 }
@@ -81,7 +85,12 @@ impl Node {
         let (sender, events) = mpsc::unbounded_channel();
         let name = format!("node {}", parts.settings.queue);
         let (session, relay) = consume.session_of(&parts.settings.queue);
-        let task = task::Task::new(parts, session, receiver, state_sender, sender, events);
+        let (settings, renewed) = watch::channel(Arc::new(parts.settings.clone()));
+        let told = task::Told {
+            commands: receiver,
+            settings: renewed,
+        };
+        let task = task::Task::new(parts, session, told, state_sender, sender, events);
         let beside = async move {
             tokio::select! {
                 biased;
@@ -91,6 +100,7 @@ impl Node {
         };
         Self {
             commands,
+            settings,
             state,
             task: amqp.spawn(name, beside),
         }
@@ -99,6 +109,11 @@ impl Node {
     /// Tells the node what to do from now on.
     pub(crate) fn command(&self, command: Command) {
         self.commands.send_replace(command);
+    }
+
+    /// Has the node go over to other settings, of which [`NodeSettings::may_become`] is true.
+    pub(crate) fn renew(&self, settings: NodeSettings) {
+        self.settings.send_replace(Arc::new(settings));
     }
 
     /// Commands the node from elsewhere.

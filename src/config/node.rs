@@ -60,6 +60,27 @@ pub struct NodeSettings {
     pub handler: Option<HandlerSettings>,
 }
 
+impl NodeSettings {
+    /// Whether a node that runs can go over to these settings by itself: only its slots, its prefetch, or what
+    /// concerns each delivery differs.
+    pub(crate) fn may_become(&self, wanted: &Self) -> bool {
+        let slots = match (&self.slots, &wanted.slots) {
+            (Slots::Own(_), Slots::Own(_)) => wanted.slots.clone(),
+            _ => self.slots.clone(),
+        };
+        let adjusted = Self {
+            slots,
+            prefetch: wanted.prefetch,
+            timeout: wanted.timeout,
+            hold_max: wanted.hold_max,
+            max_body: wanted.max_body,
+            retry: wanted.retry.clone(),
+            ..self.clone()
+        };
+        adjusted == *wanted
+    }
+}
+
 /// The type of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

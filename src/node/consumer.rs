@@ -183,11 +183,7 @@ impl<L: BrokerLink> Task<L> {
         self.consumer_watch.alive(Instant::now());
         self.backoff.reset();
         self.copier.queues_are_there();
-        let copies_retries = self.settings.retry.max_attempts > 1 && !self.delayed_by_broker;
-        if self.preparing.is_none() && self.settings.declare && copies_retries {
-            let prepare = tokio::spawn(self.copier.clone().prepare());
-            self.preparing = Some(AbortOnDropHandle::new(prepare));
-        }
+        self.prepare_delay_queues();
         self.explain_cancel();
         info!(
             queue = %self.queue,
@@ -197,6 +193,15 @@ impl<L: BrokerLink> Task<L> {
         );
         self.state.send_replace(NodeState::Consuming(facts.kind));
         self.facts = Some(facts);
+    }
+
+    /// Declares the delay queues, once, so that they are old enough when they are needed.
+    pub(super) fn prepare_delay_queues(&mut self) {
+        let copies_retries = self.settings.retry.max_attempts > 1 && !self.delayed_by_broker;
+        if self.preparing.is_none() && self.settings.declare && copies_retries {
+            let prepare = tokio::spawn(self.copier.clone().prepare());
+            self.preparing = Some(AbortOnDropHandle::new(prepare));
+        }
     }
 
     /// A consumer could not be opened.

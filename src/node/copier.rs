@@ -73,6 +73,14 @@ impl<L: BrokerLink> Copier<L> {
         }
     }
 
+    /// This copier with other settings of its node.
+    pub(crate) fn of(&self, node: &Arc<NodeSettings>) -> Self {
+        Self {
+            node: Arc::clone(node),
+            ..self.clone()
+        }
+    }
+
     /// The largest frame that the broker takes; 0 for no limit. Without a connection it is that of the last one.
     pub(crate) fn frame_max(&self) -> u32 {
         if let Some(link) = self.session.borrow().link() {

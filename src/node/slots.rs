@@ -34,6 +34,25 @@ impl SlotPool {
         self
     }
 
+    /// Has as many more slots as `to` is above `from`. If it is below, slots go as they become free.
+    pub(crate) fn resize(&self, from: usize, to: usize) {
+        self.own.add_permits(to.saturating_sub(from));
+        let surplus = from.saturating_sub(to);
+        let left = surplus - self.own.forget_permits(surplus);
+        let Ok(left) = u32::try_from(left) else {
+            return;
+        };
+        if left > 0 {
+            let own = Arc::clone(&self.own);
+            // In line with all who wait for a slot, so that nobody gets one that is to go.
+            tokio::spawn(async move {
+                if let Ok(slots) = own.acquire_many_owned(left).await {
+                    slots.forget();
+                }
+            });
+        }
+    }
+
     /// A slot, if one is free and nobody waits for it.
     pub(crate) fn try_acquire(&self) -> Option<Slot> {
         let own = Arc::clone(&self.own).try_acquire_owned().ok();
@@ -85,6 +104,29 @@ mod tests {
         drop(waiting.await);
         drop(first);
         assert!(a.try_acquire().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn its_size_changes_while_slots_are_taken() {
+        let settled = async || tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        let pool = SlotPool::new(3);
+        let mut taken: Vec<_> = (0..3).filter_map(|_| pool.try_acquire()).collect();
+        pool.resize(3, 1);
+        settled().await;
+        taken.truncate(1);
+        settled().await;
+        assert!(pool.try_acquire().is_none(), "two of three are gone");
+        taken.clear();
+        settled().await;
+        let one = pool.try_acquire();
+        assert!(one.is_some() && pool.try_acquire().is_none());
+        pool.resize(1, 20);
+        assert_eq!(
+            (0..30)
+                .filter_map(|_| pool.try_acquire().map(Slot::forget))
+                .count(),
+            19
+        );
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use super::copying::{Copied, Copying};
 use super::in_place::InPlace;
 use super::line::Line;
 use super::opening::{Opened, Opening};
+use super::pause::remembered;
 use super::port::{BrokerChannel, BrokerLink};
 use super::run::{Run, RunEvent};
 use super::slots::{Slot, SlotPool};
@@ -32,9 +33,6 @@ use crate::metrics::NodeMetrics;
 use crate::settlement::{Book, Call, Pace};
 use crate::wait;
 
-/// Messages of lost channels that are remembered, beside twice the prefetch.
-const REMEMBERED: usize = 256;
-
 /// The mode that the node's task works in. It follows the command, which may have changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -44,6 +42,13 @@ pub(super) enum Mode {
     Paused,
     /// It stops in order.
     Draining,
+}
+
+/// What the node is told from outside.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub commands: watch::Receiver<Command>,
+    pub settings: watch::Receiver<Arc<NodeSettings>>,
 }
 
 #[expect(
@@ -67,6 +72,7 @@ pub(super) struct Task<L: BrokerLink> {
     pub(super) surroundings: Arc<Surroundings>,
     pub(super) runtime: Handle,
     pub(super) commands: watch::Receiver<Command>,
+    renewed: watch::Receiver<Arc<NodeSettings>>,
     pub(super) mode: Mode,
     pub(super) state: watch::Sender<NodeState>,
     pub(super) events_sender: mpsc::UnboundedSender<RunEvent>,
@@ -135,12 +141,16 @@ impl<L: BrokerLink> Task<L> {
     pub(super) fn new(
         parts: NodeParts<L>,
         session: watch::Receiver<SessionState<L>>,
-        commands: watch::Receiver<Command>,
+        told: Told,
         state: watch::Sender<NodeState>,
         events_sender: mpsc::UnboundedSender<RunEvent>,
         events: mpsc::UnboundedReceiver<RunEvent>,
     ) -> Self {
         let settings = Arc::new(parts.settings);
+        let Told {
+            commands,
+            settings: renewed,
+        } = told;
         let drain_trigger = DrainTrigger::new();
         let surroundings = Surroundings {
             drain: drain_trigger.signal(),
@@ -151,7 +161,7 @@ impl<L: BrokerLink> Task<L> {
             single_active_consumer: settings.single_active_consumer,
             facts: None,
             delayed_by_broker: settings.delayed_retry,
-            book: Book::new(2 * usize::from(settings.prefetch) + REMEMBERED),
+            book: Book::new(remembered(&settings)),
             copier: Copier::new(Arc::clone(&settings), parts.publish),
             settings,
             handler: parts.handler,
@@ -165,6 +175,7 @@ impl<L: BrokerLink> Task<L> {
             drain_trigger,
             runtime: parts.work,
             commands: commands.clone(),
+            renewed,
             mode: Mode::Running,
             state,
             events_sender,
@@ -200,6 +211,7 @@ impl<L: BrokerLink> Task<L> {
     pub(super) async fn run(mut self) -> NodeDrain {
         self.choose_thread();
         let mut commands = self.commands.clone();
+        let mut renewed = self.renewed.clone();
         loop {
             let command = *commands.borrow_and_update();
             match command {
@@ -218,6 +230,10 @@ impl<L: BrokerLink> Task<L> {
                         // Without anyone to command it a node drains at once.
                         Err(_gone) => return self.drain().await,
                     },
+                    () = wait::changed(&mut renewed) => {
+                        let settings = Arc::clone(&renewed.borrow_and_update());
+                        self.renew(settings).await;
+                    }
                     () = self.turn() => {}
                 }
                 self.retire_channel().await;
@@ -242,39 +258,6 @@ impl<L: BrokerLink> Task<L> {
             NodeState::Opening
         };
         self.state.send_replace(state);
-    }
-
-    async fn pause(&mut self) {
-        self.mode = Mode::Paused;
-        self.take_ended();
-        self.keep_order();
-        self.finish_opening().await;
-        self.stop_intake();
-        if !self.single_active_consumer {
-            match self.cancel_consumer().await {
-                Ok(()) => self.hand_back_unstarted(),
-                // Its consumer may still be there, so that the channel cannot be consumed on again.
-                Err(error) => self.lose(&error),
-            }
-        }
-        self.state.send_replace(NodeState::Paused);
-    }
-
-    /// The consumer of a queue with a single active consumer stays until its channel closes: then all goes back in order.
-    pub(super) fn keep_order(&mut self) {
-        if self.single_active_consumer {
-            self.book.keep_hand_backs();
-        }
-    }
-
-    /// In a pause a queue with a single active consumer goes over to another as in a drain: by the end of
-    /// the channel, once nothing of it runs here.
-    async fn hand_over(&mut self) {
-        let idle = self.book.running().is_empty() && self.book.copying() == 0;
-        if self.single_active_consumer && self.channel.is_some() && idle {
-            self.stop_intake();
-            self.close().await;
-        }
     }
 
     /// The queue's type, if it is known.

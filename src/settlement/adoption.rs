@@ -117,6 +117,11 @@ pub(crate) struct Adoption {
 }
 
 impl Adoption {
+    /// From now on it remembers at most `limit` messages beside those whose work goes on.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Remembers at most `limit` messages beside those whose work goes on.
     pub(crate) fn new(limit: usize) -> Self {
         Self {

@@ -59,6 +59,11 @@ impl Book {
         }
     }
 
+    /// From now on it remembers at most `limit` messages of lost channels beside those whose work goes on.
+    pub(crate) fn remember_at_most(&mut self, limit: usize) {
+        self.adoption.set_limit(limit);
+    }
+
     /// A channel has opened, on which the broker lets `window` deliveries be unsettled.
     pub(crate) fn open(&mut self, generation: u64, window: u64, now: Instant) {
         self.present = Some(generation);

@@ -123,11 +123,19 @@ impl Node {
 
     /// Whether `other` has the same settings and the same handler: the very one, not one that was made alike.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        let handlers = match (&self.handler, &other.handler) {
+        self.has_handler_of(other) && self.settings == other.settings
+    }
+
+    /// Whether a node that was made of this can become `wanted`.
+    pub(super) fn may_become(&self, wanted: &Self) -> bool {
+        self.has_handler_of(wanted) && self.settings.may_become(&wanted.settings)
+    }
+
+    fn has_handler_of(&self, other: &Self) -> bool {
+        match (&self.handler, &other.handler) {
             (Some(ours), Some(theirs)) => ours.is_same(theirs),
             (ours, theirs) => ours.is_none() && theirs.is_none(),
-        };
-        handlers && self.settings == other.settings
+        }
     }
 
     /// The number of deliveries that run at once; at least 1.

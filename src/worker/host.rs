@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use super::{Node, WorkerError};
 use crate::broker::{AmqpRuntime, Isolation, SessionState};
@@ -116,6 +117,25 @@ impl Host {
 }
 
 impl Hosted {
+    /// Has the node go over to other settings. What runs goes on with those that it began with.
+    pub(super) fn renew(&mut self, wanted: Node, host: &Host) {
+        let queue = wanted.queue();
+        let slots = host.pools.slots(&wanted).map(|(_, count)| count);
+        let valid = wanted.settings.validate().map_err(WorkerError::from);
+        match valid.and(slots) {
+            Ok(slots) => {
+                info!(queue, "the node goes on with other settings");
+                host.metrics.set_slots(&queue.into(), slots);
+                self.info.slots = slots;
+                self.info.prefetch = wanted.settings.prefetch;
+                self.info.retry_ms = retry_ms(&wanted.settings);
+                self.node.renew(wanted.settings.clone());
+                self.wanted = wanted;
+            }
+            Err(error) => warn!(queue, %error, "a node cannot go over to other settings"),
+        }
+    }
+
     /// Drains this node alone.
     pub(super) fn leave(self, deadline: tokio::time::Instant) -> Leaving {
         let queue = self.info.queue;

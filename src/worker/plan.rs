@@ -2,33 +2,41 @@
 
 use super::Node;
 
-/// One change. Removals come first: a queue is consumed once at a time.
+/// One change. Those of present nodes come first: a queue is consumed once at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     /// Drain the node at this place of those present. It is not wanted any more, or not as it is.
     Remove(usize),
     /// Host the node at this place of those wanted.
     Add(usize),
+    /// Have the node at the first place, of those present, go over to the settings at the second, of those wanted.
+    Renew(usize, usize),
 }
 
-/// The changes that lead from `present` to `wanted`. A node whose settings or handler changed is removed and added
-/// again. If `wanted` names a queue twice, the first stands.
+/// The changes that lead from `present` to `wanted`. A node goes over to other settings by itself if it can; otherwise it
+/// is removed and added again. If `wanted` names a queue twice, the first stands.
 pub(super) fn changes(present: &[&Node], wanted: &[Node]) -> Vec<Change> {
     let first = |place: usize| {
         let queue = wanted[place].queue();
         wanted[..place].iter().all(|node| node.queue() != queue)
     };
-    let stays = |node: &Node| {
-        let same = wanted.iter().find(|other| other.queue() == node.queue());
-        same.is_some_and(|other| other.is_like(node))
+    let kept = present.iter().enumerate().map(|(place, node)| {
+        let mut same = wanted.iter().enumerate();
+        let (with, other) = same.find(|(_, other)| other.queue() == node.queue())?;
+        let change = (!other.is_like(node)).then_some(Change::Renew(place, with));
+        node.may_become(other).then_some(change)
+    });
+    let kept: Vec<_> = kept.collect();
+    let is_kept = |node: &Node| {
+        let mut present = present.iter().zip(&kept);
+        present.any(|(other, kept)| kept.is_some() && other.queue() == node.queue())
     };
-    let removed = present.iter().enumerate();
-    let removed = removed.filter(|(_, node)| !stays(node));
+    let renewed = kept.iter().flatten().filter_map(|change| *change);
+    let removed = (0..present.len()).filter(|place| kept[*place].is_none());
     let added = wanted.iter().enumerate();
-    let added = added
-        .filter(|(place, node)| first(*place) && !present.iter().any(|other| other.is_like(node)));
-    removed
-        .map(|(place, _)| Change::Remove(place))
+    let added = added.filter(|(place, node)| first(*place) && !is_kept(node));
+    renewed
+        .chain(removed.map(Change::Remove))
         .chain(added.map(|(place, _)| Change::Add(place)))
         .collect()
 }
@@ -38,6 +46,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::config::Slots;
     use crate::delivery::Delivery;
 
     async fn work(_delivery: Arc<Delivery>) {}
@@ -64,13 +73,36 @@ mod tests {
     }
 
     #[test]
-    fn other_settings_or_another_handler_make_another_node() {
+    fn what_concerns_deliveries_changes_in_the_node_that_runs() {
+        let (orders, bills) = (node("orders").handler(work), node("bills").handler(work));
+        let changed = [
+            orders.clone().slots(20),
+            orders.clone().configure(|node| {
+                node.retry.max_attempts = 9;
+                node.timeout *= 2;
+                node.hold_max /= 2;
+                node.max_body += 1;
+            }),
+        ];
+        for changed in changed {
+            let wanted = [bills.clone(), changed];
+            let renewed = [Change::Renew(0, 1), Change::Add(0)];
+            assert_eq!(changes(&[&orders], &wanted), renewed);
+        }
+    }
+
+    #[test]
+    fn what_concerns_the_queue_or_the_handler_makes_another_node() {
         let orders = node("orders").handler(work);
-        let more = orders.clone().slots(20);
         let both = [Change::Remove(0), Change::Add(0)];
-        assert_eq!(changes(&[&orders], &[more]), both);
-        let other = node("orders").handler(work);
-        assert_eq!(changes(&[&orders], &[other]), both);
+        let pooled = Slots::Pool("shared".to_owned());
+        for changed in [
+            node("orders").handler(work),
+            orders.clone().configure(|node| node.priority = 1),
+            orders.clone().configure(|node| node.slots = pooled),
+        ] {
+            assert_eq!(changes(&[&orders], &[changed]), both);
+        }
     }
 
     #[test]
@@ -79,5 +111,7 @@ mod tests {
         let twice = [orders.clone(), orders.clone().slots(1)];
         assert_eq!(changes(&[], &twice), [Change::Add(0)]);
         assert_eq!(changes(&[&orders], &twice), []);
+        let twice = [orders.clone().slots(1), orders.clone()];
+        assert_eq!(changes(&[&orders], &twice), [Change::Renew(0, 0)]);
     }
 }

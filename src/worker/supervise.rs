@@ -115,6 +115,11 @@ impl Supervisor {
         }
         let present: Vec<&Node> = self.nodes.iter().map(|node| &node.wanted).collect();
         let changes = changes(&present, &wanted);
+        for change in &changes {
+            if let Change::Renew(place, with) = change {
+                self.nodes[*place].renew(wanted[*with].clone(), &self.host);
+            }
+        }
         let removed = |place: &usize| changes.contains(&Change::Remove(*place));
         let deadline = Instant::now() + self.grace;
         let places: Vec<usize> = (0..self.nodes.len()).filter(removed).collect();
@@ -122,7 +127,7 @@ impl Supervisor {
             let node = self.nodes.remove(place);
             info!(
                 queue = node.info.queue,
-                "the node drains: it is no longer wanted, or its settings changed"
+                "the node drains: it is no longer wanted, or not as it is"
             );
             self.leaving.push(node.leave(deadline));
         }

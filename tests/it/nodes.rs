@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use tidegate::config::{BrokerSettings, NodeSettings, Settings};
@@ -140,12 +140,12 @@ async fn a_hangup_changes_slots_and_nodes_without_loss_or_repetition() {
     let mut worker = Worker::ready(&config(2)).await;
     gate.started(2).await;
 
-    // What runs finishes in its old node; then 20 run.
+    // Two run already; eighteen more begin beside them.
     worker.rewrite(&config(20));
     worker.signal(Signal::SIGHUP);
     worker.logged("the configuration was read again").await;
-    // The old node has handed back what it had not started, so that nothing more begins in it.
-    vhost.until_ready("orders", 198).await;
+    gate.started(20).await;
+    assert_eq!(gate.in_flight(), 20);
     gate.release(2);
     gate.finished(2).await;
     gate.started(22).await;
@@ -204,6 +204,47 @@ async fn a_hangup_changes_slots_and_nodes_without_loss_or_repetition() {
 }
 
 /// GET `path` from the worker's endpoints: the status code, and what stands there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_that_changes_a_node_interrupts_nothing_and_keeps_no_slot_idle() {
+    let vhost = Vhost::new().await;
+    let gate = Gate::closed().await;
+    let config = |lines: &str| {
+        let config = WorkerConfig::new(vhost.url()).grace("1s");
+        config.declaring_node("orders", "quorum", &gate.url(), lines)
+    };
+    let mut worker = Worker::ready(&config("concurrency = 2")).await;
+    vhost.publish_all("orders", ["long".to_owned()]).await;
+    gate.started(1).await;
+
+    worker.rewrite(&config("concurrency = 2\nretry = { max_attempts = 1 }"));
+    worker.signal(Signal::SIGHUP);
+    worker.logged("the node goes on with other settings").await;
+    gate.answer(|request| if request.id == "bad" { 500 } else { 200 });
+    vhost
+        .publish_all("orders", ["short".to_owned(), "bad".to_owned()])
+        .await;
+    // The long run goes on beside them.
+    gate.release_id("short");
+    gate.release_id("bad");
+    vhost.until_ready("orders.dead", 1).await;
+    assert_eq!(gate.attempts("bad"), [1], "it is not retried any more");
+    assert_eq!(gate.attempts("short"), [1]);
+    worker.until_readiness(200).await;
+    let begun = Instant::now();
+    eventually("more than the grace of a drain passes", async || {
+        expect_that(begun.elapsed() > Duration::from_millis(1_500), || {
+            "wait".into()
+        })
+    })
+    .await;
+    assert_eq!(gate.given_up(), 0);
+    gate.release_all();
+    gate.finished(3).await;
+    let report = worker.drained().await;
+    assert_eq!(report.number("interrupted"), 0);
+    assert_eq!(gate.attempts("long"), [1]);
+}
+
 async fn get(worker: &RunningWorker, path: &str) -> (u16, String) {
     let address = worker.http().unwrap();
     let response = reqwest::get(format!("http://{address}{path}"))

@@ -48,12 +48,14 @@ pub(super) enum Event {
     /// The deadline of the drain passes.
     Deadline,
     Abort,
+    /// The node is told to go over to other settings.
+    Renew,
     /// A bit more than a second passes.
     Tick,
 }
 
 /// Every event, with how often random lives have it.
-pub(super) const ALL: [(Event, u32); 28] = [
+pub(super) const ALL: [(Event, u32); 29] = [
     (Event::Deliver, 10),
     (Event::Done, 6),
     (Event::Retry, 3),
@@ -81,11 +83,12 @@ pub(super) const ALL: [(Event, u32); 28] = [
     (Event::Drain, 1),
     (Event::Deadline, 1),
     (Event::Abort, 1),
+    (Event::Renew, 1),
     (Event::Tick, 2),
 ];
 
 /// The events whose every order is tried.
-pub(super) const EXHAUSTIVE: [Event; 17] = [
+pub(super) const EXHAUSTIVE: [Event; 18] = [
     Event::Deliver,
     Event::Done,
     Event::Retry,
@@ -103,6 +106,7 @@ pub(super) const EXHAUSTIVE: [Event; 17] = [
     Event::Resume,
     Event::Drain,
     Event::Deadline,
+    Event::Renew,
 ];
 
 /// How far the node comes before the next event.

@@ -23,7 +23,7 @@ use crate::handler::Outcome;
 use crate::lifecycle::CLOSING_LIMIT;
 use crate::metrics::Metrics;
 use crate::node::command::Command;
-use crate::node::task::Task;
+use crate::node::task::{Task, Told};
 use crate::node::{NodeDrain, NodeParts, NodeState, SlotPool};
 
 /// The grace of a drain.
@@ -97,6 +97,7 @@ pub(super) struct World {
     pub setup: Setup,
     pub broker: Broker,
     commands: watch::Sender<Command>,
+    renewals: watch::Sender<Arc<NodeSettings>>,
     pub state: watch::Receiver<NodeState>,
     task: JoinHandle<Drained>,
     /// How often the task has had its turn.
@@ -130,7 +131,12 @@ impl World {
             work: Handle::current(),
         };
         let session = broker.consume.subscribe();
-        let task = Task::new(parts, session, receiver, state_sender, sender, events);
+        let (renewals, renewed) = watch::channel(Arc::new(parts.settings.clone()));
+        let told = Told {
+            commands: receiver,
+            settings: renewed,
+        };
+        let task = Task::new(parts, session, told, state_sender, sender, events);
         broker.state().records = setup.records(task.drain_signal.clone());
         broker.state().single_active_consumer = setup.single_active_consumer;
         broker.state().delayed_retry = setup.delayed_retry;
@@ -149,6 +155,7 @@ impl World {
             setup,
             broker,
             commands,
+            renewals,
             state,
             task,
             polls,
@@ -258,7 +265,7 @@ impl World {
             Event::Drain => stays,
             Event::Deadline => matches!(command, Command::Drain { .. }),
             Event::Abort => !matches!(command, Command::Abort { .. }),
-            Event::Tick => true,
+            Event::Renew | Event::Tick => true,
         }
     }
 
@@ -301,6 +308,10 @@ impl World {
                 sleep_until(deadline + GRAIN).await;
             }
             Event::Abort => self.send(Command::Abort { at: Instant::now() }),
+            Event::Renew => {
+                let settings = Arc::clone(&self.renewals.borrow());
+                self.renewals.send_replace(settings);
+            }
             Event::Tick => sleep(Duration::from_millis(1_100)).await,
         }
     }
