@@ -136,7 +136,13 @@ impl Context {
     }
 
     pub(super) fn set_starved(&self, starved: bool) {
-        self.starved.store(starved, Ordering::Relaxed);
+        let was_starved = self.starved.swap(starved, Ordering::Relaxed);
+        if was_starved
+            && !starved
+            && let Some((slot, run)) = &self.slot
+        {
+            slot.begin_anew(*run);
+        }
     }
 
     pub(super) fn shortages(&self) -> &Shortages {

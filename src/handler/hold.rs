@@ -19,6 +19,9 @@ pub enum HoldEnd {
 
 /// Gives a slot back and takes one again, for the run with this number.
 pub(crate) trait Hold: std::fmt::Debug + Send + Sync {
+    /// The run has waited for something that the worker lacked, and begins only now: its time-out, too.
+    fn begin_anew(&self, run: u64);
+
     fn hold(&self, run: u64, delay: Duration) -> HoldFuture<'_>;
 }
 

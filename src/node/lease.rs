@@ -171,6 +171,14 @@ impl Lease {
 }
 
 impl Hold for Lease {
+    fn begin_anew(&self, run: u64) {
+        let mut state = self.state();
+        if state.run == run {
+            state.began = Some(Instant::now());
+            state.held = Duration::ZERO;
+        }
+    }
+
     fn hold(&self, run: u64, delay: Duration) -> HoldFuture<'_> {
         Box::pin(self.wait(run, delay))
     }
@@ -271,6 +279,21 @@ mod tests {
         tokio::time::sleep(SECOND).await;
         scene.lease.hold(1, SECOND * 5).await;
         assert_eq!(timeout.await.unwrap() - begun, SECOND * 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_before_a_run_begins_anew_is_no_running_time() {
+        let scene = scene(false);
+        let begun = Instant::now();
+        let lease = Arc::clone(&scene.lease);
+        let timeout = tokio::spawn(async move {
+            lease.ran_for(SECOND * 2).await;
+            Instant::now()
+        });
+        tokio::time::sleep(SECOND).await;
+        scene.lease.begin_anew(1);
+        scene.lease.begin_anew(2);
+        assert_eq!(timeout.await.unwrap() - begun, SECOND * 3);
     }
 
     #[tokio::test(start_paused = true)]

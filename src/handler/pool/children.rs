@@ -82,7 +82,8 @@ impl Children {
             starter: Starter::default(),
             permits: Semaphore::new(settings.size.unwrap_or(Semaphore::MAX_PERMITS)),
             state: Mutex::default(),
-            next_id: AtomicU64::new(1),
+            // So that no child can know the id of a request that it has not read.
+            next_id: AtomicU64::new(rand::random::<u32>().into()),
             warmed: AtomicBool::new(false),
         })
     }

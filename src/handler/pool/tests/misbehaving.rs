@@ -56,6 +56,15 @@ async fn an_answer_after_its_time_is_never_taken_for_the_next() {
 }
 
 #[tokio::test]
+async fn an_answer_before_its_request_is_none() {
+    // It guesses the ids of the first requests, and reads none.
+    let script =
+        r#"for id in 1 2 3; do printf '{"id":"%s","outcome":"done"}\n' $id; done; sleep 1000"#;
+    let pool = pool(script, |_| {});
+    crash(pool.send("x").await);
+}
+
+#[tokio::test]
 async fn a_child_that_is_slow_to_start_is_waited_for() {
     let pool = pool(&format!("sleep 0.3; {OBEDIENT}"), |_| {});
     assert_eq!(pool.send("x").await, Outcome::Done);
