@@ -1,14 +1,12 @@
 """The package as the worker uses it: a child that reads lines and answers them."""
 
-import base64
 import json
-import os
-import subprocess
 import sys
 import unittest
-from pathlib import Path
 
-SOURCE = Path(__file__).parent.parent / "src"
+from child import SOURCE, request
+from child import talk as talk_to
+
 sys.path.insert(0, str(SOURCE))
 
 from tidegate_worker import Dead, Delivery, HandBack, Hold, Retry, handler  # noqa: E402
@@ -40,36 +38,8 @@ run()
 """
 
 
-def request(number, body, **more):
-    line = {"id": str(number), "queue": "orders", "attempt": 1, "redelivered": False}
-    if isinstance(body, bytes):
-        line["body_base64"] = base64.b64encode(body).decode()
-    else:
-        line["body"] = body
-    return json.dumps({**line, **more}) + "\n"
-
-
 def talk(requests, own_descriptors=False):
-    """Runs the program on the requests; gives its answers, and all that it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    text = "".join(requests).encode()
-    command = [sys.executable, "-c", PROGRAM]
-    if not own_descriptors:
-        done = subprocess.run(command, input=text, capture_output=True, env=environment, check=True)
-        return [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode()
-    (in_read, in_write), (out_read, out_write) = os.pipe(), os.pipe()
-    environment["TIDEGATE_POOL_FDS"] = f"{in_read},{out_write}"
-    child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, pass_fds=(in_read, out_write))
-    os.close(in_read)
-    os.close(out_write)
-    with os.fdopen(in_write, "wb") as requests_end:
-        requests_end.write(text)
-    with os.fdopen(out_read, "rb") as answers_end:
-        answers = [json.loads(line) for line in answers_end]
-    printed = child.communicate()[0].decode()
-    assert child.returncode == 0
-    return answers, printed
+    return talk_to(PROGRAM, requests, own_descriptors)
 
 
 class Conversation(unittest.TestCase):

@@ -46,7 +46,11 @@ def _register(queue: Optional[str], function: F) -> F:
 
 
 def run() -> None:
-    """Handles deliveries until the worker closes the input. Call it last."""
+    """Handles deliveries until the worker closes the input. Call it last.
+
+    From here on descriptors 0 and 1 have nothing to do with the protocol: handlers and the programs that they start
+    read nothing, and what they print goes to the worker's log.
+    """
     if not _handlers:
         raise RuntimeError("no function is a handler: put @handler before one")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
@@ -66,11 +70,16 @@ def _channel() -> Tuple[BinaryIO, BinaryIO]:
         os.set_inheritable(reading, False)
         os.set_inheritable(writing, False)
         return os.fdopen(reading, "rb"), os.fdopen(writing, "wb")
-    # What handlers print must not come between answers.
+    # Copies that no program inherits. Whoever reads descriptor 0 from now on would take the next request, and whoever
+    # writes to 1 would break an answer.
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
-    sys.stdout.flush()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     os.dup2(2, 1)
+    # After that, since prints from before this call may still be in the buffer.
+    sys.stdout.flush()
     return requests, answers
 
 
