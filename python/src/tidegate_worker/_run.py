@@ -110,7 +110,9 @@ def _bounded(answer: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _write(answers: BinaryIO, answer: Dict[str, Any]) -> None:
-    answers.write(json.dumps(answer).encode() + b"\n")
+    # Lone surrogates, as in a file's name that is not UTF-8, become question marks: as escapes they are no JSON to the
+    # worker.
+    answers.write(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
     answers.flush()
     # What was printed for this delivery is in the log before the next begins.
     sys.stdout.flush()
