@@ -10,7 +10,7 @@ import traceback
 from typing import Any, BinaryIO, Callable, Dict, Optional, Tuple, TypeVar, Union, overload
 
 from ._delivery import Delivery
-from ._outcome import Outcome, Retry
+from ._outcome import Outcome, Retry, readable
 
 Function = Callable[[Delivery], Optional[Outcome]]
 F = TypeVar("F", bound=Callable[[Delivery], Any])
@@ -84,29 +84,48 @@ def _channel() -> Tuple[BinaryIO, BinaryIO]:
 
 
 def _handle(request: Dict[str, Any]) -> Dict[str, Any]:
+    """The answer to a request. Whatever goes wrong in a handler is one, too."""
     try:
-        delivery = Delivery.from_request(request)
-        function = _handlers.get(delivery.queue) or _handlers.get(None)
-        if function is None:
-            return Retry(f"no function is the handler of queue {delivery.queue!r}").answer()
-        returned = function(delivery)
+        return _answer(_decide(Delivery.from_request(request)))
+    except (SystemExit, KeyboardInterrupt):
+        # Somebody wants this process to end. Without an answer this delivery is charged for it; after one, it could be
+        # the next.
+        raise
+    except BaseException as error:
+        # Not only Exception: asyncio's CancelledError, or a panic in an extension module, is no wish to end.
+        _print_traceback()
+        kind, text = type(error).__name__, readable(error)
+        return _answer(Retry(kind if text in ("", kind) else f"{kind}: {text}"))
+
+
+def _decide(delivery: Delivery) -> object:
+    function = _handlers.get(delivery.queue) or _handlers.get(None)
+    if function is None:
+        return Retry(f"no function is the handler of queue {delivery.queue!r}")
+    try:
+        return function(delivery)
     except Outcome as outcome:
-        returned = outcome
-    except Exception as error:
-        traceback.print_exc()
-        returned = Retry(f"{type(error).__name__}: {error}")
-    if returned is None:
+        return outcome
+
+
+def _answer(decision: object) -> Dict[str, Any]:
+    if decision is None:
         return {"outcome": "done"}
-    if isinstance(returned, Outcome):
-        return _bounded(returned.answer())
-    kind = type(returned).__name__
-    return Retry(f"the handler returned {kind}, and must return None or an outcome").answer()
-
-
-def _bounded(answer: Dict[str, Any]) -> Dict[str, Any]:
+    # Outcome itself has no name.
+    if not isinstance(decision, Outcome) or not decision.outcome:
+        decision = Retry(f"the handler returned {type(decision).__name__}, and must return None or an outcome")
+    answer = decision.answer()
     if "reason" in answer:
-        answer["reason"] = str(answer["reason"])[:REASON_LIMIT]
+        answer["reason"] = answer["reason"][:REASON_LIMIT]
     return answer
+
+
+def _print_traceback() -> None:
+    try:
+        traceback.print_exc()
+    except Exception:
+        # The handler has closed stderr; the reason says what there is to say.
+        pass
 
 
 def _write(answers: BinaryIO, answer: Dict[str, Any]) -> None:
@@ -115,4 +134,8 @@ def _write(answers: BinaryIO, answer: Dict[str, Any]) -> None:
     answers.write(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
     answers.flush()
     # What was printed for this delivery is in the log before the next begins.
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except Exception:
+        # The handler has closed it, or printed what its encoding lacks. The answer stands.
+        pass
