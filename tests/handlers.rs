@@ -18,6 +18,9 @@ use tidegate::config::{
 use tidegate::delivery::Delivery;
 use tidegate::handler::{AnyHandler, Context, Outcome, from_settings};
 
+/// Bodies that are JSON, but no object.
+const NO_OBJECTS: [&str; 5] = ["null", "7", "true", r#""order""#, "[]"];
+
 /// The guide's one example in `language`.
 fn example(language: &str) -> String {
     let guide = include_str!("../docs/handlers.md");
@@ -92,6 +95,13 @@ async fn the_guides_server_answers_with_every_outcome() {
             "HTTP 400 Bad Request: ü 1: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
         )
     );
+    for body in NO_OBJECTS {
+        assert_eq!(
+            handle(&handler, id, body).await,
+            Outcome::dead("HTTP 400 Bad Request: ü 1: not an order"),
+            "{body}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -173,6 +183,13 @@ async fn the_guides_program_in_python_answers_with_every_outcome() {
         handle(&handler, id, "{}").await,
         Outcome::dead("ü 1: not an order: 'stock'")
     );
+    for body in NO_OBJECTS {
+        let outcome = handle(&handler, id, body).await;
+        let Outcome::Dead { error, .. } = outcome else {
+            panic!("{body}: {outcome:?}");
+        };
+        assert!(error.starts_with("ü 1: not an order: "), "{error}");
+    }
     handler.release().await;
 }
 
@@ -212,10 +229,14 @@ async fn the_example_in_node_answers_with_every_outcome() {
         handle(&handler, id, r#"{"stock": "unknown"}"#).await,
         Outcome::retry_after(Duration::from_secs(5), "ask again")
     );
-    let Outcome::Dead { error, .. } = handle(&handler, id, "{").await else {
-        panic!("not dead");
-    };
-    assert!(error.starts_with("not an order: "), "{error}");
+    // V8 quotes half of the emoji in its message.
+    for body in NO_OBJECTS.into_iter().chain(["{", "😀"]) {
+        let outcome = handle(&handler, id, body).await;
+        let Outcome::Dead { error, .. } = outcome else {
+            panic!("{body}: {outcome:?}");
+        };
+        assert!(error.starts_with("not an order: "), "{error}");
+    }
     handler.release().await;
 }
 

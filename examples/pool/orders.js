@@ -8,7 +8,9 @@ const readline = require("node:readline");
 
 // The worker says where requests come from and answers go to: "3,4"; without it, stdin and stdout.
 const [input, output] = (process.env.TIDEGATE_POOL_FDS || "0,1").split(",").map(Number);
-const send = (answer) => fs.writeSync(output, JSON.stringify(answer) + "\n");
+const send = (answer) => fs.writeSync(output, JSON.stringify(answer, wellFormed) + "\n");
+// Half of a surrogate pair, as V8 quotes it from a body, is no JSON to the worker. It becomes U+FFFD.
+const wellFormed = (_key, value) => (typeof value === "string" ? Buffer.from(value).toString() : value);
 
 // Optional: bodies that are UTF-8 come as text in "body". Others stay in "body_base64", and so does what was sent
 // before the worker had read this line.
@@ -27,6 +29,10 @@ function decide(request) {
     order = JSON.parse(request.body ?? Buffer.from(request.body_base64, "base64").toString());
   } catch (error) {
     return { outcome: "dead", reason: `not an order: ${error.message}` };
+  }
+  // null, a number, text and a list are JSON, too.
+  if (order === null || typeof order !== "object" || Array.isArray(order)) {
+    return { outcome: "dead", reason: "not an order: it is no JSON object" };
   }
   if (order.stock === "unknown") return { outcome: "retry", delay_ms: 5000, reason: "ask again" };
   if (order.after) return { outcome: "hold", delay_ms: 1000 };
