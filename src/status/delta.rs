@@ -98,6 +98,7 @@ mod tests {
         BeatNode {
             queue: format!("q{queue}"),
             in_flight: 0,
+            held: 0,
             oldest_ms: 0,
             done,
             retried: 0,

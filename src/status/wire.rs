@@ -153,6 +153,9 @@ pub struct BeatNode {
     pub queue: String,
     /// Deliveries running now.
     pub in_flight: u64,
+    /// Deliveries on hold now: started, and waiting in their place without a slot. Absent if there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: u64,
     /// How long the oldest of them has run; 0 where none does.
     pub oldest_ms: u64,
     /// Deliveries whose handler said done.
@@ -165,6 +168,11 @@ pub struct BeatNode {
     pub handed_back: u64,
     /// Deliveries cut off by the deadline of a drain.
     pub interrupted: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How a drain ended; the worker's last message. It stands for the state `stopped`.
@@ -345,5 +353,20 @@ mod tests {
             serde_json::from_value::<State>(with_unknown).unwrap(),
             state
         );
+    }
+
+    #[test]
+    fn a_beat_names_what_is_on_hold_only_if_there_is_any() {
+        let old = serde_json::json!({
+            "queue": "orders", "in_flight": 3, "oldest_ms": 812,
+            "done": 1041, "retried": 2, "dead": 0, "handed_back": 0, "interrupted": 0,
+        });
+        let mut node: BeatNode = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!((node.in_flight, node.held), (3, 0));
+        assert_eq!(serde_json::to_value(&node).unwrap(), old);
+        node.held = 2;
+        let new = serde_json::to_value(&node).unwrap();
+        assert_eq!(new["held"], 2);
+        assert_eq!(serde_json::from_value::<BeatNode>(new).unwrap(), node);
     }
 }

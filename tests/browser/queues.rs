@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{TOKEN, config};
 use crate::harness::gate::Gate;
+use crate::harness::puppet::Puppet;
 use crate::harness::status::BEATS;
 use crate::harness::vhost::Vhost;
 use crate::harness::worker::{Worker, WorkerConfig};
@@ -49,6 +50,50 @@ async fn the_queues_tell_what_waits_and_who_works_it() {
     browser.click("#view-workers").await;
     browser.shows(".item.lost .name", "web-1").await;
     browser.hides("#queues").await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_what_is_on_hold_and_why_it_waits() {
+    const WHY: &str = "no queue 'orders' in vhost '/'";
+    let vhost = Vhost::new().await;
+    let fleet = FleetProgram::ready(&FleetConfig::new(vhost.url())).await;
+    let puppet = Puppet::new(&vhost, "web-1").await;
+    let mut state = puppet.state(1, "running");
+    state["nodes"][0]["note"] = WHY.into();
+    puppet.say("state", &state).await;
+    // Two beats, so that the queue has a graph.
+    puppet.say("beat", &puppet.beat(2, 10)).await;
+    let mut beat = puppet.beat(3, 11);
+    beat["nodes"][0]["held"] = 3.into();
+    puppet.say("beat", &beat).await;
+    let browser = fleet.browser().await;
+    browser.shows(".item .more", "1 node · 3 held").await;
+    browser.click(".item .open").await;
+    browser
+        .shows(".item .inside .n.slots", "4 / 8 · 3 held")
+        .await;
+    browser.shows(".item .inside .queue", WHY).await;
+    let title = "return document.querySelector('.item .inside .on-hold').title;";
+    let title = browser.run(title, vec![]).await;
+    assert!(title.as_str().unwrap().starts_with("On hold: "), "{title}");
+    browser.click(".item .name").await;
+    browser.shows("#worker .facts", "4 of 8 · 3 held").await;
+    browser.shows("#worker .n.slots", "4 / 8 · 3 held").await;
+    browser.visit(&fleet.url("/#/queues").await).await;
+    browser
+        .shows("[data-queue=orders] .busy", "4 / 8 · 3 held")
+        .await;
+    browser.shows("[data-queue=orders] .held", WHY).await;
+    browser.click("[data-queue=orders] .name").await;
+    browser.shows("#queue .facts", "7 to 16").await;
+
+    puppet.say("beat", &puppet.beat(4, 12)).await;
+    browser.visit(&fleet.url("/").await).await;
+    browser.click(".item .open").await;
+    browser.shows(".item .inside .n.done", "12").await;
+    let held = "return document.body.textContent.includes(' held');";
+    assert_eq!(browser.run(held, vec![]).await, json!(false));
     assert_eq!(browser.complaints().await, [""; 0]);
 }
 

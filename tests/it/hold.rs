@@ -11,6 +11,8 @@ use tidegate::lifecycle::Phase;
 use tidegate::worker::{RunningWorker, Worker};
 use tokio::sync::mpsc;
 
+use crate::harness::fleet::FleetProgram;
+use crate::harness::status::{StatusMessage, StatusTap};
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that, stretched, within};
 
@@ -21,9 +23,17 @@ fn id(delivery: &Delivery) -> String {
 }
 
 async fn start(vhost: &Vhost, node: NodeSettings, handler: impl Handler) -> RunningWorker {
+    started(settings(vhost, node), handler).await
+}
+
+fn settings(vhost: &Vhost, node: NodeSettings) -> Settings {
     let mut settings = Settings::new(BrokerSettings::from_url(vhost.url().as_str()).unwrap());
     settings.worker.http = None;
     settings.nodes = vec![node];
+    settings
+}
+
+async fn started(settings: Settings, handler: impl Handler) -> RunningWorker {
     let queue = settings.nodes[0].queue.clone();
     Worker::from_settings(settings)
         .handler(queue, handler)
@@ -72,6 +82,59 @@ async fn a_delivery_on_hold_lets_others_have_its_slot() {
     let report = within("the end", worker.finished()).await.unwrap();
     assert_eq!((report.unconfirmed, report.interrupted), (0, 0));
     assert_eq!(vhost.take_all("orders").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beats_and_the_fleet_program_tell_how_many_deliveries_are_on_hold() {
+    let vhost = Vhost::with_queue("orders", "quorum").await;
+    vhost.publish("orders", 3).await;
+    let fleet = FleetProgram::ready(vhost.url(), "").await;
+    let tap = StatusTap::start(&vhost).await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let handler = move |delivery: Arc<Delivery>, context: Context| {
+        let gate = Arc::clone(&opened);
+        async move {
+            if id(&delivery) == "2" {
+                gate.acquire().await.unwrap().forget();
+                return Outcome::Done;
+            }
+            assert_eq!(context.hold(LONG).await, HoldEnd::Draining);
+            Outcome::HandBack
+        }
+    };
+    let mut settings = settings(&vhost, node(1, 3));
+    settings.worker.name = "web-1".to_owned();
+    let second = Duration::from_secs(1);
+    (settings.heartbeat.busy, settings.heartbeat.idle) = (second, second);
+    let mut worker = started(settings, handler).await;
+    let beat = tap
+        .seen("a beat of one that runs and two on hold", |message| {
+            let node = &message.json["nodes"][0];
+            message.kind() == "beat" && node["in_flight"] == 1 && node["held"] == 2
+        })
+        .await;
+    assert_eq!(beat.json["load"], 1.0, "what is on hold takes no slot");
+    let shown = fleet
+        .until_where("web-1", "running with two on hold", |worker| {
+            worker["nodes"][0]["held"] == 2
+        })
+        .await;
+    assert_eq!(shown["nodes"][0]["in_flight"], 1, "{shown}");
+    let queues = fleet.json("/api/v1/queues").await;
+    let row = &queues["queues"][0];
+    assert_eq!((&row["running"], &row["on_hold"]), (&1.into(), &2.into()));
+
+    gate.add_permits(1);
+    worker.handle().drain("test").await;
+    within("the end", worker.finished()).await.unwrap();
+    tap.drain().await;
+    let stopped = fleet.until("web-1", "stopped").await;
+    assert!(stopped["nodes"][0].get("held").is_none(), "{stopped}");
+    assert_eq!(vhost.take_ids("orders").await, ["0", "1"]);
+    tap.messages()
+        .iter()
+        .for_each(StatusMessage::obeys_its_schema);
 }
 
 #[tokio::test(flavor = "multi_thread")]

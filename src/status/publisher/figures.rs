@@ -65,6 +65,7 @@ pub(super) fn beat_node(node: &NodeInfo, now: Instant) -> BeatNode {
     BeatNode {
         queue: node.queue.clone(),
         in_flight: u64::try_from(figures.in_flight.get()).unwrap_or(0),
+        held: u64::try_from(figures.held.get()).unwrap_or(0),
         oldest_ms: millis(figures.runs.oldest(now)),
         done: figures.done.get(),
         retried: figures.retried.get(),
@@ -112,6 +113,7 @@ mod tests {
         tokio::time::advance(SAMPLE).await;
         orders.run_ended(1, Instant::now());
         orders.done.inc();
+        orders.held.inc();
         tokio::time::advance(SAMPLE).await;
         let now = begin + SAMPLE * 2;
         let load = figures.recent_load(&worker, now).expect("it is due");
@@ -119,6 +121,7 @@ mod tests {
         assert_eq!(figures.next_sample(), now + SAMPLE);
         let orders = beat_node(&worker.nodes[0], now);
         assert_eq!((orders.done, orders.in_flight, orders.oldest_ms), (1, 0, 0));
+        assert_eq!(orders.held, 1, "what is on hold takes no slot");
         let more = beat_node(&worker.nodes[1], now);
         assert_eq!((more.done, more.in_flight, more.oldest_ms), (0, 1, 10_000));
     }

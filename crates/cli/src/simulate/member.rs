@@ -80,6 +80,7 @@ impl SimulatedWorker {
         let nodes = (0..shape.nodes).map(|node| BeatNode {
             queue: format!("work.{node}"),
             in_flight: 0,
+            held: 0,
             oldest_ms: 0,
             done: 0,
             retried: 0,

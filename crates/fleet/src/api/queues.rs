@@ -44,6 +44,10 @@ pub struct Queue {
     /// Deliveries that are running, according to the workers' last beats. Deliveries that a worker holds but has not
     /// started are counted neither here nor in `ready`.
     pub running: u64,
+    /// Deliveries on hold, according to the workers' last beats: started, and waiting in their place without a slot.
+    /// Absent if there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub on_hold: u64,
     /// The age of the oldest running delivery at its worker's last beat.
     pub oldest_ms: u64,
     /// The age of the oldest of the workers' figures. Null if there are none.

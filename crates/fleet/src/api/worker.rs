@@ -171,6 +171,10 @@ pub struct Node {
     pub phase: Phase,
     /// Running deliveries. For a lost worker, those at its last beat.
     pub in_flight: u64,
+    /// Deliveries on hold: started, and waiting in their place without a slot. For a lost worker, those at its last beat.
+    /// Absent if there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: u64,
     /// The age of the oldest running delivery at the last beat.
     pub oldest_ms: u64,
     /// Deliveries with outcome done.

@@ -15,6 +15,9 @@ export const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 export const count = (value) => (known(value) ? whole.format(value) : NONE);
 
+// "3 held" after the number of what runs; nothing if nothing is on hold.
+export const andHeld = (held) => (known(held) && held > 0 ? ` · ${count(held)} held` : "");
+
 // Rates keep three figures that mean something.
 export function rate(value) {
   if (!known(value)) return NONE;

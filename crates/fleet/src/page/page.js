@@ -1,8 +1,8 @@
 // A worker's own page: what it is, what it does now, how its drain went, and its history.
 
 import { el, icon, setAttribute, setReason, setText } from "./dom.js";
-import { count, duration, parse, plural, rate, span, time, utc, visible } from "./format.js";
-import { MEANINGS, OUTCOMES, hindrance } from "./words.js";
+import { andHeld, count, duration, parse, plural, rate, span, time, utc, visible } from "./format.js";
+import { MEANINGS, ON_HOLD, OUTCOMES, hindrance } from "./words.js";
 import { now, store, worker as workerOf } from "./store.js";
 import { age, lease, nodeTable } from "./row.js";
 import { bar } from "./timeline.js";
@@ -89,7 +89,9 @@ function draw() {
   setReason(head.drain, "Drain", noDrain);
   setText(head.why, noDrain ? `No commands: ${noDrain}.` : "");
   const [stopped, lost] = [worker.state === "stopped", worker.state === "lost"];
-  setText(facts.slots, stopped ? "–" : lost ? `${count(worker.inFlight)} of ${count(worker.slots)} at its last beat` : `${count(worker.inFlight)} of ${count(worker.slots)}`);
+  const slots = `${count(worker.inFlight)} of ${count(worker.slots)}${andHeld(worker.held)}`;
+  setText(facts.slots, stopped ? "–" : lost ? `${slots} at its last beat` : slots);
+  setAttribute(facts.slots, "title", worker.held && !stopped ? ON_HOLD : null);
   setText(facts.rate, stopped || lost || worker.rate === null ? "–" : `${rate(worker.rate)} per second`);
   setText(facts.oldest, stopped || !worker.oldest ? "–" : lost ? `${duration(worker.oldest)} at its last beat` : duration(worker.oldest));
   setText(head.had, lost ? hadRunning(worker) : (worker.note ?? ""));
@@ -105,10 +107,11 @@ function draw() {
 // What the broker delivers again.
 function hadRunning(worker) {
   const busy = worker.nodes.filter((node) => node.in_flight);
-  if (!busy.length) return "It had nothing running at its last beat.";
+  const held = worker.held ? `It had ${plural(worker.held, "delivery", "deliveries")} on hold.` : "";
+  if (!busy.length) return `It had nothing running at its last beat. ${held}`.trim();
   const shown = busy.slice(0, 5).map((node) => `${count(node.in_flight)} of ${node.title ?? node.queue}`);
   const rest = busy.length > 5 ? ` and of ${plural(busy.length - 5, "more queue")}` : "";
-  return `It had ${plural(worker.inFlight, "delivery", "deliveries")} running at its last beat: ${shown.join(", ")}${rest}.`;
+  return `It had ${plural(worker.inFlight, "delivery", "deliveries")} running at its last beat: ${shown.join(", ")}${rest}. ${held}`.trim();
 }
 
 function build(worker) {

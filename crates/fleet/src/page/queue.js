@@ -1,13 +1,13 @@
 // A queue's own page: its figures, its last hour, its dead letters.
 
 import { el, icon, setAttribute, setText } from "./dom.js";
-import { count, duration, percent, plural, rate, short, visible } from "./format.js";
+import { andHeld, count, duration, percent, plural, rate, short, visible } from "./format.js";
 import { graphs } from "./graphs.js";
 import * as letters from "./letters.js";
 
 const FACTS = [
   ["Waiting", (queue) => depth(queue.ready)],
-  ["Running", (queue) => (queue.slots ? `${count(queue.running)} of ${plural(queue.slots, "slot")}` : count(queue.running))],
+  ["Running", (queue) => (queue.slots ? `${count(queue.running)} of ${plural(queue.slots, "slot")}` : count(queue.running)) + andHeld(queue.on_hold)],
   ["Unacknowledged", (queue) => held(queue)],
   ["Oldest delivery", (queue) => (queue.oldest_ms ? duration(queue.oldest_ms) : "–")],
   ["In", (queue) => perSecond(queue.in_per_second)],
@@ -20,8 +20,8 @@ const FACTS = [
 
 const part = { facts: new Map() };
 
-// The broker does not tell it over AMQP: at least what runs, at most what the workers' prefetch allows.
-const held = ({ running, prefetch }) => (prefetch > running ? `${count(running)} to ${count(prefetch)}` : count(running));
+// The broker does not tell it over AMQP: at least what runs or is on hold, at most what the workers' prefetch allows.
+const held = ({ running, on_hold: onHold = 0, prefetch }) => (prefetch > running + onHold ? `${count(running + onHold)} to ${count(prefetch)}` : count(running + onHold));
 const perSecond = (value) => (value === null ? "–" : `${rate(value)} per second`);
 const depth = (of) => (of ? `${count(of.messages)}${of.age_ms > 15_000 ? `, ${short(of.age_ms)} ago` : ""}` : "–");
 

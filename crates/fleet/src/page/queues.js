@@ -2,12 +2,13 @@
 // seconds while they are shown: the program looks at queues only while somebody does.
 
 import { el, setAttribute, setHidden, setText, byId } from "./dom.js";
-import { count, duration, percent, plural, rate, short, visible } from "./format.js";
+import { andHeld, count, duration, percent, plural, rate, short, visible } from "./format.js";
 import { store } from "./store.js";
 import { failure } from "./stream.js";
 import { headers } from "./token.js";
 import { graphs } from "./graphs.js";
 import * as page from "./queue.js";
+import { ON_HOLD } from "./words.js";
 
 const EVERY_MS = 2000;
 // A request that takes longer than this is given up.
@@ -233,7 +234,8 @@ function patch(row, queue) {
   setText(row.name, visible(queue.title ?? queue.queue));
   setText(row.beneath, [queue.title ? visible(queue.queue) : null, queue.type ? visible(queue.type) : null].filter(Boolean).join(" · "));
   put("ready", depth(queue.ready));
-  put("busy", queue.slots ? `${count(queue.running)} / ${count(queue.slots)}` : count(queue.running));
+  put("busy", (queue.slots ? `${count(queue.running)} / ${count(queue.slots)}` : count(queue.running)) + andHeld(queue.on_hold));
+  setAttribute(row.cells.get("busy"), "title", queue.on_hold ? ON_HOLD : null);
   put("oldest", queue.oldest_ms ? duration(queue.oldest_ms) : "–");
   put("in", rate(queue.in_per_second));
   put("rate", rate(queue.done_per_second));

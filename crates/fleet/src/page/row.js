@@ -1,9 +1,9 @@
 // One row of the list of workers: made once, then patched where it differs.
 
 import { el, icon, setAttribute, setHidden, setIcon, setReason, setText } from "./dom.js";
-import { count, duration, percent, plural, rate, short, span, time, utc, visible } from "./format.js";
+import { andHeld, count, duration, percent, plural, rate, short, span, time, utc, visible } from "./format.js";
 import { now, store } from "./store.js";
-import { hindrance } from "./words.js";
+import { ON_HOLD, hindrance } from "./words.js";
 
 // Nodes that an opened row shows; the worker's own page has them all.
 const NODES = 40;
@@ -82,9 +82,9 @@ export function patch(row, worker, { open, selected }) {
   setText(row.where, where(worker));
   setText(row.queues, worker.nodes.map((node) => node.title ?? node.queue).join(", ") || "no nodes");
   setAttribute(row.queues, "title", worker.nodes.length ? row.queues.textContent : null);
-  setText(row.more, worker.note ?? `${plural(worker.nodes.length, "node")}${worker.failing > 0 ? ` · ${percent(worker.failing)} failing` : ""}`);
+  setText(row.more, worker.note ?? `${plural(worker.nodes.length, "node")}${andHeld(worker.held)}${worker.failing > 0 ? ` · ${percent(worker.failing)} failing` : ""}`);
   setAttribute(row.more, "data-alarm", worker.failing > 0.1);
-  setAttribute(row.more, "title", worker.note);
+  setAttribute(row.more, "title", worker.note ?? (worker.held ? ON_HOLD : null));
   const ended = ENDED.has(worker.state);
   setHidden(row.meter.parentElement, ended);
   row.meter.style.inlineSize = `${worker.slots && !ended ? Math.min(100, (100 * worker.inFlight) / worker.slots) : 0}%`;
@@ -165,6 +165,8 @@ function second(node) {
   return el("small", { class: "beneath" }, [node.note, queue].filter(Boolean).join(" · "));
 }
 
+const onHold = ({ held }) => (held ? el("span", { class: "on-hold", title: ON_HOLD, text: andHeld(held) }) : null);
+
 export function nodeTable(worker, limit = Infinity) {
   const ended = ENDED.has(worker.state);
   const cells = (node) => {
@@ -182,7 +184,7 @@ export function nodeTable(worker, limit = Infinity) {
         ["dead", count(node.dead), "dead"],
         ["handed", count(node.handed_back), "handed back"],
         ["interrupted", count(node.interrupted), "interrupted"],
-      ].map(([name, text, label]) => el("td", { class: `n ${name}${text === "0" ? " zero" : ""}`, text, "data-label": label })),
+      ].map(([name, text, label]) => el("td", { class: `n ${name}${text === "0" ? " zero" : ""}`, "data-label": label }, text, name === "slots" ? onHold(node) : null)),
     ];
   };
   const head = el("thead", {}, el("tr", {}, ...NODE_COLUMNS.map((name, index) => el("th", { scope: "col", class: index > 1 ? "n" : "", text: name }))));

@@ -65,6 +65,7 @@ export function worker(raw) {
     nodes,
     slots: sum("slots"),
     inFlight: sum("in_flight"),
+    held: sum("held"),
     rate: rated ? sum("rate") : null,
     // The largest share of deliveries that failed lately, of any node.
     failing: nodes.reduce((most, node) => Math.max(most, number(node.failing)), 0),

@@ -52,3 +52,6 @@ export function consequence(worker, command) {
       return "It takes deliveries again.";
   }
 }
+
+// What a delivery on hold is.
+export const ON_HOLD = "On hold: started, and waiting for something without using a slot";

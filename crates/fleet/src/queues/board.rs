@@ -180,6 +180,7 @@ impl Board {
             slots: work.slots,
             prefetch: work.prefetch,
             running: work.running,
+            on_hold: work.on_hold,
             oldest_ms: millis(work.oldest),
             figures_age_ms: work.figures_age.map(millis),
             done_per_second: rounded(work.done_per_second),

@@ -63,6 +63,7 @@ pub(super) fn beat_node(queue: &str, done: u64) -> BeatNode {
     BeatNode {
         queue: queue.into(),
         in_flight: done % 3,
+        held: done % 4,
         oldest_ms: (done % 3) * 100,
         done,
         retried: 0,

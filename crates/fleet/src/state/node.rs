@@ -64,10 +64,11 @@ pub(super) struct Counts {
     pub interrupted: u64,
 }
 
-/// What runs.
+/// What runs, and what is on hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Busy {
     pub in_flight: u32,
+    pub held: u32,
     pub oldest_ms: u64,
 }
 
@@ -124,6 +125,7 @@ impl Node {
     pub(super) fn beat(&mut self, node: &BeatNode, beat: BeatAt) {
         let busy = Busy {
             in_flight: clamped(node.in_flight),
+            held: clamped(node.held),
             oldest_ms: node.oldest_ms,
         };
         if beat.full && beat.seq > self.full_seq {

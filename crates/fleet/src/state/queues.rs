@@ -29,6 +29,8 @@ pub struct QueueWork {
     pub prefetch: u64,
     /// Deliveries that run.
     pub running: u64,
+    /// Deliveries on hold.
+    pub on_hold: u64,
     /// Age of the oldest of those at its worker's last beat.
     pub oldest: Duration,
     /// How old the oldest of these figures are.
@@ -79,6 +81,7 @@ impl QueueWork {
         self.prefetch += role.map_or(0, |role| u64::from(role.prefetch));
         let busy = entry.busy(node);
         self.running += u64::from(busy.in_flight);
+        self.on_hold += u64::from(busy.held);
         self.oldest = self.oldest.max(Duration::from_millis(busy.oldest_ms));
         self.figures_age = self
             .figures_age
@@ -144,6 +147,9 @@ mod tests {
         assert_eq!((queue.workers, queue.slots, queue.prefetch), (2, 16, 32));
         assert_eq!(queue.kind.as_deref(), Some("quorum"));
         assert_eq!(queue.retry_ms, [1_000].into());
+        assert_eq!((queue.running, queue.on_hold), (2, 2));
+        let other = &queues["b"];
+        assert_eq!((other.running, other.on_hold), (2, 0));
         assert!(queue.held.is_empty(), "{:?}", queue.held);
     }
 

@@ -76,10 +76,12 @@ fn a_node_that_a_beat_leaves_out_is_what_the_last_full_beat_said() {
         beat_of("w-1", 3, false, vec![beat_node("a", 4)]),
         3_000,
     );
-    assert_eq!(of(&fleet, 3_000).nodes[0].in_flight, 1);
+    let node = &of(&fleet, 3_000).nodes[0];
+    assert_eq!((node.in_flight, node.held), (1, 0));
     live(&mut fleet, beat_of("w-1", 4, false, vec![]), 4_000);
     let node = &of(&fleet, 4_000).nodes[0];
-    assert_eq!((node.in_flight, node.done, node.rate), (0, 4, Some(0.0)));
+    assert_eq!((node.in_flight, node.held), (0, 3));
+    assert_eq!((node.done, node.rate), (4, Some(0.0)));
 }
 
 #[test]

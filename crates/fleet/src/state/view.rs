@@ -217,6 +217,7 @@ fn shown_node(entry: &Entry, node: &node::Node, state: WorkerState, now: Moment)
             _ => role.map_or(Phase::Running, |role| role.phase),
         },
         in_flight: busy.in_flight.into(),
+        held: busy.held.into(),
         oldest_ms: busy.oldest_ms,
         done: node.counts.done,
         retried: node.counts.retried,

@@ -3,7 +3,7 @@
 use console::style;
 use tokio_util::sync::CancellationToken;
 
-use super::render::short_ms;
+use super::render::{and_held, short_ms};
 use super::width;
 use crate::commands::connection::explain_client_error;
 use crate::commands::table::{Column, Table, plain};
@@ -66,7 +66,7 @@ fn row(queue: &Queue) -> Vec<String> {
     vec![
         name,
         depth(queue.ready),
-        queue.running.to_string(),
+        format!("{}{}", queue.running, and_held(queue.on_hold)),
         short_ms(queue.oldest_ms),
         format!("{:.1}", queue.done_per_second),
         queue
@@ -127,6 +127,7 @@ mod tests {
             workers: 2,
             slots: 16,
             running: 9,
+            on_hold: 2,
             oldest_ms: 812,
             done_per_second: 3.25,
             failing: Some(0.125),
@@ -142,7 +143,7 @@ mod tests {
         let cells: Vec<&str> = lines[1].split_whitespace().collect();
         assert_eq!(
             cells.join(" "),
-            "orders 41 9 812 ms 3.2 12 % 2 16 - 3 paused: deploy (1 worker)"
+            "orders 41 9, 2 held 812 ms 3.2 12 % 2 16 - 3 paused: deploy (1 worker)"
         );
         assert_eq!(lines[2].split_whitespace().next(), Some("-"));
     }

@@ -183,9 +183,10 @@ fn row(worker: &Worker, now: Moment, wide: bool, colours: bool) -> Vec<String> {
             .filter(|_| live)
             .map_or_else(dash, |load| format!("{:.0} %", load * 100.0)),
         or_dash(format!(
-            "{}/{}",
+            "{}/{}{}",
             sum(|node| node.in_flight),
-            sum(|node| node.slots)
+            sum(|node| node.slots),
+            and_held(sum(|node| node.held))
         )),
         or_dash(short_ms(oldest)),
         if rates.is_empty() || !live {
@@ -250,6 +251,14 @@ fn short(duration: Duration) -> String {
         seconds @ 120..7_200 => format!("{}m", seconds / 60),
         seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
         seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Deliveries on hold, after the number of those that run; nothing if there are none.
+pub(super) fn and_held(held: u64) -> String {
+    match held {
+        0 => String::new(),
+        held => format!(", {held} held"),
     }
 }
 

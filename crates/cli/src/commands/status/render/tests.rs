@@ -17,6 +17,7 @@ fn worker(name: &str, state: WorkerState) -> Worker {
         prefetch: 16,
         phase: Phase::Running,
         in_flight: 3,
+        held: 0,
         oldest_ms: 812,
         done: 1041,
         retried: 2,
@@ -90,6 +91,14 @@ fn a_narrow_terminal_shows_how_workers_are() {
             "web-1  running  60s  38 %      3/8  812 ms  31.2/s    now  web-1-01KB3XQ6ZP8Y2M…",
         ]
     );
+}
+
+#[test]
+fn deliveries_on_hold_stand_beside_those_that_run() {
+    let mut holding = worker("web-1", WorkerState::Running);
+    holding.nodes[0].held = 2;
+    let lines = lines(&picture(vec![holding]), Some(80), false);
+    assert!(lines[4].contains("  3/8, 2 held  "), "{}", lines[4]);
 }
 
 #[test]
