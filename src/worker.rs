@@ -5,6 +5,7 @@ mod control;
 mod drain;
 mod host;
 mod plan;
+mod readiness;
 mod release;
 mod report;
 mod signals;

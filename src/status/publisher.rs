@@ -53,6 +53,8 @@ pub(crate) struct NodeInfo {
     pub retry_ms: Vec<u64>,
     /// Where the node is in its life.
     pub phase: Phase,
+    /// Why the broker refuses its queue, if it does. It must contain no secret.
+    pub refusal: Option<String>,
     /// The node's counters; beats carry them.
     pub figures: NodeMetrics,
 }
@@ -68,6 +70,7 @@ impl PartialEq for NodeInfo {
                 node.prefetch,
                 &node.retry_ms,
                 node.phase,
+                &node.refusal,
             )
         }
         self.queue == other.queue && said(self) == said(other)

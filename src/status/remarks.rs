@@ -18,6 +18,6 @@ pub struct Remarks {
 pub struct NodeRemark {
     /// A name for people, shown above the queue's.
     pub title: Option<String>,
-    /// What waits in this node, and why.
+    /// What waits in this node, and why. It is told instead of the reason why the broker refuses the node's queue.
     pub note: Option<String>,
 }

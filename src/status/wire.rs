@@ -111,7 +111,8 @@ pub struct StateNode {
     /// A name for people, if the program gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// What waits in this node and why, in the words of its program.
+    /// What waits in this node and why, in the words of its program. Without such words, and while the broker refuses
+    /// the node's queue: the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// The queue's type, `quorum` or `classic`, where the worker declares it; else absent.

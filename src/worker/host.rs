@@ -68,6 +68,7 @@ impl Host {
             prefetch: settings.prefetch,
             retry_ms: retry_ms(settings),
             phase: Phase::Starting,
+            refusal: None,
             figures: figures.clone(),
         };
         let prepared = handler.clone();

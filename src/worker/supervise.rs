@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::control::Control;
 use super::host::{Host, Hosted, Leaving, handler_of};
 use super::plan::{Change, changes};
+use super::readiness::readiness;
 use super::release::release;
 use super::{DrainReport, Node, Refusal, Request, WorkerCommand, WorkerError};
 use crate::broker::{AmqpRuntime, BrokerError, Session, SessionState};
@@ -309,6 +310,10 @@ impl Supervisor {
             if let NodeState::Consuming(Some(kind)) = &*node.state.borrow() {
                 node.info.kind = Some(kind.as_str());
             }
+            node.info.refusal = match &*node.state.borrow() {
+                NodeState::Refused(error) => Some(error.to_string()),
+                _ => None,
+            };
             node.info.phase = match (&*node.state.borrow(), phase) {
                 (NodeState::Consuming(_), _) => Phase::Running,
                 (NodeState::Opening, Phase::Starting) | (NodeState::Refused(_), _) => {
@@ -333,20 +338,6 @@ impl Supervisor {
             snapshot.nodes = nodes;
             *snapshot != before
         });
-    }
-}
-
-/// Whether a worker in `phase` takes new work when `consumers` of its `nodes` consume; the reason if it does not.
-fn readiness(phase: Phase, consumers: usize, nodes: usize) -> Result<(), String> {
-    match phase {
-        Phase::Running if consumers == 0 && nodes == 0 => {
-            Err("there is no node that can consume".to_owned())
-        }
-        Phase::Running if consumers == nodes => Ok(()),
-        Phase::Running => Err(format!(
-            "{consumers} of {nodes} nodes consume; the others reconnect"
-        )),
-        _ => Err(format!("the worker is {phase}")),
     }
 }
 
@@ -376,29 +367,4 @@ async fn some_of<F: Future + Unpin>(futures: Vec<F>) -> Option<(F::Output, usize
         return None;
     }
     Some(select_all(futures).await)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_running_worker_whose_nodes_all_consume_is_ready() {
-        assert_eq!(readiness(Phase::Running, 2, 2), Ok(()));
-        assert!(
-            readiness(Phase::Running, 0, 0).is_err(),
-            "nothing to consume"
-        );
-        let why = "1 of 2 nodes consume; the others reconnect".to_owned();
-        assert_eq!(readiness(Phase::Running, 1, 2), Err(why));
-        for phase in [
-            Phase::Starting,
-            Phase::Paused,
-            Phase::Draining,
-            Phase::Stopped,
-        ] {
-            let why = format!("the worker is {phase}");
-            assert_eq!(readiness(phase, 2, 2), Err(why));
-        }
-    }
 }

@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use tidegate::config::{BrokerSettings, NodeSettings, Settings};
 use tidegate::handler::{AnyHandler, Context, Outcome};
 use tidegate::worker::{DrainOutcome, RunningWorker};
 use tidegate::{Delivery, Node, Worker as LibraryWorker};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::harness::fleet::FleetProgram;
 use crate::harness::gate::Gate;
+use crate::harness::status::{StatusMessage, StatusTap};
 use crate::harness::vhost::Vhost;
 use crate::harness::wait::{eventually, expect_that, within};
 use crate::harness::worker::{LogLine, Worker, WorkerConfig};
@@ -122,6 +127,78 @@ async fn a_queue_that_is_missing_costs_its_own_node_and_no_other() {
     vhost.publish("missing", 5).await;
     gate.finished(10).await;
     worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_refused_says_why_in_one_state_for_each_reason() {
+    let vhost = Vhost::with_queue("here", "classic").await;
+    let (tap, gate) = (StatusTap::start(&vhost).await, Gate::open().await);
+    let fleet = FleetProgram::ready(vhost.url(), "").await;
+    let owner = vhost.channel().await;
+    let exclusive = QueueDeclareOptions {
+        exclusive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = owner.queue_declare("locked".into(), exclusive, FieldTable::default());
+    declared.await.unwrap();
+    let config = WorkerConfig::new(vhost.url()).name("web-1");
+    let config = ["here", "missing", "locked"]
+        .into_iter()
+        .fold(config, |config, queue| {
+            config.http_node(queue, &gate.url(), "")
+        });
+    let mut worker = Worker::ready(&config).await;
+    let note = |state: &Value, node: usize| {
+        let note = state["nodes"][node]["note"].as_str();
+        note.unwrap_or_default().to_owned()
+    };
+    let says = async |what: &str, missing: &str| {
+        tap.seen(what, |message| {
+            message.kind() == "state"
+                && message.phase() == "running"
+                && note(&message.json, 1).contains(missing)
+                && note(&message.json, 2).contains("405")
+        })
+        .await
+        .json
+    };
+    let state = says("a queue that is missing", "404: NOT_FOUND").await;
+    assert_eq!(state["nodes"][1]["phase"], "starting");
+    assert_eq!(note(&state, 0), "", "{state}");
+    let password = vhost.url().password().unwrap();
+    assert!(!note(&state, 1).contains(&format!(":{password}@")));
+    let shown = fleet
+        .until_where("web-1", "running with a reason", |worker| {
+            note(worker, 1) == note(&state, 1)
+        })
+        .await;
+    assert_eq!(note(&shown, 2), note(&state, 2));
+    let queues = fleet.json("/api/v1/queues").await;
+    let rows = queues["queues"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["queue"] == "missing").unwrap();
+    assert_eq!(row["held"][0]["why"], note(&state, 1), "{queues}");
+
+    let stream = AMQPValue::LongString("stream".into());
+    vhost
+        .declare_with("missing", [("x-queue-type", stream)])
+        .await;
+    says("a queue of another type", "is a stream").await;
+    vhost.delete("missing").await;
+    vhost.declare("missing", "classic").await;
+    tap.seen("a node that consumes", |message| {
+        let node = &message.json["nodes"][1];
+        message.kind() == "state" && node["phase"] == "running" && node.get("note").is_none()
+    })
+    .await;
+    worker.drained().await;
+    tap.drain().await;
+    let mut states = tap.of_kind("state");
+    let told = states.len();
+    states.dedup_by_key(|state| (state.phase().to_owned(), state.json["nodes"].clone()));
+    assert_eq!(states.len(), told, "each state says something new");
+    tap.messages()
+        .iter()
+        .for_each(StatusMessage::obeys_its_schema);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -92,6 +92,7 @@ mod tests {
             prefetch: 8,
             retry_ms: Vec::new(),
             phase: Phase::Running,
+            refusal: None,
             figures: metrics.node(&queue.into(), 4),
         };
         let worker = Snapshot {

@@ -59,12 +59,15 @@ fn node_phase(worker: Phase, node: Phase, long_start: bool) -> Phase {
     }
 }
 
+/// The program's own note on a node comes before the reason why its queue is refused. Only a node that starts is refused:
+/// in a drain the reason does not go away in a message of its own.
 fn state_node(node: &NodeInfo, remarks: &Remarks, phase: Phase) -> StateNode {
     let remark = remarks.nodes.get(&node.queue).cloned().unwrap_or_default();
+    let refusal = node.refusal.clone().filter(|_| phase == Phase::Starting);
     StateNode {
         queue: node.queue.clone(),
         title: remark.title,
-        note: remark.note,
+        note: remark.note.or(refusal),
         kind: node.kind.map(str::to_owned),
         handler: node.handler.to_owned(),
         slots: node.slots as u64,
@@ -134,6 +137,7 @@ mod tests {
             prefetch: 16,
             retry_ms: vec![1_000],
             phase: Phase::Starting,
+            refusal: None,
             figures: metrics.node(&format!("q{number}").into(), 8),
         });
         Snapshot {
@@ -143,6 +147,11 @@ mod tests {
             slots: 8 * count,
             nodes: nodes.collect(),
         }
+    }
+
+    /// A state without remarks.
+    fn plain(snapshot: &Snapshot, since_start: Duration) -> StateContent {
+        StateContent::of(snapshot, &Remarks::default(), since_start)
     }
 
     /// Counts the states that a publisher sends of the changes that it is shown.
@@ -164,7 +173,7 @@ mod tests {
         /// Shows `snapshot`, and then lets `passed` go by.
         fn show(&mut self, snapshot: &Snapshot, now: Instant, passed: Duration) {
             for at in [now, now + passed] {
-                let current = StateContent::of(snapshot, &Remarks::default(), at - self.begin);
+                let current = plain(snapshot, at - self.begin);
                 if self.states.due(&current, at).is_some_and(|due| due <= at) {
                     self.states.sending();
                     self.phases.push(current.phase);
@@ -271,10 +280,46 @@ mod tests {
         assert_eq!(said(&told.nodes[0]), (None, None));
         let expected = (Some("Orders".to_owned()), Some("1 waits".to_owned()));
         assert_eq!(said(&told.nodes[1]), expected);
-        assert_ne!(
-            told,
-            StateContent::of(&snapshot, &Remarks::default(), Duration::ZERO)
-        );
+        assert_ne!(told, plain(&snapshot, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_node_that_is_refused_says_why_unless_its_program_has_a_note() {
+        let metrics = Metrics::new();
+        let mut snapshot = snapshot(&metrics, 3);
+        snapshot.phase = Phase::Running;
+        snapshot.nodes[2].phase = Phase::Running;
+        let remark = NodeRemark {
+            title: None,
+            note: Some("1 waits".into()),
+        };
+        let remarks = Remarks {
+            worker: None,
+            nodes: [("q1".to_owned(), remark)].into(),
+        };
+        let of = |snapshot: &Snapshot, reason: &str| {
+            let mut refused = snapshot.clone();
+            for node in &mut refused.nodes {
+                node.refusal = Some(reason.to_owned());
+            }
+            StateContent::of(&refused, &remarks, Duration::ZERO)
+        };
+        let notes = |told: &StateContent| {
+            let notes = told.nodes.iter().map(|node| node.note.clone());
+            notes.collect::<Vec<_>>()
+        };
+        let missing = of(&snapshot, "404");
+        let waits = Some("1 waits".to_owned());
+        let expected = [Some("404".to_owned()), waits.clone(), None];
+        assert_eq!(notes(&missing), expected);
+        let mut states = States::default();
+        states.sent(missing);
+        let now = Instant::now();
+        assert_eq!(states.due(&of(&snapshot, "404"), now), None);
+        let another = states.due(&of(&snapshot, "403"), now);
+        assert_eq!(another, Some(now + GATHER), "another reason is a change");
+        snapshot.phase = Phase::Draining;
+        assert_eq!(notes(&of(&snapshot, "404")), [None, waits, None]);
     }
 
     #[test]
@@ -283,7 +328,7 @@ mod tests {
         let mut snapshot = snapshot(&metrics, 2);
         snapshot.nodes[0].phase = Phase::Running;
         let phases = |since_start| {
-            let told = StateContent::of(&snapshot, &Remarks::default(), since_start);
+            let told = plain(&snapshot, since_start);
             let phases = told.nodes.iter().map(|node| node.phase);
             phases.collect::<Vec<_>>()
         };

@@ -155,7 +155,7 @@ pub struct Node {
     /// A display name, if the worker gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Arc<str>>,
-    /// What waits on the node and why, as the worker reports it.
+    /// What waits on the node and why, or why the broker refuses its queue, as the worker reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Arc<str>>,
     /// The queue's type, if the worker declares the queue.
