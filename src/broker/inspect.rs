@@ -20,6 +20,7 @@ pub async fn find_queue(link: &Link, name: &str) -> Result<QueueFacts, BrokerErr
     };
     let queue = declare_queue(link, name, options, FieldTable::default()).await?;
     Ok(QueueFacts {
+        is_new: false,
         messages: queue.message_count(),
         consumers: queue.consumer_count(),
         single_active_consumer: false,

@@ -25,6 +25,8 @@ const LEARNED_MAX: usize = 32;
 /// Facts about an existing queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueFacts {
+    /// Whether it was missing, and has just been declared.
+    pub is_new: bool,
     /// Messages ready in it.
     pub messages: u32,
     /// Consumers it has.
@@ -82,6 +84,7 @@ pub(crate) async fn ensure_known_queue(
         Ok(found) => {
             bind(link, node).await?;
             Ok(QueueFacts {
+                is_new: false,
                 messages: found.messages,
                 consumers: found.consumers,
                 ..known.clone()
@@ -108,7 +111,10 @@ async fn declare(
     }
     let declared = declare_queue(link, &node.queue, wanted.options(), wanted.table()).await;
     match declared {
-        Ok(queue) => Ok(wanted.facts(queue.message_count(), queue.consumer_count())),
+        Ok(queue) => Ok(QueueFacts {
+            is_new: true,
+            ..wanted.facts(queue.message_count(), queue.consumer_count())
+        }),
         // Somebody else was faster.
         Err(BrokerError::Refused {
             code: 406, text, ..

@@ -13,7 +13,8 @@ use super::command::unless_interrupted;
 use super::opening::{Opened, Opening, open, reopen};
 use super::port::{BrokerChannel as _, BrokerLink};
 use super::task::{Mode, Task};
-use crate::broker::{Attempt, BrokerError};
+use crate::broker::{Attempt, BrokerError, QueueFacts};
+use crate::config::QueueType;
 use crate::lifecycle::limits::OPENING_LIMIT;
 use crate::settlement::Written;
 
@@ -184,7 +185,7 @@ impl<L: BrokerLink> Task<L> {
         self.backoff.reset();
         self.copier.queues_are_there();
         self.prepare_delay_queues();
-        self.explain_cancel();
+        self.explain_cancel(&facts);
         info!(
             queue = %self.queue,
             messages = facts.messages,
@@ -278,12 +279,15 @@ impl<L: BrokerLink> Task<L> {
         self.try_again();
     }
 
-    /// The queue is still there after the broker cancelled a consumer: then a delivery of it was unacknowledged for too
-    /// long.
-    fn explain_cancel(&mut self) {
+    /// A quorum queue that is still there after the broker cancelled its consumer: then a delivery of it was unacknowledged
+    /// for too long, unless somebody has deleted the queue and declared it again. A classic queue's time-out ends the channel.
+    fn explain_cancel(&mut self, facts: &QueueFacts) {
         let Some(began) = self.cancelled_while_running.take() else {
             return;
         };
+        if facts.is_new || facts.kind == Some(QueueType::Classic) {
+            return;
+        }
         self.metrics.settling.consumer_timeouts.inc();
         warn!(
             queue = %self.queue,

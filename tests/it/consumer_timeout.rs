@@ -2,6 +2,7 @@
 
 use crate::harness::broker::DedicatedBroker;
 use crate::harness::gate::Gate;
+use crate::harness::vhost::Vhost;
 use crate::harness::worker::{Worker, WorkerConfig};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,5 +45,26 @@ async fn an_overdue_delivery_runs_once_and_disturbs_no_other_queue() {
     );
     for queue in ["slow", "other"] {
         assert_eq!(vhost.take_all(queue).await.len(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_deleted_and_declared_again_is_no_consumer_time_out() {
+    for kind in ["classic", "quorum"] {
+        let vhost = Vhost::new().await;
+        let gate = Gate::closed().await;
+        let config = WorkerConfig::new(vhost.url()).declaring_node("orders", kind, &gate.url(), "");
+        let mut worker = Worker::ready(&config).await;
+        vhost.publish("orders", 1).await;
+        gate.started(1).await;
+        vhost.delete("orders").await;
+        worker.logged_times("consuming", 2).await;
+        gate.release_all();
+        worker.drained().await;
+        let log = worker.log().log();
+        let told = log
+            .iter()
+            .find(|line| line.message().starts_with("consumer time-out"));
+        assert!(told.is_none(), "{kind}: {told:?}");
     }
 }

@@ -106,6 +106,7 @@ impl QueueArguments {
             None => self.limits_by_default,
         };
         QueueFacts {
+            is_new: false,
             messages,
             consumers,
             single_active_consumer: self.is(SINGLE_ACTIVE_CONSUMER, &Argument::Flag(true)),

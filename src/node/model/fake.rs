@@ -97,6 +97,7 @@ impl BrokerLink for FakeLink {
     ) -> Result<QueueFacts, BrokerError> {
         let state = self.broker.state();
         let facts = QueueFacts {
+            is_new: false,
             messages: 0,
             consumers: 0,
             single_active_consumer: state.single_active_consumer,
