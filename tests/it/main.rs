@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a test that fails shows what it saw")]
 
 mod adoption;
+mod alarm;
 mod beats;
 mod body_limit;
 mod cadence;

@@ -24,7 +24,7 @@ use tidegate::internal::broker::{self, AmqpRuntime, BrokerError, Link, Session, 
 use tidegate::internal::metrics::Metrics;
 use tidegate::internal::status::control::{Command, Reply};
 
-pub use super::speaker::CommandError;
+pub use super::speaker::{CommandError, Obstacle};
 
 /// The interval at which the client checks whether everything is known.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -154,6 +154,15 @@ impl FleetClient {
         self.shared.broker().connected
     }
 
+    /// What keeps the fleet from being known as it is now: nobody can be asked, so that a worker that is not known may run
+    /// all the same.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        if self.is_connected() {
+            return None;
+        }
+        Some(self.speaker.obstacle().unwrap_or(Obstacle::NotCaughtUp))
+    }
+
     /// The state of the fleet, for a moment.
     pub fn fleet(&self) -> MutexGuard<'_, Fleet> {
         self.shared.fleet()
@@ -170,11 +179,12 @@ impl FleetClient {
     }
 
     /// Waits until the log is read, and every worker has answered, is known to be gone, or has had the time to answer;
-    /// for at most `limit`. A client that looks also waits for figures. Cancel safe.
+    /// for at most `limit`. A client that looks also waits for figures. Returns what has kept the workers from being asked,
+    /// if they could not be. Cancel safe.
     ///
     /// # Errors
     /// If the broker refuses what is needed, or the connection is lost for good.
-    pub async fn settled(&mut self, limit: Duration) -> Result<(), BrokerError> {
+    pub async fn settled(&mut self, limit: Duration) -> Result<Option<Obstacle>, BrokerError> {
         let end = Instant::now() + limit;
         let mut connected: Option<Instant> = None;
         let mut reports_asked = false;
@@ -186,7 +196,7 @@ impl FleetClient {
                 let answered = now >= since + ALL_LIMIT && !self.fleet().is_asking();
                 let missing = self.without_figures();
                 if answered && (missing.is_empty() || now >= since + FIGURES_LIMIT) {
-                    return Ok(());
+                    return Ok(None);
                 }
                 if now >= since + BEATS_LIMIT && !reports_asked {
                     reports_asked = true;
@@ -194,7 +204,7 @@ impl FleetClient {
                 }
             }
             if now >= end {
-                return Ok(());
+                return Ok(self.obstacle());
             }
             tokio::select! {
                 refusal = &mut self.listening => {

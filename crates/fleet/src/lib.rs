@@ -26,6 +26,6 @@ mod start;
 pub mod state;
 mod viewers;
 
-pub use client::{ClientMode, CommandError, FleetClient};
+pub use client::{ClientMode, CommandError, FleetClient, Obstacle};
 pub use forward::Forward;
 pub use start::{FleetError, RunningFleet, start};

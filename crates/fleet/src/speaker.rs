@@ -12,7 +12,7 @@ use ulid::Ulid;
 
 use super::state::{ANSWER_LIMIT, Note};
 use tidegate::delivery::Properties;
-use tidegate::internal::broker::{BrokerError, Message, Publisher, SessionState};
+use tidegate::internal::broker::{BrokerError, Link, LinkState, Message, Publisher, SessionState};
 use tidegate::internal::status::control::{ALL_KEY, COMMAND_TYPE, Command, Reply, worker_key};
 use tidegate::internal::status::wire::APP_ID;
 
@@ -25,12 +25,31 @@ const SEND_LIMIT: Duration = Duration::from_secs(5);
 /// Commands that wait for a reply at a time.
 const WAITING_LIMIT: usize = 1_000;
 
+/// Why workers cannot be asked or commanded now.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Obstacle {
+    /// There is no connection that replies could come by.
+    #[error("there is no connection to the broker")]
+    NotConnected,
+    /// The broker reads nothing from a connection that has published.
+    #[error("the broker is in an alarm and blocks connections that publish: {reason}")]
+    Blocked {
+        /// The broker's own words.
+        reason: String,
+    },
+    /// The log of states is not read to its end, or the broker has not taken the question to all workers.
+    #[error(
+        "the broker has not yet sent its whole log of states, or not yet passed on a question to the workers"
+    )]
+    NotCaughtUp,
+}
+
 /// Why a command has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CommandError {
-    /// There is no connection that replies could come by.
-    #[error("the fleet program has no connection to the broker")]
-    NotConnected,
+    /// Nothing can be sent now.
+    #[error(transparent)]
+    CannotSend(#[from] Obstacle),
     /// Too many commands wait already.
     #[error("{WAITING_LIMIT} commands wait for a reply already")]
     Busy,
@@ -75,9 +94,17 @@ impl Speaker {
 
     /// Whether a command can be sent and its reply received.
     pub(crate) fn can_speak(&self) -> bool {
-        let session = self.session.borrow();
-        let linked = session.link().is_some_and(|link| !link.is_blocked());
-        linked && locked(&self.reply_to).is_some()
+        self.obstacle().is_none()
+    }
+
+    /// What keeps a command from being sent or its reply from being received.
+    pub(crate) fn obstacle(&self) -> Option<Obstacle> {
+        let state = self.session.borrow().link().map(Link::state);
+        match state {
+            Some(LinkState::Blocked { reason }) => Some(Obstacle::Blocked { reason }),
+            Some(LinkState::Up) if locked(&self.reply_to).is_some() => None,
+            _ => Some(Obstacle::NotConnected),
+        }
     }
 
     /// Sends a command to a worker, or to all, and wants no reply. Returns whether a queue was there for it.
@@ -200,8 +227,8 @@ impl Speaker {
         reply_to: Option<String>,
         correlation_id: Option<String>,
     ) -> Result<bool, CommandError> {
-        if !self.can_speak() {
-            return Err(CommandError::NotConnected);
+        if let Some(obstacle) = self.obstacle() {
+            return Err(obstacle.into());
         }
         let body = serde_json::to_vec(command).expect("a command is plain data");
         let message = Message {

@@ -19,14 +19,16 @@ use tidegate::internal::broker::{self, AmqpRuntime, Link};
 
 /// Publishes what `args` say. It exits with 0 only if every message is confirmed.
 ///
-/// The first SIGINT or SIGTERM ends the sending and waits for outstanding answers. A second one does not wait.
+/// The first SIGINT or SIGTERM ends the sending and waits for outstanding answers, unless the broker is in an alarm. A
+/// second one does not wait.
 pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Exit> {
-    let stop = PublishStop::default();
-    signals::listen([stop.sending.clone(), stop.waiting.clone()])?;
+    // Before signals are listened for: one that comes while a file is read ends the process at once.
     let settings = match args.broker.settings()? {
         Ok(settings) => settings.broker,
         Err(usage) => return Ok(usage.report()),
     };
+    let stop = PublishStop::default();
+    signals::listen([stop.sending.clone(), stop.waiting.clone()])?;
     let plan = args.plan();
     let report = match publish(&args, &settings, &plan, &stop).await {
         Ok(report) => report,

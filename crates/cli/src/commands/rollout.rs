@@ -151,12 +151,13 @@ impl<'a> Rollout<'a> {
     }
 
     async fn run(&self) -> anyhow::Result<Exit> {
-        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
-        signals::listen([stop.clone(), abort.clone()])?;
+        // Before signals are listened for: one that comes while a file is read ends the process at once.
         let settings = match self.args.broker.settings()? {
             Ok(settings) => settings,
             Err(usage) => return Ok(usage.report()),
         };
+        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+        signals::listen([stop.clone(), abort.clone()])?;
         tokio::select! {
             exit = self.run_until(settings, &stop) => exit,
             () = abort.cancelled() => {
@@ -173,9 +174,14 @@ impl<'a> Rollout<'a> {
         let runtime = Arc::new(AmqpRuntime::start().context("cannot start the AMQP thread")?);
         let started = FleetClient::start(settings, ClientMode::Command, runtime).await;
         let mut client = started.map_err(explain_client_error)?;
-        tokio::select! {
+        let obstacle = tokio::select! {
             settled = client.settled(SETTLE_LIMIT) => settled.map_err(explain_client_error)?,
             () = stop.cancelled() => anyhow::bail!("stopped by a signal; no worker was commanded"),
+        };
+        // Workers that could not be asked may run, so nothing can be said about them.
+        if let Some(obstacle) = obstacle {
+            client.leave().await;
+            anyhow::bail!("workers can be neither asked nor commanded: {obstacle}");
         }
         let selection = {
             let now = client.now();

@@ -30,7 +30,7 @@ fn after_help() -> String {
         "Everything comes from the broker: the log of states, beats, and the workers' answers. No fleet program need \
          run. But without the log, which a fleet program declares, only live workers are known.\n\
          {BROKER_HELP}\n\
-         Exit code: 0, 1 if the broker cannot be asked, 2 wrong usage, 78 bad configuration."
+         Exit code: 0, 1 if the broker or the workers cannot be asked, 2 wrong usage, 78 bad configuration."
     )
 }
 
@@ -66,6 +66,9 @@ struct FleetSnapshot {
     log: bool,
     /// Whether every status message arrives now.
     connected: bool,
+    /// Why the workers cannot be asked now, so that more of them may run than are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
     summary: Overview,
     workers: Vec<Worker>,
     /// The number of ended workers that are left out.
@@ -74,12 +77,13 @@ struct FleetSnapshot {
 
 /// Shows the fleet.
 pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
-    let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
-    signals::listen([stop.clone(), abort])?;
+    // Before signals are listened for: one that comes while a file is read ends the process at once.
     let settings = match args.broker.settings()? {
         Ok(settings) => settings,
         Err(usage) => return Ok(usage.report()),
     };
+    let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+    signals::listen([stop.clone(), abort])?;
     if args.watch && !args.json && !std::io::stdout().is_terminal() {
         return Ok(usage_error(
             "--watch draws on a terminal; elsewhere add --json",
@@ -97,16 +101,16 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
     };
     let mut client = started.map_err(explain_client_error)?;
-    tokio::select! {
+    let obstacle = tokio::select! {
         settled = client.settled(SETTLE_LIMIT) => settled.map_err(explain_client_error)?,
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
-    }
+    };
     let all = args.all;
     if args.queues {
         queues::print(&client, &broker, args.json, &stop).await?;
     } else if args.watch && args.json {
         live::lines(&client, all, &stop).await?;
-    } else if args.watch {
+    } else if args.watch && !args.json {
         live::screen(&client, all, &stop).await?;
     } else {
         let snapshot = snapshot(&client, all);
@@ -121,6 +125,10 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
         }
     }
     client.leave().await;
+    // A watch has gone on until a signal ended it.
+    if obstacle.is_some() && !args.watch {
+        return Ok(Exit::Failure);
+    }
     Ok(Exit::Clean)
 }
 
@@ -132,6 +140,7 @@ fn width() -> Option<usize> {
 
 fn snapshot(client: &FleetClient, all: bool) -> FleetSnapshot {
     let at = client.now();
+    let obstacle = client.obstacle();
     let mut fleet = client.fleet();
     let summary = fleet.overview(at);
     let workers: Vec<Worker> = fleet.all(at).collect();
@@ -146,7 +155,8 @@ fn snapshot(client: &FleetClient, all: bool) -> FleetSnapshot {
     FleetSnapshot {
         at,
         log: client.has_log(),
-        connected: client.is_connected(),
+        connected: obstacle.is_none(),
+        problem: obstacle.map(|obstacle| obstacle.to_string()),
         summary,
         left_out: known - workers.len(),
         workers,

@@ -1,5 +1,6 @@
 //! The run itself: bodies in, messages out, answers entered, within a window.
 
+use std::future::ready;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Ends a run early.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PublishStop {
-    /// Send no more, and wait for the answers under way, for at most `STOP_LIMIT`.
+    /// Send no more, and wait for the answers under way, for at most `STOP_LIMIT`; not at all while the broker blocks
+    /// connections that publish.
     pub sending: CancellationToken,
     /// Do not even wait.
     pub waiting: CancellationToken,
@@ -77,6 +79,11 @@ pub(crate) async fn send(
                 observe(&run.progress(link.state()));
             }
             () = stop.waiting.cancelled() => break,
+            // In an alarm no answer comes before the alarm ends, which may take hours.
+            () = ready(()), if stop.sending.is_cancelled() && link.is_blocked() => {
+                run.stop();
+                break;
+            }
             () = stop.sending.cancelled(), if !run.stopping => run.stop(),
             cause = &mut lost => {
                 run.fail(format!("the connection is lost: {cause}"));

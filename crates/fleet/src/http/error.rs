@@ -104,7 +104,7 @@ impl ApiError {
             CommandError::Gone => (StatusCode::NOT_FOUND, "gone"),
             CommandError::NoAnswer => (StatusCode::GATEWAY_TIMEOUT, "no_answer"),
             CommandError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-            CommandError::NotConnected | CommandError::Broker(_) => {
+            CommandError::CannotSend(_) | CommandError::Broker(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_connected")
             }
         };

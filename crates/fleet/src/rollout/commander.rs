@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::api::Worker;
 use crate::clock::Moment;
 use crate::shared::Shared;
-use crate::speaker::{CommandError, Speaker};
+use crate::speaker::{CommandError, Obstacle, Speaker};
 use tidegate::internal::status::control::{Command, Reply};
 
 /// Sees the fleet and commands its workers. Cheap to clone.
@@ -29,6 +29,11 @@ impl Commander {
     /// If no reply comes.
     pub async fn command(&self, worker: &str, command: &Command) -> Result<Reply, CommandError> {
         self.speaker.command(worker, command).await
+    }
+
+    /// What keeps commands from being sent now.
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+        self.speaker.obstacle()
     }
 
     /// The time by the fleet's clock.

@@ -1,5 +1,6 @@
 //! Commands workers, a number of them at a time, and waits for drains.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -122,7 +123,11 @@ async fn command_one(
 /// The result for a worker that has not stopped in time, or has not been replaced.
 fn timed_out(fleet: &Commander, target: &Target, options: RolloutOptions) -> WorkerResult {
     let drain = fleet.worker(&target.id).and_then(|worker| worker.drain);
-    let limit = format!("{:?}", options.timeout);
+    let mut limit = format!("{:?}", options.timeout);
+    // In an alarm nobody hears that the worker has stopped.
+    if let Some(obstacle) = fleet.obstacle() {
+        write!(limit, " ({obstacle})").expect("a string takes it");
+    }
     let (outcome, error) = if drain.is_some() {
         let error = format!(
             "waited {limit} for another worker called {:?} to run",
@@ -145,7 +150,7 @@ fn not_commanded(target: &Target, error: &CommandError, all: bool) -> WorkerResu
         CommandError::Gone if all => WorkerOutcome::Absent,
         CommandError::Gone => WorkerOutcome::Gone,
         CommandError::NoAnswer => WorkerOutcome::NoAnswer,
-        CommandError::NotConnected | CommandError::Busy | CommandError::Broker(_) => {
+        CommandError::CannotSend(_) | CommandError::Busy | CommandError::Broker(_) => {
             WorkerOutcome::Failed
         }
     };

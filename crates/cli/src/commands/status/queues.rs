@@ -19,10 +19,14 @@ pub(super) async fn print(
     json: bool,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let queues = tokio::select! {
+    let mut queues = tokio::select! {
         queues = client.queues(broker) => queues.map_err(explain_client_error)?,
         () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
     };
+    if let Some(obstacle) = client.obstacle() {
+        let problem = format!("workers cannot be asked, and may work more queues: {obstacle}");
+        queues.problem = Some(problem);
+    }
     let text = if json {
         serde_json::to_string(&queues)?
     } else {
@@ -37,7 +41,8 @@ pub(super) async fn print(
 
 fn lines(queues: &Queues, width: Option<usize>, colours: bool) -> Vec<String> {
     if queues.queues.is_empty() {
-        return vec!["no worker has told of a queue".to_owned()];
+        let nothing = || "no worker has told of a queue".to_owned();
+        return vec![queues.problem.clone().unwrap_or_else(nothing)];
     }
     let mut columns = vec![Column::long("queue")];
     let numbers = ["ready", "running", "oldest", "done/s", "failing"];
@@ -168,6 +173,14 @@ mod tests {
         assert_eq!(
             super::lines(&queues(vec![]), None, false),
             ["no worker has told of a queue"]
+        );
+        let unasked = Queues {
+            problem: Some("workers cannot be asked".into()),
+            ..queues(vec![])
+        };
+        assert_eq!(
+            super::lines(&unasked, None, false),
+            ["workers cannot be asked"]
         );
     }
 }

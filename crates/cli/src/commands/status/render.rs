@@ -64,11 +64,12 @@ fn summary(snapshot: &FleetSnapshot, colours: bool) -> Vec<String> {
     let overview = &snapshot.summary;
     let counts = overview.workers;
     let live = counts.starting + counts.running + counts.paused + counts.draining;
-    let mut lines = vec![format!(
-        "{}  {}",
-        style(format!("{live} live")).bold().force_styling(colours),
-        states(counts, colours)
-    )];
+    let mut lines = Vec::new();
+    // Nobody could be asked: that no worker is known says nothing.
+    if snapshot.problem.is_none() || !snapshot.workers.is_empty() {
+        let live = style(format!("{live} live")).bold().force_styling(colours);
+        lines.push(format!("{live}  {}", states(counts, colours)));
+    }
     if live > 0 {
         lines.push(figures(overview));
     }
@@ -77,9 +78,13 @@ fn summary(snapshot: &FleetSnapshot, colours: bool) -> Vec<String> {
         let text = "there is no log (tidegate.status.log), which a fleet program declares: only workers that answer are known";
         lines.push(style(text).yellow().force_styling(colours).to_string());
     }
-    if !snapshot.connected {
-        let text = "no connection to the broker; this is the last known state";
-        lines.push(style(text).red().force_styling(colours).to_string());
+    if let Some(problem) = &snapshot.problem {
+        let text = if snapshot.workers.is_empty() {
+            format!("workers cannot be asked, and may run: {problem}")
+        } else {
+            format!("workers cannot be asked, so this is the last known state: {problem}")
+        };
+        lines.push(style(plain(&text)).red().force_styling(colours).to_string());
     }
     lines
 }

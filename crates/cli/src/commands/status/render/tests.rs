@@ -67,6 +67,7 @@ fn picture(workers: Vec<Worker>) -> FleetSnapshot {
         at: Moment::from_ms(60_000),
         log: true,
         connected: true,
+        problem: None,
         summary,
         workers,
         left_out: 0,
@@ -151,17 +152,38 @@ fn no_line_is_wider_than_the_terminal_and_colours_change_no_width() {
 fn what_is_missing_is_said() {
     let mut picture = picture(Vec::new());
     picture.log = false;
-    picture.connected = false;
     picture.left_out = 7;
     let text = lines(&picture, Some(80), false).join("\n");
     for part in [
         "0 live  no worker is known",
         "there is no log",
-        "no connection to the broker",
         "7 that ended",
     ] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+#[test]
+fn if_workers_cannot_be_asked_nothing_is_claimed_about_them() {
+    let alarm = "the broker is in an alarm";
+    let blocked = |workers| FleetSnapshot {
+        connected: false,
+        problem: Some(alarm.to_owned()),
+        ..picture(workers)
+    };
+    let unknown = lines(&blocked(Vec::new()), None, false);
+    assert_eq!(
+        unknown,
+        ["workers cannot be asked, and may run: the broker is in an alarm"]
+    );
+    let known = lines(
+        &blocked(vec![worker("web-1", WorkerState::Running)]),
+        None,
+        false,
+    );
+    let text = known.join("\n");
+    assert!(text.starts_with("1 live  1 running\n"), "{text}");
+    assert!(text.contains("the last known state: the broker is in an alarm"));
 }
 
 #[test]
