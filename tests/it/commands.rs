@@ -1,9 +1,11 @@
 //! `tidegate status`, `drain`, `pause` and `resume`: real workers, seen and commanded from a terminal.
 
+use std::process::Stdio;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 use crate::harness::fleet::FleetProgram;
 use crate::harness::gate::Gate;
@@ -126,6 +128,26 @@ async fn a_watch_in_json_says_what_changes() {
     assert_eq!(ended(watching).await.code, Some(0));
     let drawn = run(&vhost, &["status", "--watch"]).await;
     assert_eq!(drawn.code, Some(2), "no terminal: {drawn:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_whose_output_was_closed_from_the_beginning_ends_at_once() {
+    let (vhost, gate) = scene().await;
+    let mut worker = worker(&vhost, &gate, "web").await;
+    worker.until_listening().await;
+    let mut shell = Command::new("sh");
+    let watching = shell
+        .args(["-c", "exec \"$0\" \"$@\" >&-"])
+        .args([env!("CARGO_BIN_EXE_tidegate"), "status", "--watch"])
+        .args(["--json", "--url", vhost.url().as_str()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let watched = ended(watching).await;
+    assert_eq!(watched.code, Some(0), "{watched:?}");
+    worker.drained().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

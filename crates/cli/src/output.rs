@@ -4,7 +4,10 @@
 //! such as a full disk, is an error. Nothing here panics.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write as _};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -21,6 +24,20 @@ impl OutputError {
     pub(crate) fn is_closed(&self) -> bool {
         self.0.kind() == ErrorKind::BrokenPipe
     }
+}
+
+/// Whether descriptor 1 was closed when the program started. Rust then opens `/dev/null` in its place, for reading and
+/// writing, so that no write fails. A shell's `>/dev/null` is open for writing only.
+pub(crate) fn is_output_closed() -> bool {
+    let closed = || -> io::Result<bool> {
+        let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        if output.metadata()?.rdev() != std::fs::metadata("/dev/null")?.rdev() {
+            return Ok(false);
+        }
+        // Where reading is not allowed, this fails.
+        output.read(&mut [0]).map(|bytes| bytes == 0)
+    };
+    closed().unwrap_or(false)
 }
 
 /// Writes `text` to standard output. It may block: for commands that do nothing else meanwhile.

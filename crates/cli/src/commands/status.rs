@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{BROKER_HELP, BrokerArgs, SETTLE_LIMIT, explain_client_error};
 use super::{Exit, signals};
-use crate::output::{print_aside, usage_error};
+use crate::output::{is_output_closed, print_aside, usage_error};
 use tidegate::internal::broker::AmqpRuntime;
 use tidegate_fleet::api::{Overview, Worker};
 use tidegate_fleet::clock::Moment;
@@ -108,7 +108,7 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
     let all = args.all;
     if args.queues {
         queues::print(&client, &broker, args.json, &stop).await?;
-    } else if args.watch && args.json {
+    } else if args.watch && args.json && !is_output_closed() {
         live::lines(&client, all, &stop).await?;
     } else if args.watch && !args.json {
         live::screen(&client, all, &stop).await?;
