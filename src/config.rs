@@ -5,7 +5,8 @@
 //! ([`ConfigErrors`]). A program that is its own configuration builds [`Settings`] in code; the defaults are the
 //! same.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use tree::Tree;
 
@@ -68,21 +69,57 @@ pub fn load(
     env: impl IntoIterator<Item = (String, String)>,
     handlers: HandlersFrom,
 ) -> Result<Settings, ConfigErrors> {
-    let mut tree = file::read(path).map_err(|error| ConfigErrors::new(path, vec![error]))?;
-    let errors = environment::overlay(&mut tree, env);
-    tree.number();
-    read::settings(&tree, errors, handlers).map_err(|errors| ConfigErrors::new(path, errors))
+    ConfigFile::read(path)?.load(env, handlers)
 }
 
-/// The file as it is, each of its sections as JSON.
-///
-/// # Errors
-/// It cannot be read, or is not what its extension says.
+/// A file that has been read, and is not yet validated. It is read once only: a pipe gives its text once.
 #[doc(hidden)]
-pub fn read_sections(path: &Path) -> Result<serde_json::Value, ConfigErrors> {
-    let tree = file::read(path).map_err(|error| ConfigErrors::new(path, vec![error]))?;
-    Ok(tree.to_json())
+pub struct ConfigFile {
+    path: PathBuf,
+    tree: Tree,
 }
+
+impl fmt::Debug for ConfigFile {
+    /// Without what the file says, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigFile")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConfigFile {
+    /// Reads the file, and blocks on it.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what its extension says.
+    pub fn read(path: &Path) -> Result<Self, ConfigErrors> {
+        let tree = file::read(path).map_err(|error| ConfigErrors::new(path, vec![error]))?;
+        let path = path.to_owned();
+        Ok(Self { path, tree })
+    }
+
+    /// The file as it is, each of its sections as JSON.
+    pub fn sections(&self) -> serde_json::Value {
+        self.tree.to_json()
+    }
+
+    /// As [`load`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(
+        self,
+        env: impl IntoIterator<Item = (String, String)>,
+        handlers: HandlersFrom,
+    ) -> Result<Settings, ConfigErrors> {
+        let Self { path, mut tree } = self;
+        let errors = environment::overlay(&mut tree, env);
+        tree.number();
+        read::settings(&tree, errors, handlers).map_err(|errors| ConfigErrors::new(&path, errors))
+    }
+}
+
 
 /// The settings of a worker whose broker and nodes come from elsewhere: of the file, if there is one, all but the
 /// section `apart`, which is returned as JSON.
@@ -91,17 +128,16 @@ pub fn read_sections(path: &Path) -> Result<serde_json::Value, ConfigErrors> {
 /// As [`load`].
 #[doc(hidden)]
 pub fn load_apart(
-    path: Option<&Path>,
+    file: Option<ConfigFile>,
     apart: &str,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<(Settings, Option<serde_json::Value>), ConfigErrors> {
-    let name = path.unwrap_or(Path::new("the environment"));
-    let wrong = |errors| ConfigErrors::new(name, errors);
     let table = || Tree::new(tree::Kind::Table(Vec::new()), None);
-    let mut tree = match path {
-        Some(path) => file::read(path).map_err(|error| wrong(vec![error]))?,
-        None => table(),
+    let (name, mut tree) = match file {
+        Some(file) => (file.path, file.tree),
+        None => ("the environment".into(), table()),
     };
+    let wrong = |errors| ConfigErrors::new(&name, errors);
     let mut errors = environment::overlay(&mut tree, env);
     let section = tree.take(apart).map(|section| section.to_json());
     for (key, rule) in [

@@ -8,6 +8,7 @@ mod plan;
 mod readiness;
 mod release;
 mod report;
+mod run;
 mod signals;
 mod start;
 mod supervise;
@@ -24,7 +25,7 @@ pub use crate::status::wire::{DrainOutcome, DrainReport, DrainSteps};
 pub use crate::status::{NodeRemark, Remarks};
 pub use builder::{Node, NodeSource, WorkerBuilder};
 #[doc(hidden)]
-pub use builder::{run, run_started};
+pub use run::{run, run_started};
 #[doc(hidden)]
 pub use signals::{SignalAction, Signals};
 

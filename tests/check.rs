@@ -33,6 +33,25 @@ fn check(config: &str, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+#[test]
+fn a_configuration_is_read_once_so_that_a_pipe_will_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("worker.toml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let writer = thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::write(pipe, SOUND)
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .env_clear()
+        .args(["check", "--offline", "-c"])
+        .arg(&pipe)
+        .output()
+        .unwrap();
+    writer.join().unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }

@@ -1,18 +1,19 @@
 //! The builder of a worker, for programs.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::signals::{SignalAction, Signals};
-use super::{DrainReport, RunningWorker, WorkerError, start};
+use super::run::{exit_code, run};
+use super::signals::Signals;
+use super::{RunningWorker, WorkerError, start};
 use crate::config::{BrokerSettings, NodeSettings, QueueType, RetrySettings, Settings, Slots};
 use crate::handler::{AnyHandler, IntoHandler};
 use crate::metrics::MoreMetrics;
 use crate::status::Remarks;
-use crate::status::wire::DrainOutcome;
 
 /// Puts a worker together: from a URL and nodes, or from settings that a file holds.
 ///
@@ -319,64 +320,7 @@ impl WorkerBuilder {
     pub async fn run(self) -> Result<ExitCode, WorkerError> {
         // Before anything else, so that a signal during the start is not lost.
         let signals = Signals::listen().map_err(WorkerError::Signals)?;
-        let report = run(self, signals, || None).await?;
+        let report = run(self, signals, || ready(None)).await?;
         Ok(ExitCode::from(exit_code(report.outcome)))
-    }
-}
-
-/// As [`WorkerBuilder::run`], with signals that have been listened for since earlier. `reload` gives the nodes to host
-/// from now on when SIGHUP asks for that; nothing if what was read cannot be used.
-///
-/// # Errors
-/// As [`WorkerBuilder::run`].
-pub async fn run(
-    builder: WorkerBuilder,
-    mut signals: Signals,
-    mut reload: impl FnMut() -> Option<Vec<Node>>,
-) -> Result<DrainReport, WorkerError> {
-    let worker = builder.start().await?;
-    follow_signals(worker, &mut signals, &mut reload).await
-}
-
-/// Lets `worker` live until it has drained; `signals` drain and abort it.
-///
-/// # Errors
-/// As [`RunningWorker::finished`].
-pub async fn run_started(
-    worker: RunningWorker,
-    signals: &mut Signals,
-) -> Result<DrainReport, WorkerError> {
-    follow_signals(worker, signals, &mut || None).await
-}
-
-async fn follow_signals(
-    mut worker: RunningWorker,
-    signals: &mut Signals,
-    reload: &mut impl FnMut() -> Option<Vec<Node>>,
-) -> Result<DrainReport, WorkerError> {
-    let handle = worker.handle();
-    loop {
-        tokio::select! {
-            biased;
-            finished = worker.finished() => return finished,
-            action = signals.next() => match action {
-                SignalAction::Drain(name) => handle.drain(name).await,
-                SignalAction::Reload => if let Some(nodes) = reload() {
-                    handle.host(nodes).await;
-                },
-                SignalAction::Abort => handle.abort().await,
-                SignalAction::Ignore => {}
-            },
-        }
-    }
-}
-
-/// The exit code of a worker whose drain ended so.
-fn exit_code(outcome: DrainOutcome) -> u8 {
-    match outcome {
-        DrainOutcome::Clean | DrainOutcome::Unconfirmed => 0,
-        DrainOutcome::Failed => 1,
-        DrainOutcome::Interrupted => 3,
-        DrainOutcome::Aborted => 4,
     }
 }

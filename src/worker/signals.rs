@@ -105,9 +105,9 @@ impl Signals {
         Ok(signals)
     }
 
-    /// From now on SIGHUP has the configuration read again instead of draining.
-    pub fn reload_at_hangup(&mut self) {
-        self.policy.reloads = true;
+    /// Whether SIGHUP has the configuration read again from now on, instead of draining.
+    pub fn reload_at_hangup(&mut self, reloads: bool) {
+        self.policy.reloads = reloads;
     }
 
     /// Resolves at the next signal that asks for something. Cancel safe.

@@ -49,6 +49,7 @@ mod proxy;
 mod publish;
 mod python;
 mod queues;
+mod reading;
 mod refusals;
 mod retry;
 mod roll;

@@ -5,14 +5,14 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::{OutputError, note, print};
 use crate::telemetry::{LevelControl, Log, LogFilter};
-use opencti::{OpenCtiSettings, opencti_settings};
 use tidegate::config::{ConfigErrors, HandlersFrom, Settings};
 use tidegate::internal::process::{fix_allocator, hold_signals};
+use tokio::runtime::Runtime;
+use worker::WorkerStart;
 
 mod check;
 mod connection;
@@ -182,15 +182,33 @@ fn run(cli: Cli) -> Exit {
         let _ = hold_signals();
         fix_allocator();
     }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            note(format_args!("cannot start the runtime: {error}"));
+            return Exit::Failure;
+        }
+    };
+    let exit = run_on(&runtime, cli);
+    // Neither a handler that ignores its cancellation nor a file that cannot be read may keep the process.
+    runtime.shutdown_background();
+    exit
+}
+
+fn run_on(runtime: &Runtime, cli: Cli) -> Exit {
     let filter = cli.log.log.filter(|filter| !filter.is_empty());
     let default = cli.command.default_log();
-    let opencti = match &cli.command {
-        Command::Worker(args) => opencti_settings(args.config.as_deref()),
-        _ => Ok(None),
+    // A worker's configuration may say how to log.
+    let start = match &cli.command {
+        Command::Worker(args) => Some(runtime.block_on(WorkerStart::read(args))),
+        _ => None,
     };
     // If the settings are wrong, people read the errors.
-    let format = cli.log.log_format.unwrap_or(match &opencti {
-        Ok(Some((_, opencti))) if opencti.json_logging => LogFormat::Json,
+    let format = cli.log.log_format.unwrap_or(match &start {
+        Some(Ok(start)) if start.logs_json() => LogFormat::Json,
         _ => LogFormat::Text,
     });
     let log = match Log::start(filter, default, format) {
@@ -200,7 +218,11 @@ fn run(cli: Cli) -> Exit {
             return Exit::Failure;
         }
     };
-    let exit = run_logged(cli.command, opencti, log.level()).unwrap_or_else(|error| {
+    let exit = match start {
+        Some(start) => runtime.block_on(worker::run(start, log.level())),
+        None => runtime.block_on(run_logged(cli.command, log.level())),
+    };
+    let exit = exit.unwrap_or_else(|error| {
         // Whoever does not read any more asks for no more.
         let output = error.downcast_ref::<OutputError>();
         if output.is_some_and(OutputError::is_closed) {
@@ -217,36 +239,24 @@ fn run(cli: Cli) -> Exit {
     exit
 }
 
-fn run_logged(
-    command: Command,
-    opencti: anyhow::Result<Option<OpenCtiSettings>>,
-    level: LevelControl,
-) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let exit = runtime.block_on(async {
-        match command {
-            Command::Worker(args) => Box::pin(worker::run_worker(args, opencti?, level)).await,
-            Command::Fleet(args) => fleet::run(args, &level).await,
-            Command::Publish(args) => publish::run(args).await,
-            Command::Dead(command) => dead::run(command).await,
-            Command::Status(args) => status::run(args).await,
-            Command::Drain(args) => rollout::drain(args).await,
-            Command::Pause(args) => rollout::pause(args).await,
-            Command::Resume(args) => rollout::resume(args).await,
-            Command::Simulate(args) => simulate::run(args).await,
-            Command::Health(args) => health::run(&args).await,
-            Command::Check(args) => check::run(args).await,
-            Command::Declare(args) => declare::run(args).await,
-            Command::Schema(args) => schema::run(&args),
-            Command::Completions { shell } => completions(shell),
-        }
-    });
-    // A handler that ignores its cancellation must not keep the process.
-    runtime.shutdown_background();
-    exit
+async fn run_logged(command: Command, level: LevelControl) -> anyhow::Result<Exit> {
+    match command {
+        // Its configuration is read before the log starts, so that a worker does not come this way.
+        Command::Worker(args) => worker::run(WorkerStart::read(&args).await, level).await,
+        Command::Fleet(args) => fleet::run(args, &level).await,
+        Command::Publish(args) => publish::run(args).await,
+        Command::Dead(command) => dead::run(command).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Drain(args) => rollout::drain(args).await,
+        Command::Pause(args) => rollout::pause(args).await,
+        Command::Resume(args) => rollout::resume(args).await,
+        Command::Simulate(args) => simulate::run(args).await,
+        Command::Health(args) => health::run(&args).await,
+        Command::Check(args) => check::run(args).await,
+        Command::Declare(args) => declare::run(args).await,
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions { shell } => completions(shell),
+    }
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
@@ -258,12 +268,7 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
     Ok(Exit::Clean)
 }
 
-/// Reads the configuration that `args` names, and what the environment says beside it.
-fn load(args: &ConfigArgs) -> Result<Settings, ConfigErrors> {
-    load_for(args, HandlersFrom::Configuration)
-}
-
-/// As [`load`], for what is done with the nodes.
+/// Reads the configuration that `args` names, and what the environment says beside it, for what is done with the nodes.
 fn load_for(args: &ConfigArgs, handlers: HandlersFrom) -> Result<Settings, ConfigErrors> {
     tidegate::config::load(&args.config, variables(), handlers)
 }

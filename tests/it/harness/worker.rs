@@ -3,12 +3,13 @@
 mod config;
 mod output;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -128,6 +129,14 @@ impl Worker {
     pub(crate) fn rewrite(&self, config: &WorkerConfig) {
         let file = self.directory.path().join("worker.toml");
         std::fs::write(file, config.toml()).expect("the temporary directory can be written");
+    }
+
+    /// Puts a pipe in the place of its file, and returns where: whoever reads it waits for a writer.
+    pub(crate) fn put_pipe(&self) -> PathBuf {
+        let file = self.directory.path().join("worker.toml");
+        std::fs::remove_file(&file).expect("the file is there");
+        mkfifo(&file, Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe can be made");
+        file
     }
 
     /// Its process id.

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::opencti::opencti_settings;
+use super::opencti::{Subject, subject};
 use super::worker::WorkerArgs;
-use super::{ConfigArgs, Exit};
+use super::{Exit, variables};
 use crate::check::broker::broker_findings;
 use crate::check::platform::{self, Allowed, Hook, Limit, Platform};
 use crate::check::{Finding, Level, Section, budget, descriptors, nodes, opencti, render};
 use crate::output::{conclude, print_aside, usage_error};
-use tidegate::config::{ConfigErrors, Settings};
+use tidegate::config::{ConfigErrors, ConfigFile, HandlersFrom, Settings};
 use tidegate::internal::process::raise_descriptor_limit;
 use tidegate_opencti::settings::{SettingErrors, Settings as OpenCti};
 
@@ -48,15 +48,18 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         || "the environment".to_owned(),
         |file| file.display().to_string(),
     );
-    let (findings, exit) = match (opencti_settings(config.as_deref()), config) {
-        (Ok(Some((own, opencti))), _) => of_opencti(&args, &own, &opencti, origin).await,
-        (Ok(None), Some(config)) => of_nodes(&args, ConfigArgs { config }).await,
-        (Ok(None), None) => {
+    let (findings, exit) = match subject(config.as_deref()) {
+        Ok(Subject::OpenCti(settings)) => {
+            let (own, opencti) = *settings;
+            of_opencti(&args, &own, &opencti, origin).await
+        }
+        Ok(Subject::Nodes(file)) => of_nodes(&args, file, origin).await,
+        Ok(Subject::Nothing) => {
             return Ok(usage_error(
                 "expected --config FILE, or OPENCTI_URL and OPENCTI_TOKEN in the environment",
             ));
         }
-        (Err(error), _) => (refused(&origin, error)?, Exit::Config),
+        Err(error) => (refused(&origin, error)?, Exit::Config),
     };
     let output = if args.json {
         render::json(&findings) + "\n"
@@ -67,9 +70,8 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<Exit> {
 }
 
 /// A worker whose nodes are configured.
-async fn of_nodes(args: &CheckArgs, config: ConfigArgs) -> (Vec<Finding>, Exit) {
-    let origin = config.config.display().to_string();
-    let settings = match super::load(&config) {
+async fn of_nodes(args: &CheckArgs, file: ConfigFile, origin: String) -> (Vec<Finding>, Exit) {
+    let settings = match file.load(variables(), HandlersFrom::Configuration) {
         Ok(settings) => settings,
         Err(errors) => return (invalid(&origin, &errors), Exit::Config),
     };

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{ConfigArgs, Exit};
 use crate::declare::{Declared, Kind, Purpose, State, declare_all};
 use crate::output::{conclude, print_aside};
+use tidegate::config::HandlersFrom;
 use tidegate::internal::broker::{AmqpRuntime, RPC_LIMIT, connect};
 
 /// The options of `tidegate declare`.
@@ -31,7 +32,7 @@ pub(super) struct DeclareArgs {
 /// # Errors
 /// If the configuration is wrong, the broker cannot be reached, or standard output cannot be written to.
 pub(super) async fn run(args: DeclareArgs) -> anyhow::Result<Exit> {
-    let settings = super::load(&args.config)?;
+    let settings = super::load_for(&args.config, HandlersFrom::Configuration)?;
     let runtime = AmqpRuntime::start().context("cannot start a thread for the connection")?;
     let link = connect(&settings.broker, "tidegate declare", &runtime).await?;
     let declared = declare_all(&settings, &link, args.dry_run).await?;

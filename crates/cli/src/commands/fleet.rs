@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tracing::info;
 
 use super::{ConfigArgs, Exit};
@@ -14,7 +15,13 @@ pub(super) async fn run(args: ConfigArgs, level: &LevelControl) -> anyhow::Resul
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let_signals_through().context("cannot listen for signals")?;
-    let settings = super::load_for(&args, HandlersFrom::Nobody)?;
+    // On a thread of its own: the file may be on a mount that hangs.
+    let reading = spawn_blocking(move || super::load_for(&args, HandlersFrom::Nobody));
+    let settings = tokio::select! {
+        settings = reading => settings.context("reading the configuration")??,
+        _ = terminate.recv() => return Ok(Exit::Clean),
+        _ = interrupt.recv() => return Ok(Exit::Clean),
+    };
     level.set(settings.log.level);
     let mut fleet = tidegate_fleet::start(settings).await?;
     let name = tokio::select! {

@@ -5,46 +5,70 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::variables;
-use tidegate::config::{Settings, load_apart, read_sections};
+use tidegate::config::{ConfigFile, Settings, load_apart};
 use tidegate_opencti::settings::{Settings as OpenCti, Sources};
 
 /// The settings that every worker has, and those of OpenCTI's.
 pub(super) type OpenCtiSettings = (Settings, OpenCti);
+
+/// What a configuration is about.
+pub(super) enum Subject {
+    /// OpenCTI's worker.
+    OpenCti(Box<OpenCtiSettings>),
+    /// A worker of the file's nodes. The file has been read, and is not to be read a second time.
+    Nodes(ConfigFile),
+    /// There is no file, and the environment is not about OpenCTI.
+    Nothing,
+}
 
 /// The settings of OpenCTI's worker, if the file or the environment is about one.
 ///
 /// # Errors
 /// The file cannot be read, or a setting is wrong.
 pub(super) fn opencti_settings(config: Option<&Path>) -> anyhow::Result<Option<OpenCtiSettings>> {
-    let sections = config.map(read_sections).transpose()?;
-    let (own, platform, section) = match (config, sections) {
-        (None, _) => {
+    Ok(match subject(config)? {
+        Subject::OpenCti(settings) => Some(*settings),
+        Subject::Nodes(_) | Subject::Nothing => None,
+    })
+}
+
+/// What the file is about, or the environment if there is none. The file is read once, and this blocks on it.
+///
+/// # Errors
+/// The file cannot be read, or a setting of OpenCTI's worker is wrong.
+pub(super) fn subject(config: Option<&Path>) -> anyhow::Result<Subject> {
+    let file = config.map(ConfigFile::read).transpose()?;
+    let (own, platform, section) = match file {
+        None => {
             let is_set = |name| std::env::var_os(name).is_some();
             if !["OPENCTI_URL", "TIDEGATE__OPENCTI__URL"]
                 .into_iter()
                 .any(is_set)
             {
-                return Ok(None);
+                return Ok(Subject::Nothing);
             }
             let (own, section) = load_apart(None, "opencti", variables())?;
             (own, None, section)
         }
-        (Some(_), Some(sections)) if is_platforms(&sections) => {
-            let (own, section) = load_apart(None, "opencti", variables())?;
-            (own, Some(sections), section)
+        Some(file) => {
+            let sections = file.sections();
+            if is_platforms(&sections) {
+                let (own, section) = load_apart(None, "opencti", variables())?;
+                (own, Some(sections), section)
+            } else if sections.get("opencti").is_some() {
+                let (own, section) = load_apart(Some(file), "opencti", variables())?;
+                (own, None, section)
+            } else {
+                return Ok(Subject::Nodes(file));
+            }
         }
-        (Some(path), Some(sections)) if sections.get("opencti").is_some() => {
-            let (own, section) = load_apart(Some(path), "opencti", variables())?;
-            (own, None, section)
-        }
-        _ => return Ok(None),
     };
     let opencti = OpenCti::read(&Sources {
         environment: &|name| std::env::var(name).ok(),
         platform: platform.as_ref(),
         section: section.as_ref(),
     })?;
-    Ok(Some((own, opencti)))
+    Ok(Subject::OpenCti(Box::new((own, opencti))))
 }
 
 /// Recognises the sections of the platform's own `config.yml`: `opencti`, `worker` with its keys, `mq`.
