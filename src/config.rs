@@ -120,6 +120,11 @@ impl ConfigFile {
     }
 }
 
+/// The sections of a configuration with their keys.
+#[doc(hidden)]
+pub fn section_keys() -> [(&'static str, &'static [&'static str]); 9] {
+    read::section_keys()
+}
 
 /// The settings of a worker whose broker and nodes come from elsewhere: of the file, if there is one, all but the
 /// section `apart`, which is returned as JSON.

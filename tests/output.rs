@@ -212,3 +212,44 @@ fn a_misspelt_variable_for_the_broker_is_named() {
         assert!(!errors.contains("secret"), "{errors}");
     }
 }
+
+#[test]
+fn a_misspelt_variable_is_named_by_each_command_that_reads_a_file() {
+    let config = config();
+    for arguments in [
+        &["worker", "-c", "CONFIG"][..],
+        &["fleet", "-c", "CONFIG"],
+        &["check", "-c", "CONFIG"],
+        &["declare", "-c", "CONFIG"],
+        &["status", "-c", "CONFIG"],
+        &["drain", "--all", "-c", "CONFIG"],
+    ] {
+        let mut command = tidegate(arguments, &config);
+        // The broker is missing.
+        std::fs::write(config.path(), "[drain]\ngrace = \"5s\"\n").unwrap();
+        command.env("TIDEGATE_BROKER_URI", "amqp://user:secret@broker");
+        // Kubernetes says so of a service of that name.
+        command.env("TIDEGATE_BROKER_SERVICE_HOST", "10.0.0.1");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let said = errors(&output) + &String::from_utf8(output.stdout.clone()).unwrap();
+        for part in ["TIDEGATE_BROKER_URI", "did you mean TIDEGATE__BROKER__URL?"] {
+            assert!(said.contains(part), "{arguments:?}: {said}");
+        }
+        for part in ["secret", "SERVICE_HOST"] {
+            assert!(!said.contains(part), "{arguments:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_section_that_does_not_exist_is_named_by_a_command_without_a_file() {
+    let config = config();
+    for name in ["TIDEGATE__BROKERS__URL", "TIDEGATE__BROKER__URI"] {
+        let mut command = tidegate(&["status"], &config);
+        command.env(name, "amqp://broker");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(errors(&output).contains(name), "{output:?}");
+    }
+}

@@ -20,17 +20,27 @@ mod handler;
 mod node;
 mod pem;
 
-const SECTIONS: [&str; 9] = [
-    "broker",
-    "worker",
-    "drain",
-    "heartbeat",
-    "status",
-    "log",
-    "pool",
-    "node",
-    "fleet",
-];
+const WORKER_KEYS: [&str; 2] = ["name", "http"];
+const DRAIN_KEYS: [&str; 1] = ["grace"];
+const HEARTBEAT_KEYS: [&str; 2] = ["busy", "idle"];
+const STATUS_KEYS: [&str; 3] = ["enabled", "exchange", "control"];
+const LOG_KEYS: [&str; 1] = ["level"];
+const POOL_KEYS: [&str; 2] = ["slots", "overflow"];
+
+/// The sections with their keys. Those of `pool` have a name before the key, and those of `node` a number.
+pub(super) fn section_keys() -> [(&'static str, &'static [&'static str]); 9] {
+    [
+        ("broker", &broker::KEYS),
+        ("worker", &WORKER_KEYS),
+        ("drain", &DRAIN_KEYS),
+        ("heartbeat", &HEARTBEAT_KEYS),
+        ("status", &STATUS_KEYS),
+        ("log", &LOG_KEYS),
+        ("pool", &POOL_KEYS),
+        ("node", &node::KEYS),
+        ("fleet", &fleet::KEYS),
+    ]
+}
 
 /// The settings that the tree says, or every error: those given, and those found.
 pub(super) fn settings(
@@ -39,13 +49,14 @@ pub(super) fn settings(
     handlers: HandlersFrom,
 ) -> Result<Settings, Vec<ConfigError>> {
     let errors = Errors::new(errors);
-    let root = Section::root(tree, &SECTIONS, &errors);
+    let sections = section_keys().map(|(section, _)| section);
+    let root = Section::root(tree, &sections, &errors);
     let broker = broker::read(&root.table("broker", &broker::KEYS));
-    let worker = worker(&root.table("worker", &["name", "http"]));
-    let drain = drain(&root.table("drain", &["grace"]));
-    let heartbeat = heartbeat(&root.table("heartbeat", &["busy", "idle"]));
-    let status = status(&root.table("status", &["enabled", "exchange", "control"]));
-    let log = log(&root.table("log", &["level"]));
+    let worker = worker(&root.table("worker", &WORKER_KEYS));
+    let drain = drain(&root.table("drain", &DRAIN_KEYS));
+    let heartbeat = heartbeat(&root.table("heartbeat", &HEARTBEAT_KEYS));
+    let status = status(&root.table("status", &STATUS_KEYS));
+    let log = log(&root.table("log", &LOG_KEYS));
     let fleet = fleet::read(&root.table("fleet", &fleet::KEYS), handlers);
     // The fleet program and commands work on no queue: nodes may name what only a worker's host has.
     let without_nodes = matches!(handlers, HandlersFrom::Nobody | HandlersFrom::Command);
@@ -172,7 +183,7 @@ fn pools(root: &Section<'_>) -> BTreeMap<String, Option<PoolSettings>> {
     let pools = pools.open();
     let names: Vec<&str> = pools.fields().map(|(name, _)| name).collect();
     for (name, field) in pools.fields() {
-        let pool = field.table(&["slots", "overflow"]);
+        let pool = field.table(&POOL_KEYS);
         if name.is_empty() {
             field.refuse_unshown("a pool needs a name");
         }

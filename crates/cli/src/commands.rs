@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::{OutputError, note, print};
 use crate::telemetry::{LevelControl, Log, LogFilter};
+use connection::warn_of_misspelt_variables;
 use tidegate::config::{ConfigErrors, HandlersFrom, Settings};
 use tidegate::internal::process::{fix_allocator, hold_signals};
 use tokio::runtime::Runtime;
@@ -270,6 +271,7 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
 
 /// Reads the configuration that `args` names, and what the environment says beside it, for what is done with the nodes.
 fn load_for(args: &ConfigArgs, handlers: HandlersFrom) -> Result<Settings, ConfigErrors> {
+    warn_of_misspelt_variables();
     tidegate::config::load(&args.config, variables(), handlers)
 }
 

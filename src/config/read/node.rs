@@ -13,7 +13,7 @@ use super::super::tree::Tree;
 use super::super::{rules, value};
 use super::{arguments, handler, ordered};
 
-const KEYS: [&str; 18] = [
+pub(super) const KEYS: [&str; 18] = [
     "queue",
     "declare",
     "type",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::connection::{Misspelt, misspelt_variables, variable_names};
 use super::opencti::{Subject, subject};
 use super::worker::WorkerArgs;
 use super::{Exit, variables};
@@ -48,7 +49,7 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         || "the environment".to_owned(),
         |file| file.display().to_string(),
     );
-    let (findings, exit) = match subject(config.as_deref()) {
+    let (mut findings, exit) = match subject(config.as_deref()) {
         Ok(Subject::OpenCti(settings)) => {
             let (own, opencti) = *settings;
             of_opencti(&args, &own, &opencti, origin).await
@@ -61,6 +62,11 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         }
         Err(error) => (refused(&origin, error)?, Exit::Config),
     };
+    let misspelt = misspelt_variables(variable_names()).into_iter();
+    findings.extend(misspelt.filter(Misspelt::is_silent).map(|misspelt| {
+        let message = format!("nothing reads it; did you mean {}?", misspelt.meant);
+        Finding::warning(Section::Configuration, misspelt.name, message)
+    }));
     let output = if args.json {
         render::json(&findings) + "\n"
     } else {

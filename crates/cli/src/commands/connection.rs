@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
+use tracing::warn;
 
 use super::opencti::opencti_settings;
 use super::{ConfigArgs, Exit};
@@ -14,7 +15,7 @@ use crate::output::usage_error;
 use tidegate::config::{BrokerSettings, HandlersFrom, Settings};
 use tidegate::internal::broker::BrokerError;
 
-pub(super) use misspelt::misspelt_variables;
+pub(super) use misspelt::{Misspelt, misspelt_variables};
 
 /// The time limit for the broker's answer to the last close.
 pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -112,8 +113,9 @@ impl BrokerArgs {
             (None, Some(url)) => (URL_VARIABLE, url.into()),
             (None, None) => {
                 // The default broker would be the wrong one.
-                if let Some(misspelt) = misspelt_variables(variable_names()).into_iter().next() {
-                    return Err(UsageError(misspelt));
+                let mut misspelt = misspelt_variables(variable_names()).into_iter();
+                if let Some(misspelt) = misspelt.find(|one| one.section == "broker") {
+                    return Err(UsageError(misspelt.to_string()));
                 }
                 ("the default", DEFAULT_URL.into())
             }
@@ -140,6 +142,15 @@ impl BrokerArgs {
         }
         broker.ca = ca;
         Ok(Settings::new(broker))
+    }
+}
+
+/// Warns of each variable that was likely meant to change what a configuration file says, and does not.
+pub(super) fn warn_of_misspelt_variables() {
+    for misspelt in misspelt_variables(variable_names()) {
+        if misspelt.is_silent() {
+            warn!("{misspelt}");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use clap::Args;
 use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 
+use super::connection::warn_of_misspelt_variables;
 use super::opencti::{OpenCtiSettings, Subject, subject};
 use super::{Exit, variables};
 use crate::telemetry::LevelControl;
@@ -132,6 +133,7 @@ pub(super) async fn run(
     start: anyhow::Result<WorkerStart>,
     level: LevelControl,
 ) -> anyhow::Result<Exit> {
+    warn_of_misspelt_variables();
     let start = start?;
     match raise_descriptor_limit() {
         Ok(limit) => debug!(?limit, "the limit of open descriptors is raised"),
