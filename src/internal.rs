@@ -35,7 +35,7 @@ pub mod process {
 pub mod retry {
     pub use crate::retry::{
         CopyMark, Purpose, Received, Target, Why, copy, delay, delay_queue, delays, is_sealed,
-        mark, receive, restore,
+        mark, receive, restore, seal,
     };
 }
 

@@ -17,7 +17,7 @@ pub use copy::{Target, Why, copy, delay_queue};
 pub(crate) use fit::fit;
 pub use mark::mark;
 pub use receive::{CopyMark, Received, receive, restore};
-pub use seal::{Purpose, is_sealed};
+pub use seal::{Purpose, is_sealed, seal};
 
 /// A policy has this many different delays at most; each may need a queue of its own.
 pub(crate) const STEPS_LIMIT: u32 = 8;

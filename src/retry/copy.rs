@@ -135,8 +135,7 @@ pub fn copy(
         } => (exchange.clone(), routing_key.clone()),
     };
     properties.delivery_mode = Some(2);
-    let seal = HeaderValue::Text(seal(purpose, &properties, &delivery.body));
-    properties.headers.insert(header::SEAL.to_owned(), seal);
+    seal(purpose, &mut properties, &delivery.body);
     Message {
         exchange,
         routing_key,

@@ -45,8 +45,7 @@ pub(crate) fn fit(mut message: Message, target: &Target, frame_max: u32) -> Opti
     if let Some(HeaderValue::Text(error)) = error {
         put_back(properties, error, limit);
     }
-    let sealed = HeaderValue::Text(seal(purpose, properties, &message.body));
-    properties.headers.insert(header::SEAL.to_owned(), sealed);
+    seal(purpose, properties, &message.body);
     (header_frame_size(properties) <= limit).then_some(message)
 }
 

@@ -3,7 +3,7 @@
 use ulid::Ulid;
 
 use super::seal::{Purpose, seal};
-use crate::delivery::{HeaderValue, Message, header};
+use crate::delivery::{Message, header};
 
 /// Marks a new message for `queue`. If its confirm is lost and it is published again with the same mark, a worker runs
 /// one of the two and acknowledges the other.
@@ -15,9 +15,7 @@ pub fn mark(message: &mut Message, queue: &str, copy: Ulid) {
     let headers = &mut properties.headers;
     headers.insert(header::QUEUE.to_owned(), queue.into());
     headers.insert(header::COPY.to_owned(), copy.to_string().as_str().into());
-    let seal = HeaderValue::Text(seal(Purpose::Retry, properties, &message.body));
-    let headers = &mut message.properties.headers;
-    headers.insert(header::SEAL.to_owned(), seal);
+    seal(Purpose::Retry, properties, &message.body);
 }
 
 #[cfg(test)]

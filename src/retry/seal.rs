@@ -28,12 +28,17 @@ impl Purpose {
     }
 }
 
-/// The seal of a copy with these properties and this body.
+/// Seals a copy that was made for `purpose`, with these properties and this body. Nothing of it may change afterwards.
 ///
-/// It leaves out what brokers may change on the way: `expiration` and `delivery_mode`, which dead-lettering and queues
+/// The seal leaves out what brokers may change on the way: `expiration` and `delivery_mode`, which dead-lettering and queues
 /// touch, `timestamp` and the header `timestamp_in_ms`, which interceptors set, and headers of the form `x-…` that are
 /// not ours, as in `x-death`.
-pub(crate) fn seal(purpose: Purpose, properties: &Properties, body: &[u8]) -> String {
+pub fn seal(purpose: Purpose, properties: &mut Properties, body: &[u8]) {
+    let seal = HeaderValue::Text(seal_of(purpose, properties, body));
+    properties.headers.insert(header::SEAL.to_owned(), seal);
+}
+
+fn seal_of(purpose: Purpose, properties: &Properties, body: &[u8]) -> String {
     let mut hash = ContentHash::with_seed(0);
     hash.number(purpose.number());
     hash.stable_properties(properties);
@@ -56,7 +61,7 @@ pub fn is_sealed(purpose: Purpose, properties: &Properties, body: &[u8]) -> bool
     let claimed = properties.headers.get(header::SEAL);
     claimed
         .and_then(HeaderValue::as_str)
-        .is_some_and(|claimed| claimed == seal(purpose, properties, body))
+        .is_some_and(|claimed| claimed == seal_of(purpose, properties, body))
 }
 
 #[cfg(test)]
@@ -77,9 +82,7 @@ mod tests {
         ] {
             properties.headers.insert(name.to_owned(), value);
         }
-        let seal = seal(Purpose::Retry, &properties, b"body");
-        let seal = HeaderValue::Text(seal);
-        properties.headers.insert(header::SEAL.to_owned(), seal);
+        seal(Purpose::Retry, &mut properties, b"body");
         properties
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tidegate::delivery::{HeaderValue, Properties, header};
 use tidegate::internal::broker::{BrokerError, Message as Outgoing};
+use tidegate::internal::retry::{Purpose, seal};
 use tracing::{error, info, warn};
 use ulid::Ulid;
 
@@ -197,8 +198,15 @@ impl Job {
         origin: &Origin,
     ) -> Letter {
         let delivery = &self.delivery;
-        let mut properties = delivery.properties.clone();
+        let mut properties = Properties {
+            delivery_mode: Some(2),
+            expiration: None,
+            user_id: None,
+            ..delivery.properties.clone()
+        };
         let headers = &mut properties.headers;
+        // What the message inherited from another one says nothing about this letter.
+        headers.retain(|name, _| !name.starts_with(header::PREFIX));
         let connector = &self.node.connector;
         let error = &error[..error.floor_char_boundary(ERROR_LIMIT)];
         let reported = if origin.work.is_some() {
@@ -234,12 +242,7 @@ impl Job {
         }
         let attempts = HeaderValue::I64(delivery.attempt.into());
         headers.insert(header::ATTEMPTS.to_owned(), attempts);
-        properties = Properties {
-            delivery_mode: Some(2),
-            expiration: None,
-            user_id: None,
-            ..properties
-        };
+        seal(Purpose::Dead, &mut properties, &body);
         Letter {
             message: Outgoing {
                 exchange: String::new(),
