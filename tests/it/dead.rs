@@ -5,6 +5,7 @@ mod prompt;
 mod reader;
 mod replay;
 pub(crate) mod scene;
+mod stream;
 
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicRejectOptions};

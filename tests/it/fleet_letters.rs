@@ -1,5 +1,6 @@
 //! Dead letters by the fleet program: listed, looked at, replayed, dropped, and told in the log; off unless they are on.
 
+use lapin::types::AMQPValue;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -128,6 +129,27 @@ async fn letters_are_replayed_and_dropped_by_what_is_named_and_the_log_says_who(
         assert_eq!(status, 400, "{answer}");
     }
     vhost.until_ready("orders.dead", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_in_a_stream_are_refused_by_name() {
+    let vhost = Vhost::new().await;
+    let stream = ("x-queue-type", AMQPValue::LongString("stream".into()));
+    vhost.declare_with("orders.dead", [stream]).await;
+    vhost.publish("orders.dead", 1).await;
+    let fleet = FleetProgram::ready(vhost.url(), ON).await;
+    let gate = Gate::open().await;
+    let config = WorkerConfig::new(vhost.url())
+        .name("web-1")
+        .tables(BEATS)
+        .declaring_node("orders", "quorum", &gate.url(), "");
+    let _worker = Worker::ready(&config).await;
+    fleet.until("web-1", "running").await;
+    let list = "/api/v1/queues/orders/dead";
+    let (status, answer) = ask(&fleet, Method::GET, list, Some(TOKEN), None).await;
+    assert_eq!(status, 503, "{answer}");
+    let error = answer["error"]["message"].as_str().unwrap();
+    assert!(error.contains("is a stream, and a stream"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use tracing::debug;
 
 use super::{Export, Filter, Letter, QueueReport, dead_queue};
 use tidegate::internal::broker::{
-    BrokerError, DeliveryLimit, Link, PullChannel, delivery_limit, find_queue,
+    BrokerError, DeliveryLimit, Link, PullChannel, delivery_limit, find_queue, queue_type,
 };
 
 /// How long the broker may take to close the channel of a pass.
@@ -50,8 +50,9 @@ impl Pass {
     /// Begins a pass over the dead letters of `queue`.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] with 404 if there is no dead-letter queue.
+    /// As [`check_readable`].
     pub(super) async fn begin(link: &Link, queue: &str) -> Result<Self, BrokerError> {
+        check_readable(link, &dead_queue(queue)).await?;
         let channel = PullChannel::open(link).await?;
         Self::begin_on(channel, link, queue).await
     }
@@ -164,6 +165,16 @@ impl Pass {
             );
         }
     }
+}
+
+/// Finds out whether the queue `dead` is one that can be read. The broker answers a `basic.get` to a stream by closing the
+/// whole connection (540), so a pass must not even try.
+///
+/// # Errors
+/// [`BrokerError::Refused`] with 404 if there is no such queue; [`BrokerError::Stream`] and [`BrokerError::Unworkable`].
+pub(super) async fn check_readable(link: &Link, dead: &str) -> Result<(), BrokerError> {
+    find_queue(link, dead).await?;
+    queue_type(link, dead).await.map(drop)
 }
 
 /// Called with each letter that the filter picked.
@@ -329,12 +340,18 @@ impl QueueReport {
         let Err(error) = pass else {
             return;
         };
-        self.error.get_or_insert_with(|| match error.code() {
-            Some(404) => format!(
-                "there is no queue {:?} on this virtual host: {error}",
-                self.dead_queue
-            ),
-            _ => error.to_string(),
+        let dead = &self.dead_queue;
+        self.error.get_or_insert_with(|| match &error {
+            BrokerError::Stream { queue } if queue == dead => {
+                format!("queue {dead:?} is a stream, and a stream cannot be read with basic.get")
+            }
+            BrokerError::Unworkable { queue, kind } if queue == dead => {
+                format!("queue {dead:?} is of type {kind}, which cannot be read with basic.get")
+            }
+            error if error.code() == Some(404) => {
+                format!("there is no queue {dead:?} on this virtual host: {error}")
+            }
+            error => error.to_string(),
         });
     }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::pass::check_readable;
 use super::sender::{Sender, Sent};
 use super::{
     Destination, Entry, Letter, Pass, Picking, QueueReport, Republish, dead_queue, identity,
@@ -94,8 +95,8 @@ impl<'a> ReplayPass<'a> {
         queue: &str,
         options: ReplayOptions,
     ) -> Result<Self, BrokerError> {
-        // Before anything is declared: a queue that is not there needs no journal.
-        find_queue(link, &dead_queue(queue)).await?;
+        // Before anything is declared: a queue that is not there, or cannot be read, needs no journal.
+        check_readable(link, &dead_queue(queue)).await?;
         // A letter and its entries are settled together. An entry that outlived its letter would be taken for the entry of
         // another letter that is the same in every byte.
         let channel = PullChannel::open_transactional(link).await?;
