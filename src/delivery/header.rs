@@ -19,8 +19,8 @@ pub const EXCHANGE: &str = "x-tidegate-exchange";
 pub const ROUTING_KEY: &str = "x-tidegate-routing-key";
 /// When the copy was made, as RFC 3339 in UTC.
 pub const AT: &str = "x-tidegate-at";
-/// A ULID. It stays the same in every try to publish one copy: two copies with the same id and the same content are one
-/// message, published twice because the first confirm was lost.
+/// A ULID. It stays the same in every try to publish one copy: two sealed copies for one queue with the same id and
+/// the same content are one message, published twice because the first confirm was lost.
 pub const COPY: &str = "x-tidegate-copy";
 /// Milliseconds since the Unix epoch before which the message is not to be run again.
 pub const NOT_BEFORE: &str = "x-tidegate-not-before";

@@ -6,6 +6,7 @@ mod reader;
 mod replay;
 pub(crate) mod scene;
 mod stream;
+mod unproven;
 
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicRejectOptions};
@@ -80,11 +81,9 @@ async fn a_list_shows_what_the_filters_pick_and_leaves_every_letter_in_its_place
 #[tokio::test(flavor = "multi_thread")]
 async fn showing_tells_everything_and_removes_nothing() {
     let vhost = scene("quorum").await;
-    let (properties, _) = Letter::new("a").exchange("shop", "order.new").message();
-    let binary = vec![0, 0xff, 1];
-    vhost
-        .publish_messages("orders.dead", [(properties, binary)])
-        .await;
+    let letter = Letter::new("a").exchange("shop", "order.new");
+    let letter = letter.body(&[0, 0xff, 1]).message();
+    vhost.publish_messages("orders.dead", [letter]).await;
     let run = dead(&vhost, &["show", "orders", "--json", "--id", "a"]).await;
     let shown = &run.lines()[0];
     assert_eq!(shown["body_base64"], "AP8B");

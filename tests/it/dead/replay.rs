@@ -96,8 +96,8 @@ async fn a_letter_of_the_broker_s_own_dead_lettering_goes_where_x_death_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_twins_only_one_is_sent() {
     let vhost = scene("quorum").await;
-    let twin = |id: &str| Letter::new(id).copy("01KTWIN").message();
-    let letters = [twin("a"), Letter::new("b").message(), twin("a")];
+    let twin = Letter::new("a").message();
+    let letters = [twin.clone(), Letter::new("b").message(), twin];
     vhost.publish_messages("orders.dead", letters).await;
     let run = dead(&vhost, &["replay", "orders"]).await;
     assert_eq!(

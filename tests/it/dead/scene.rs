@@ -3,6 +3,8 @@
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, ExchangeKind};
+use tidegate::delivery::{HeaderValue, Properties};
+use tidegate::internal::retry::{Purpose, seal};
 use tokio::process::Child;
 use url::Url;
 
@@ -31,6 +33,7 @@ pub(crate) struct Letter {
     exchange: String,
     routing_key: String,
     copy: String,
+    body: Vec<u8>,
 }
 
 impl Letter {
@@ -43,6 +46,7 @@ impl Letter {
             exchange: String::new(),
             routing_key: "orders".to_owned(),
             copy: ulid::Ulid::new().to_string(),
+            body: format!("body of {id}").into_bytes(),
         }
     }
 
@@ -65,6 +69,12 @@ impl Letter {
         self
     }
 
+    /// What is in it.
+    pub(super) fn body(mut self, body: &[u8]) -> Self {
+        body.clone_into(&mut self.body);
+        self
+    }
+
     /// What its twins have, too.
     pub(super) fn copy(mut self, copy: &str) -> Self {
         copy.clone_into(&mut self.copy);
@@ -73,8 +83,7 @@ impl Letter {
 
     /// Its properties and body.
     pub(crate) fn message(self) -> (BasicProperties, Vec<u8>) {
-        let mut headers = FieldTable::default();
-        for (name, value) in [
+        let texts = [
             ("tenant", "north"),
             ("x-tidegate-reason", &self.reason),
             ("x-tidegate-error", "no such customer"),
@@ -84,16 +93,31 @@ impl Letter {
             ("x-tidegate-routing-key", &self.routing_key),
             ("x-tidegate-at", &self.at),
             ("x-tidegate-copy", &self.copy),
-        ] {
-            headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        ];
+        let texts = texts.map(|(name, value)| (name.to_owned(), value.into()));
+        let attempts = ("x-tidegate-attempts".to_owned(), HeaderValue::I64(3));
+        let mut sealed = Properties {
+            message_id: Some(self.id.clone()),
+            delivery_mode: Some(2),
+            priority: Some(3),
+            headers: texts.into_iter().chain([attempts]).collect(),
+            ..Properties::default()
+        };
+        seal(Purpose::Dead, &mut sealed, &self.body);
+        let mut headers = FieldTable::default();
+        for (name, value) in sealed.headers {
+            let value = match value {
+                HeaderValue::I64(number) => AMQPValue::LongLongInt(number),
+                text => AMQPValue::LongString(text.to_text().into()),
+            };
+            headers.insert(name.into(), value);
         }
-        headers.insert("x-tidegate-attempts".into(), AMQPValue::LongLongInt(3));
         let properties = BasicProperties::default()
             .with_message_id(self.id.as_str().into())
             .with_delivery_mode(2)
             .with_priority(3)
             .with_headers(headers);
-        (properties, format!("body of {}", self.id).into_bytes())
+        (properties, self.body)
     }
 }
 

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::Letter;
+use super::letter::Death;
 use tidegate::delivery::{HeaderValue, Properties, header};
 use tidegate::internal::broker::Message;
-use tidegate::internal::retry::{Purpose, is_sealed, restore};
+use tidegate::internal::retry::restore;
 
 /// Prefixes of the headers that the broker and workers added on the way here. A replayed message starts without them.
 const ADDED: [&str; 6] = [
@@ -55,9 +56,10 @@ pub struct Republish {
 }
 
 impl Letter {
-    /// The place that the message came from: as the worker noted it, else as RabbitMQ did (`x-death`), else its queue.
+    /// The place that the message came from: as the worker noted it that made the letter, else as RabbitMQ did (`x-death`),
+    /// else its queue.
     pub fn origin(&self) -> Destination {
-        let noted = (self.text(header::EXCHANGE), self.text(header::ROUTING_KEY));
+        let noted = (self.note(header::EXCHANGE), self.note(header::ROUTING_KEY));
         let death = self
             .death()
             .map(|death| (death.exchange(), death.routing_key()));
@@ -84,6 +86,7 @@ impl Letter {
     pub fn again(&self, destination: Destination) -> Republish {
         let mut properties = self.original_properties();
         properties.user_id = None;
+        properties.expiration.take_if(|text| !is_milliseconds(text));
         let headers = &mut properties.headers;
         headers.retain(|name, _| !ROUTING.contains(&name.as_str()));
         let (exchange, routing_key) = match &destination {
@@ -110,22 +113,26 @@ impl Letter {
 impl Letter {
     /// The properties that the message had before it died. What workers and the broker added is gone.
     fn original_properties(&self) -> Properties {
-        let delivery = &self.delivery;
-        let mut properties = delivery.properties.clone();
-        if is_sealed(Purpose::Dead, &properties, &delivery.body) {
+        let mut properties = self.delivery.properties.clone();
+        if self.is_by_worker() {
             restore(&mut properties, false);
             return properties;
         }
-        // The broker's own dead-lettering brought it here, or a worker of an older version.
-        let noted = self.text(header::EXPIRATION);
-        let expiration = noted.or_else(|| self.death()?.expiration());
+        // The broker's own dead-lettering brought it here, or a stranger. An expiration of another queue may be inherited,
+        // and would remove the message.
         if properties.expiration.is_none() {
+            let expiration = self.death_here().and_then(Death::expiration);
             properties.expiration = expiration.map(str::to_owned);
         }
         let added = |name: &str| ADDED.iter().any(|added| name.starts_with(added));
         properties.headers.retain(|name, _| !added(name));
         properties
     }
+}
+
+/// Whether a broker takes `expiration`; it closes the channel on a publish with any other.
+fn is_milliseconds(expiration: &str) -> bool {
+    expiration.bytes().all(|byte| byte.is_ascii_digit()) && expiration.parse::<u64>().is_ok()
 }
 
 impl Republish {
@@ -148,7 +155,7 @@ mod tests {
     use tidegate::internal::retry::{Target, Why, copy, receive};
     use ulid::Ulid;
 
-    use super::super::letter::testing::{death, letter};
+    use super::super::letter::testing::{death, letter, sealed, sealed_again};
     use super::*;
 
     fn exchange(exchange: &str, routing_key: &str) -> Destination {
@@ -166,7 +173,13 @@ mod tests {
             (header::ROUTING_KEY, "order.new".into()),
             ("x-death", deaths.clone()),
         ];
-        assert_eq!(letter(&noted).origin(), exchange("shop", "order.new"));
+        assert_eq!(sealed(&noted).origin(), exchange("shop", "order.new"));
+        assert_eq!(letter(&noted).origin(), exchange("shop", "order.old"));
+        assert_eq!(
+            letter(&noted[..2]).origin(),
+            Destination::Queue("orders".into()),
+            "a note without a seal is none"
+        );
         assert_eq!(
             letter(&[("x-death", deaths)]).origin(),
             exchange("shop", "order.old")
@@ -181,7 +194,7 @@ mod tests {
             (header::ROUTING_KEY, "incoming".into()),
         ];
         assert_eq!(
-            letter(&noted).origin(),
+            sealed(&noted).origin(),
             Destination::Queue("incoming".into())
         );
     }
@@ -195,7 +208,10 @@ mod tests {
             (header::ATTEMPTS, HeaderValue::I64(5)),
             (header::EXPIRATION, "5000".into()),
             (header::CC, HeaderValue::List(vec!["x".into()])),
-            ("x-death", HeaderValue::List(Vec::new())),
+            (
+                "x-death",
+                HeaderValue::List(vec![death("orders", "rejected", "", "orders")]),
+            ),
             ("x-first-death-queue", "orders".into()),
             ("x-delivery-count", HeaderValue::I64(1)),
         ]);
@@ -208,7 +224,11 @@ mod tests {
             ["tenant"],
             "only its own headers are left"
         );
-        assert_eq!(properties.expiration.as_deref(), Some("5000"));
+        assert_eq!(
+            properties.expiration.as_deref(),
+            Some("60000"),
+            "the broker's word, not an inherited one"
+        );
         assert_eq!((properties.priority, &properties.user_id), (Some(3), &None));
         assert_eq!(properties.message_id.as_deref(), Some("m-1"));
         assert_eq!(
@@ -254,6 +274,27 @@ mod tests {
         let again = letter.again(letter.origin());
         assert_eq!(again.destination, Destination::Queue("orders".into()));
         assert_eq!(again.message.properties, sent.properties);
+    }
+
+    #[test]
+    fn an_expiration_that_the_broker_would_refuse_or_that_another_queue_noted_is_left_out() {
+        let again = |letter: &Letter| letter.again(letter.origin()).message.properties;
+        for text in ["abc", "", "-1", "1.5", "99999999999999999999"] {
+            let mut changed = letter(&[]);
+            changed.delivery.properties.expiration = Some(text.to_owned());
+            assert_eq!(again(&changed).expiration, None, "{text:?}");
+            let original = [("expiration".to_owned(), text.into())].into();
+            let mut delivery = letter(&[]).delivery;
+            let headers = &mut delivery.properties.headers;
+            headers.insert(header::ORIGINAL.to_owned(), HeaderValue::Table(original));
+            assert_eq!(again(&sealed_again(delivery)).expiration, None, "{text:?}");
+        }
+        let died_in = |queue| {
+            let deaths = HeaderValue::List(vec![death(queue, "expired", "", queue)]);
+            again(&letter(&[("x-death", deaths)])).expiration
+        };
+        assert_eq!(died_in("orders").as_deref(), Some("60000"));
+        assert_eq!(died_in("elsewhere"), None);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::letter::testing::letter;
+    use super::super::letter::testing::{letter, sealed};
     use super::*;
     use crate::dead::{CONNECTOR, CONNECTOR_NAME};
     use tidegate::delivery::header;
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn every_condition_must_hold() {
         let at = "2026-11-23T10:00:00Z";
-        let letter = letter(&[(header::REASON, "handler".into()), (header::AT, at.into())]);
+        let letter = sealed(&[(header::REASON, "handler".into()), (header::AT, at.into())]);
         let at: Timestamp = at.parse().unwrap();
         let with = |reasons: &[&str], ids: &[&str], since| Filter {
             reasons: set(reasons),
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_connector_is_picked_by_its_id_or_its_name() {
-        let letter = letter(&[
+        let letter = sealed(&[
             (CONNECTOR, "c-1".into()),
             (CONNECTOR_NAME, "Mandiant".into()),
         ]);

@@ -13,6 +13,7 @@ use super::{
     journal, journal_queue,
 };
 use tidegate::internal::broker::{BrokerError, Link, PullChannel, find_exchange, find_queue};
+use tidegate::internal::settlement::Identity;
 
 /// How many copies and destinations a pass remembers.
 const MEMORY_LIMIT: usize = 1_000_000;
@@ -79,10 +80,12 @@ struct ReplayPass<'a> {
     link: &'a Link,
     options: ReplayOptions,
     letters: Pass,
+    /// The queue of the journal.
+    journal: String,
     /// The sender; `None` in a rehearsal.
     sender: Option<Sender>,
-    /// Copies sent in this pass.
-    sent: HashSet<String>,
+    /// Copies sent in this pass, or by an earlier one.
+    sent: HashSet<Identity>,
     /// Destinations that exist.
     there: HashSet<Destination>,
     /// Destinations that did not take a message.
@@ -108,6 +111,7 @@ impl<'a> ReplayPass<'a> {
         Ok(Self {
             link,
             options,
+            journal: journal_queue(queue),
             letters: Pass::begin_on(channel, link, queue).await?,
             sender,
             sent: HashSet::new(),
@@ -166,7 +170,7 @@ impl<'a> ReplayPass<'a> {
         used: Vec<u64>,
         report: &mut QueueReport,
     ) -> Result<(), BrokerError> {
-        if letter.copy().is_some_and(|copy| self.sent.contains(copy)) {
+        if letter.copy().is_some_and(|copy| self.sent.contains(&copy)) {
             debug!(id = letter.id(), "a second copy is not sent again");
             if self.sender.is_some() {
                 self.letters.finish(tag, &used).await?;
@@ -215,6 +219,10 @@ impl<'a> ReplayPass<'a> {
             return Ok(Ok(()));
         }
         let found = match destination {
+            // What is published there is taken for a receipt, which would be removed with the letter.
+            Destination::Queue(queue) if *queue == self.journal => {
+                return Ok(Err(format!("{destination} is the journal of replays")));
+            }
             Destination::Queue(queue) => find_queue(self.link, queue).await.map(drop),
             Destination::Exchange { exchange, .. } => find_exchange(self.link, exchange).await,
         };
@@ -225,7 +233,10 @@ impl<'a> ReplayPass<'a> {
                 }
                 Ok(Ok(()))
             }
-            Err(error) if error.is_refusal() => {
+            // A name that AMQP has no room for is not accepted.
+            Err(error)
+                if error.is_refusal() || matches!(error, BrokerError::NotAccepted { .. }) =>
+            {
                 self.refuse(destination);
                 Ok(Err(format!("{destination}: {error}")))
             }
@@ -243,7 +254,7 @@ impl<'a> ReplayPass<'a> {
         if let Some(copy) = letter.copy()
             && self.sent.len() < MEMORY_LIMIT
         {
-            self.sent.insert(copy.to_owned());
+            self.sent.insert(copy);
         }
     }
 
@@ -273,7 +284,12 @@ impl<'a> ReplayPass<'a> {
                     let entry = sender.entry(&mark, &self.letters.channel).await?;
                     self.letters.take_entries(&[entry]).await?;
                 }
-                if !matches!(error, BrokerError::TooLarge { .. }) {
+                // What was wrong with this message says nothing about the next one.
+                let by_message = matches!(
+                    error,
+                    BrokerError::TooLarge { .. } | BrokerError::Refused { code: 406, .. }
+                );
+                if !by_message {
                     self.refuse(&again.destination);
                 }
                 let cause = format!("{}: {error}", again.destination);

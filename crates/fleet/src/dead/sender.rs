@@ -120,7 +120,9 @@ impl Sender {
                 error,
                 has_entry: true,
             }),
-            Err(error @ BrokerError::TooLarge { .. }) => {
+            // The broker closed the channel on this message alone: its destination is gone or forbidden, or a property of it
+            // is invalid.
+            Err(error) if error.is_refusal() || matches!(error, BrokerError::TooLarge { .. }) => {
                 if !publisher.is_open() {
                     self.publisher = Publisher::open(&self.link).await?;
                 }

@@ -175,6 +175,7 @@ mod tests {
 
     use super::*;
     use tidegate::delivery::{Delivery, HeaderValue, header};
+    use tidegate::internal::retry::{Purpose, seal};
 
     fn letter() -> Letter {
         let headers = [
@@ -188,6 +189,7 @@ mod tests {
         let mut delivery = Delivery::new("orders.dead", "{\"order\":1}\nend");
         delivery.properties.message_id = Some("m-1".into());
         delivery.properties.headers = headers.map(|(name, value)| (name.to_owned(), value)).into();
+        seal(Purpose::Dead, &mut delivery.properties, &delivery.body);
         Letter::new("orders", delivery)
     }
 
@@ -224,14 +226,17 @@ mod tests {
 
     #[test]
     fn everything_about_a_letter_is_shown() {
-        let text = whole(&letter(), false);
+        let letter = letter();
+        let text = whole(&letter, false);
+        let seal = letter.delivery.properties.headers[header::SEAL].to_text();
+        let text = text.replace(&seal, "SEAL");
         assert_eq!(
             text,
             "m-1 in orders.dead\n  reason     handler\n  error      no customer\n  died       2026-11-23T10:00:00.000Z\n  \
              runs       5\n  replay to  exchange \"shop\" with routing key \"order.new\"\n  properties\n    \
              message_id: m-1\n  headers\n    x-tidegate-at: 2026-11-23T10:00:00.000Z\n    x-tidegate-attempts: 5\n    \
              x-tidegate-error: no customer\n    x-tidegate-exchange: shop\n    x-tidegate-reason: handler\n    \
-             x-tidegate-routing-key: order.new\n  body, 15 bytes\n    {\"order\":1}\n    end\n"
+             x-tidegate-routing-key: order.new\n    x-tidegate-seal: SEAL\n  body, 15 bytes\n    {\"order\":1}\n    end\n"
         );
     }
 
