@@ -175,7 +175,7 @@ fn a_write_that_ends_in_the_middle_of_a_drain_is_not_waited_for() {
 fn lives_at_random_keep_the_guarantees() {
     let seeds = match number("TIDEGATE_MODEL_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("TIDEGATE_FUZZ_ITERATIONS").unwrap_or(200),
+        None => 0..number("TIDEGATE_FUZZ_ITERATIONS").unwrap_or(2_000),
     };
     for seed in seeds {
         let (script, result) = Script::random(seed);

@@ -17,14 +17,17 @@ impl<L: BrokerLink> Task<L> {
         self.state.send_replace(NodeState::Paused);
     }
 
-    /// Cancels the consumer, unless it is the single active one, and hands back what has not started.
+    /// Cancels the consumer, unless it is the single active one, and hands back what has not started. A drain that was
+    /// commanded meanwhile does that itself, and counts it.
     async fn stop_consuming(&mut self) {
         self.mode = Mode::Paused;
         self.take_ended();
         self.finish_opening().await;
         self.stop_intake();
         if !self.single_active_consumer {
+            self.redelivered_after_opening().await;
             match self.cancel_consumer().await {
+                Ok(()) if self.commands.borrow().end().is_some() => {}
                 Ok(()) => self.hand_back_unstarted(),
                 // Its consumer may still be there, so that the channel cannot be consumed on again.
                 Err(error) => self.lose(&error),

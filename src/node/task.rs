@@ -340,7 +340,10 @@ impl<L: BrokerLink> Task<L> {
             Happening::Written(Err(error)) => self.lose(&error),
             Happening::Slot(slot) => {
                 self.waiting = None;
-                self.start_next(slot);
+                // A drain may have been commanded while the node awaits something else.
+                if self.may_start() {
+                    self.start_next(slot);
+                }
             }
             Happening::Copied(copy, published) => self.copy_ended(copy, published),
             Happening::Intake(intake) => self.take(intake),

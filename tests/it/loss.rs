@@ -217,7 +217,8 @@ async fn a_queue_deleted_while_running_is_consumed_again_when_it_is_back() {
     let mut worker = Worker::ready(&config).await;
     gate.finished(1).await;
     vhost.delete("orders").await;
-    let refused = worker.logged("cannot consume; trying again").await;
+    let refusal = "the broker refuses the queue; trying again";
+    let refused = worker.logged(refusal).await;
     assert!(
         refused.text("error").contains("no queue 'orders'"),
         "{refused:?}"
@@ -227,7 +228,7 @@ async fn a_queue_deleted_while_running_is_consumed_again_when_it_is_back() {
     vhost.publish_all("orders", ["again".to_owned()]).await;
     gate.finished(2).await;
     worker.until_ready().await;
-    let attempts = worker.log().count("cannot consume; trying again");
+    let attempts = worker.log().count(refusal);
     assert!(attempts < 100, "{attempts} attempts: a hot loop");
     worker.drained().await;
     assert_eq!(vhost.ready("orders").await, 0);
