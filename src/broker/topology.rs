@@ -24,6 +24,10 @@ const LEARNED_MAX: usize = 32;
 
 /// Facts about an existing queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact about the queue, independent of the others"
+)]
 pub struct QueueFacts {
     /// Whether it was missing, and has just been declared.
     pub is_new: bool,
