@@ -126,6 +126,12 @@ async fn a_queue_that_is_missing_costs_its_own_node_and_no_other() {
     vhost.declare("missing", "classic").await;
     vhost.publish("missing", 5).await;
     gate.finished(10).await;
+    // That it goes again costs nobody else the readiness.
+    let refused = "the broker refuses the queue; trying again";
+    let before = worker.log().count(refused);
+    vhost.delete("missing").await;
+    worker.logged_times(refused, before + 1).await;
+    worker.until_readiness(200).await;
     worker.drained().await;
 }
 
