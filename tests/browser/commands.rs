@@ -100,6 +100,10 @@ async fn a_fleet_that_is_read_by_token_asks_for_it() {
         crate::harness::wait::expect_that(kept == Value::Null, || kept.to_string())
     })
     .await;
+    // The page may still be on its way back to the question.
+    browser
+        .shows("#waiting-title", "those who have its token")
+        .await;
     browser.click("#waiting-token").await;
     browser.fill("#token-input", TOKEN).await;
     browser.click("#token-form button[type=submit]").await;
