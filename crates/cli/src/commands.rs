@@ -269,7 +269,7 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
     Ok(Exit::Clean)
 }
 
-/// Reads the configuration that `args` names, and what the environment says beside it, for what is done with the nodes.
+/// Reads the configuration file that `args` names and the environment. `handlers`: who brings the handlers of nodes.
 fn load_for(args: &ConfigArgs, handlers: HandlersFrom) -> Result<Settings, ConfigErrors> {
     warn_of_misspelt_variables();
     tidegate::config::load(&args.config, variables(), handlers)

@@ -34,7 +34,7 @@ pub(crate) fn is_output_closed() -> bool {
         if output.metadata()?.rdev() != std::fs::metadata("/dev/null")?.rdev() {
             return Ok(false);
         }
-        // Where reading is not allowed, this fails.
+        // Fails unless the descriptor is open for reading, too.
         output.read(&mut [0]).map(|bytes| bytes == 0)
     };
     closed().unwrap_or(false)

@@ -11,7 +11,7 @@ use tidegate_opencti::settings::{Settings as OpenCti, Sources};
 /// The settings that every worker has, and those of OpenCTI's.
 pub(super) type OpenCtiSettings = (Settings, OpenCti);
 
-/// What a configuration is about.
+/// The kind of worker that a configuration describes.
 pub(super) enum Subject {
     /// OpenCTI's worker.
     OpenCti(Box<OpenCtiSettings>),
@@ -32,7 +32,7 @@ pub(super) fn opencti_settings(config: Option<&Path>) -> anyhow::Result<Option<O
     })
 }
 
-/// What the file is about, or the environment if there is none. The file is read once, and this blocks on it.
+/// The kind of worker that the file describes, or the environment if there is no file. Blocks while it reads the file, once.
 ///
 /// # Errors
 /// The file cannot be read, or a setting of OpenCTI's worker is wrong.

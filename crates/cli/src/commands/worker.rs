@@ -29,7 +29,7 @@ pub(crate) struct WorkerArgs {
     pub config: Option<PathBuf>,
 }
 
-/// What a worker works.
+/// The work of a worker.
 enum Work {
     /// The queues of OpenCTI.
     OpenCti(Box<OpenCtiSettings>),
@@ -40,7 +40,7 @@ enum Work {
 }
 
 impl Work {
-    /// What the configuration says. It blocks on the file, and on those that it names.
+    /// Reads it from the configuration. Blocks while it reads the file and the files that it names.
     fn read(config: Option<&Path>) -> anyhow::Result<Self> {
         Ok(match subject(config)? {
             Subject::OpenCti(settings) => Self::OpenCti(settings),
@@ -100,7 +100,7 @@ impl WorkerStart {
         }
     }
 
-    /// Whether the configuration asks for a log in JSON.
+    /// Whether the configuration wants the log in JSON.
     pub(super) fn logs_json(&self) -> bool {
         matches!(&self.work, Ok(Work::OpenCti(settings)) if settings.1.json_logging)
     }

@@ -53,7 +53,7 @@ fn a_pool_is_held_against_the_prefetch_of_all_its_nodes() {
             .insert("shared".to_owned(), PoolSettings::new(slots));
         assert_eq!(levels_and_messages(&settings).len(), findings, "{slots}");
     }
-    // What the nodes of one pool borrow from is used.
+    // A pool that others borrow slots from counts as used.
     let mut borrower = PoolSettings::new(8);
     borrower.overflow = Some("partner".to_owned());
     settings.pools.insert("shared".to_owned(), borrower);

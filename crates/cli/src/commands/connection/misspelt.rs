@@ -28,8 +28,8 @@ pub(crate) struct Misspelt {
 }
 
 impl Misspelt {
-    /// Whether nothing reads it although there is a configuration file. Every variable that begins so is read then, and is
-    /// an error if its key is unknown.
+    /// Whether it is ignored even if there is a configuration file. With a file every variable that begins with
+    /// `TIDEGATE__` is read, and an unknown key is an error.
     pub(crate) fn is_silent(&self) -> bool {
         let read = "TIDEGATE__";
         let begin = self.name.get(..read.len());
@@ -109,7 +109,7 @@ fn key(rest: &str, keys: &[&str]) -> Option<String> {
         })
 }
 
-/// Whether one letter is changed, missing or too many. Short words are too near to others.
+/// Whether the words differ by one letter. Words of fewer than three letters never count as near.
 fn is_near(word: &str, other: &str) -> bool {
     let (word, other) = (word.as_bytes(), other.as_bytes());
     let (short, long) = if word.len() <= other.len() {

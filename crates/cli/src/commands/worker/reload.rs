@@ -59,7 +59,7 @@ pub(super) fn nodes(old: &Settings, new: &Settings) -> Result<Vec<Node>, ReloadE
     Ok(new.nodes.iter().cloned().map(Node::from_settings).collect())
 }
 
-/// What is fixed about the broker. What its files say is read again at each attempt to connect, and may change.
+/// The settings of the broker that cannot change. Those in files may: they are read again at each attempt to connect.
 fn fixed(broker: &BrokerSettings) -> String {
     let mut broker = broker.clone();
     if broker.url_file.is_some() {
